@@ -1,0 +1,61 @@
+"""mpcify turns a Hugging Face Transformer into an MPC-friendly one, and runs it privately.
+
+The public names load lazily: importing mpcify imports neither torch nor jax nor spu.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpcify.conversion.calibrate import calibrate
+    from mpcify.conversion.check import Finding, check
+    from mpcify.conversion.convert import convert, load
+    from mpcify.distillation.trainer import DistillationTrainer
+    from mpcify.engines.engine import Cost
+    from mpcify.errors import MpcifyError, MpcifyWarning
+    from mpcify.inference import PrivateModel, compile
+    from mpcify.recipe import RECIPES, Recipe
+
+__version__ = "0.1.0"
+
+HOMES = {
+    "Cost": "engines.engine",
+    "DistillationTrainer": "distillation.trainer",
+    "Finding": "conversion.check",
+    "MpcifyError": "errors",
+    "MpcifyWarning": "errors",
+    "PrivateModel": "inference",
+    "RECIPES": "recipe",
+    "Recipe": "recipe",
+    "calibrate": "conversion.calibrate",
+    "check": "conversion.check",
+    "compile": "inference",
+    "convert": "conversion.convert",
+    "load": "conversion.convert",
+}
+
+__all__ = [
+    "RECIPES",
+    "Cost",
+    "DistillationTrainer",
+    "Finding",
+    "MpcifyError",
+    "MpcifyWarning",
+    "PrivateModel",
+    "Recipe",
+    "calibrate",
+    "check",
+    "compile",
+    "convert",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'mpcify' has no attribute {name!r}")
+    return getattr(import_module(f"mpcify.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,99 @@
+"""What every engine is: a graph is compiled to a program, weights are loaded into a session, requests run in it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from mpcify.graph.graph import Graph
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a request cost, from sharing its input to the rebuilt output.
+
+    seconds: wall time. bytes: sent by all parties together, input and output shares included. bytes_per_party: the same a
+    party. rounds: messages of the busiest party. setup: the sharing of the weights, once, and in none of the others.
+    """
+
+    seconds: float = 0.0
+    bytes: int = 0
+    rounds: int = 0
+    bytes_per_party: Mapping[str, int] = field(default_factory=dict)
+    setup: "Cost | None" = None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Both costs, one after the other; `setup` counts once."""
+        parties = dict.fromkeys((*self.bytes_per_party, *other.bytes_per_party))
+        return Cost(
+            self.seconds + other.seconds,
+            self.bytes + other.bytes,
+            self.rounds + other.rounds,
+            {name: self.bytes_per_party.get(name, 0) + other.bytes_per_party.get(name, 0) for name in parties},
+            self.setup or other.setup,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The cost as a JSON object."""
+        base: dict[str, Any] = {
+            "seconds": self.seconds,
+            "bytes": self.bytes,
+            "bytes_per_party": dict(self.bytes_per_party),
+            "rounds": self.rounds,
+        }
+        return base if self.setup is None else {**base, "setup": self.setup.to_json()}
+
+
+class Session(ABC):
+    """Weights in place, ready for requests. Close it, or use it in a `with` block."""
+
+    @property
+    @abstractmethod
+    def setup(self) -> Cost:
+        """What placing the weights cost."""
+
+    @abstractmethod
+    def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
+        """One request: the client's (and public) inputs by name, float arrays of the graph's shapes, to the outputs by name.
+
+        Raises MPC-503 where the engine fails.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the session and forgets its weights."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Program(ABC):
+    """A compiled graph."""
+
+    graph: Graph
+
+    @abstractmethod
+    def load(self, weights: Arrays) -> Session:
+        """Places the owner's weights (by input name) and opens a session."""
+
+
+class Engine(ABC):
+    """Runs graphs. `protocol` and `ring` say what runs: None where that means nothing."""
+
+    name: str
+    protocol: str | None
+    ring: int | None
+
+    @abstractmethod
+    def compile(self, graph: Graph) -> Program:
+        """Compiles a lowered graph. Raises MPC-402 where its declared ranges overflow the ring (unless forced)."""

@@ -1,0 +1,62 @@
+"""Every error that a user can meet: a number, where, what happened, and what to do.
+
+One line each: `MPC-123 layer 3 attention: what happened. Do this: the remedy.` The command line prints it and exits with 2.
+`docs/reference/errors.md` has one entry a number (a test holds the two together).
+"""
+
+CODES: dict[int, str] = {
+    # 1xx: files, data and requests
+    101: "file not found",
+    102: "unreadable data file",
+    103: "wrong or missing columns",
+    104: "label outside the model's range",
+    105: "empty text",
+    106: "text too long",
+    107: "unreadable image",
+    108: "no examples",
+    109: "output cannot be written",
+    # 2xx: checkpoints and conversion
+    201: "model not found",
+    202: "not a checkpoint",
+    203: "unsupported model",
+    204: "conversion not proven",
+    205: "not finite weights",
+    206: "attention customised by something else",
+    207: "not a student",
+    208: "no tokenizer",
+    # 3xx: recipes
+    301: "unknown recipe",
+    302: "wrong recipe file",
+    303: "recipe does not fit the model",
+    # 4xx: graphs and ranges
+    401: "operation outside the graph's words",
+    402: "values overflow the ring",
+    403: "private table in a public place",
+    404: "wrong graph file",
+    405: "length not available",
+    # 5xx: engines and protocols
+    501: "unknown engine, protocol or setting",
+    502: "protocol needs a trusted party",
+    503: "engine failed",
+    504: "engine not installed",
+    # 6xx: training
+    601: "training cannot resume",
+    602: "training diverged",
+    603: "base does not fit",
+    # 9xx: the command line
+    901: "wrong usage",
+}
+
+
+class MpcifyError(Exception):
+    """A user-facing error: `code` from CODES, `where` it happened, `what` happened, and the `remedy`."""
+
+    def __init__(self, code: int, where: str, what: str, remedy: str) -> None:
+        if code not in CODES:
+            raise KeyError(f"error code {code} is not in the table")
+        self.code, self.where, self.what, self.remedy = code, where, what, remedy
+        super().__init__(f"MPC-{code} {where}: {what}. Do this: {remedy}".replace("\n", " "))
+
+
+class MpcifyWarning(UserWarning):
+    """Something the user should know, and that does not stop the run; one line, same words as an error."""
