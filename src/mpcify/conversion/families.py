@@ -1,0 +1,56 @@
+"""What differs from one family of models to the next, as data. A family that is not here needs no exception."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """Exceptions of a family. activation_field: where its config names the encoder's activation."""
+
+    activation_field: str = "hidden_act"
+
+
+PLAIN = Family()
+FAMILIES: dict[str, Family] = {"distilbert": Family(activation_field="activation")}
+
+# Families that are proven to work: the rest is accepted where the trace proves it.
+TESTED = ("bert", "roberta", "distilbert", "electra", "vit")
+
+REFUSED: dict[str, str] = {
+    "deberta": "its attention adds relative positions inside the scores",
+    "deberta-v2": "its attention ignores a replacement and adds relative positions inside the scores",
+    "mpnet": "its attention ignores a replacement and adds a position bias",
+    "gpt2": "it is a decoder",
+    "gpt_neo": "it is a decoder",
+    "llama": "it is a decoder",
+    "mistral": "it is a decoder",
+    "qwen2": "it is a decoder",
+    "gemma": "it is a decoder",
+    "opt": "it is a decoder",
+    "t5": "it has a decoder, and a position bias in its attention",
+    "bart": "it has a decoder",
+    "modernbert": "its attention slides over a window",
+    "longformer": "its attention slides over a window",
+}
+
+# A checkpoint's own activation, in the words of a recipe.
+OWN_ACTIVATIONS: dict[str, str] = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu-tanh",
+    "gelu_pytorch_tanh": "gelu-tanh",
+    "gelu_python_tanh": "gelu-tanh",
+    "gelu_fast": "gelu-tanh",
+    "gelu_accurate": "gelu-tanh",
+    "relu": "relu",
+}
+
+TASKS: dict[str, str] = {
+    "ForSequenceClassification": "classification",
+    "ForImageClassification": "image-classification",
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The exceptions of a family; none where it is not in the table."""
+    return FAMILIES.get(model_type, PLAIN)

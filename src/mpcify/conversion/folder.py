@@ -1,0 +1,69 @@
+"""Folders with a model in them: written whole or not at all."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from mpcify.errors import MpcifyError
+
+# What stands beside the weights, and goes with them: how text or images become inputs.
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to fill; it takes its place under `path` when the block ends well, and leaves nothing when it does not.
+
+    Raises MPC-109 where something is there already, or the disk refuses.
+    """
+    target = Path(path)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise MpcifyError(109, str(target), "something is there already", "name a new folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as problem:
+        raise MpcifyError(
+            109, str(target), problem.strerror or "no folder can be made", "name a folder you may write"
+        ) from None
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if target.is_dir():
+            target.rmdir()
+        draft.rename(target)
+    except OSError as problem:
+        reason = problem.strerror or "the disk refuses"
+        raise MpcifyError(109, str(target), reason, "free some space, or name another folder") from problem
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def copy_companions(source: str | Path, target: Path) -> None:
+    """Copies what stands beside a model's weights (tokenizer, image processor) from a local folder."""
+    for name in COMPANIONS:
+        if (Path(source) / name).is_file():
+            shutil.copyfile(Path(source) / name, target / name)
+
+
+def save(model: PreTrainedModel, out: str | Path, companions: str | Path) -> None:
+    """Writes a model and the companions of the checkpoint it came from, all or nothing. Raises MPC-109."""
+    with new_folder(out) as folder:
+        model.save_pretrained(folder)
+        copy_companions(companions, folder)

@@ -1,0 +1,205 @@
+"""What a model really calls, found by tracing it: the proof that nothing escapes a replacement."""
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.activations import ACT2CLS
+from transformers.masking_utils import AttentionMaskInterface
+
+from mpcify.conversion.families import family_of
+from mpcify.errors import MpcifyError
+from mpcify.replacements.modules import Activation, key_mask, refuse_unknown_terms
+
+PROBE = "mpcify-probe"
+ACTIVATION_CLASSES = tuple(
+    {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()} | {nn.GELU, Activation}
+)
+# What no encoder layer may still hold once its functions are swapped.
+FOREIGN = re.compile(
+    r"aten\.(_?softmax|_?safe_softmax|scaled_dot_product|gelu|relu|silu|sigmoid|tanh|erf|exp|elu|mish|hardtanh)"
+)
+
+
+@dataclass(frozen=True)
+class LayerSites:
+    """Where an encoder layer's functions live, as module paths."""
+
+    layer: str
+    attention: str
+    activation: str
+    heads: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a traced forward called: the encoder layers, the calls of attention, and the activations outside the layers."""
+
+    layers: tuple[LayerSites, ...]
+    attention_calls: int
+    kept: tuple[str, ...]
+
+
+def layer_path(module: str) -> str:
+    """The encoder layer that a module belongs to: its path up to the first number ("" outside every layer)."""
+    match = re.match(r"(.*?\.\d+)(?:\.|$)", module)
+    return match[1] if match else ""
+
+
+def sample_inputs(model: PreTrainedModel, batch: int = 1, length: int = 8) -> dict[str, Tensor]:
+    """Inputs of the right shapes: embeddings and mask (and token types) of `length` tokens, or pixels; all ones."""
+    config = model.config
+    if model.main_input_name == "pixel_values":
+        size = config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return {"pixel_values": torch.ones(batch, config.num_channels, height, width)}
+    width = model.get_input_embeddings().weight.shape[1]
+    inputs = {"inputs_embeds": torch.ones(batch, length, width), "attention_mask": torch.ones(batch, 1, 1, length)}
+    if takes_segments(model):
+        inputs["token_type_ids"] = torch.zeros(batch, length, dtype=torch.long)
+    return inputs
+
+
+def takes_segments(model: PreTrainedModel) -> bool:
+    """Whether the model tells a pair's first text from its second by token types."""
+    named = "token_type_ids" in inspect.signature(model.forward).parameters
+    return named and getattr(model.config, "type_vocab_size", 0) > 1
+
+
+@contextmanager
+def probing(seen: list[tuple[nn.Module, int]]) -> Iterator[None]:
+    """While open, the attention implementation PROBE exists; it notes who calls it, with how many heads."""
+
+    def attention(module: nn.Module, query: Tensor, *_: Any, **terms: Any) -> tuple[Tensor, None]:
+        terms["is_causal"] = terms.get("is_causal") or getattr(module, "is_causal", False)
+        refuse_unknown_terms(terms)
+        seen.append((module, query.shape[1]))
+        return query.transpose(1, 2).contiguous(), None
+
+    AttentionInterface.register(PROBE, attention)
+    AttentionMaskInterface.register(PROBE, key_mask)
+    try:
+        yield
+    finally:
+        AttentionInterface._global_mapping.pop(PROBE)
+        AttentionMaskInterface._global_mapping.pop(PROBE)
+
+
+def unproven(where: str, what: str) -> MpcifyError:
+    """The error for a model whose trace does not prove the conversion."""
+    return MpcifyError(204, where, what, "use a model of a tested family: bert, roberta, distilbert, electra, vit")
+
+
+def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Survey:
+    """Traces one forward of an empty twin of the model, made by `build` on the meta device.
+
+    Raises MPC-206 where the model's modules are not those its class builds, MPC-203 and MPC-204 where its attention or its
+    activations cannot be swapped.
+    """
+    seen: list[tuple[nn.Module, int]] = []
+    called: list[str] = []
+    with probing(seen), torch.device("meta"):
+        twin = build()
+        names = {module: name for name, module in twin.named_modules()}
+        for name, module in twin.named_modules():
+            if isinstance(module, ACTIVATION_CLASSES):
+                module.register_forward_hook(lambda *_, name=name: called.append(name))
+        inputs = {name: value.to("meta") for name, value in sample_inputs(twin).items()}
+        if "attention_mask" in inputs:  # two axes, so that the model makes its own mask of it, and ours sees which
+            inputs["attention_mask"] = inputs["attention_mask"][:, 0, 0]
+        with torch.no_grad():
+            twin.eval()(**inputs)
+    refuse_strangers(model, twin)
+    attentions = {names[module]: heads for module, heads in seen}
+    if not attentions:
+        raise MpcifyError(
+            203, model.config.model_type, "its attention ignores a replacement", "use a model of a tested family"
+        )
+    layers = []
+    for attention, heads in attentions.items():
+        layer = layer_path(attention)
+        inner = [name for name in dict.fromkeys(called) if layer and layer_path(name) == layer]
+        if len(inner) != 1:
+            raise unproven(attention, f"its layer calls {len(inner)} activation modules instead of one")
+        layers.append(LayerSites(layer, attention, inner[0], heads))
+    if len({site.layer for site in layers}) != len(layers):
+        raise unproven(layers[0].layer, "a layer calls more than one attention")
+    swapped = {site.activation for site in layers}
+    return Survey(tuple(layers), len(seen), tuple(name for name in dict.fromkeys(called) if name not in swapped))
+
+
+def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
+    """Raises MPC-206 where something replaced modules of the model, or its attention."""
+    expected = {name: type(module).__name__ for name, module in twin.named_modules()}
+    for name, module in model.named_modules():
+        if expected.pop(name, None) != type(module).__name__:
+            raise customised(name, f"a {type(module).__name__} stands where its class builds another module")
+    if expected:
+        raise customised(next(iter(expected)), "the module is missing")
+
+
+def customised(where: str, what: str) -> MpcifyError:
+    """The error for a model that something else has changed."""
+    return MpcifyError(206, where, what, "undo the customisation (merge adapters, say), save the model and try again")
+
+
+def export_program(model: PreTrainedModel, batch: int, length: int) -> torch.export.ExportedProgram:
+    """The model's trace at a fixed shape: each replacement one node, weights as named parameters."""
+    inputs = sample_inputs(model, batch, length)
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **inputs: Tensor) -> Tensor:
+            return self.model(**inputs).logits
+
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return torch.export.export(Logits(), (), inputs, strict=False)
+    finally:
+        model.train(training)
+
+
+def module_path(node: torch.fx.Node) -> str:
+    """The path of the innermost module that a node of an exported program comes from."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = list(stack.values())[-1][0] if stack else ""
+    return path.removeprefix("model.")
+
+
+def prove(student: PreTrainedModel, attention_calls: int) -> None:
+    """Raises MPC-204 unless the student's trace calls our functions and no other, in every encoder layer."""
+    nodes = [node for node in export_program(student, 1, 8).graph.nodes if node.op == "call_function"]
+    counts = {
+        name: sum(str(node.target) == f"mpcify.{name}.default" for node in nodes)
+        for name in ("attention", "activation")
+    }
+    for name, count in counts.items():
+        if count != attention_calls:
+            raise unproven("the traced model", f"{count} of {attention_calls} layers call the replaced {name}")
+    layers = {site["layer"] for site in student.config.mpcify["layers"]}
+    for node in nodes:
+        path = module_path(node)
+        if FOREIGN.match(str(node.target)) and layer_path(path) in layers:
+            raise unproven(path, f"the layer still calls {node.target}")
+
+
+def own_activation_name(config: Any) -> str:
+    """The activation that a teacher's config names."""
+    return str(getattr(config, family_of(config.model_type).activation_field, ""))
+
+
+def meta_twin(kind: type[PreTrainedModel], config: Any) -> PreTrainedModel:
+    """An empty model of a class, on the current device, with the probe as its attention."""
+    return kind._from_config(copy.deepcopy(config), attn_implementation=PROBE)

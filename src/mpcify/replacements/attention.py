@@ -1,0 +1,84 @@
+"""The attentions: exact softmax, and those that secure computation does without division or comparison.
+
+Shapes: query, key, value (batch, heads, n, d); mask M (batch, 1, 1, n), 1 for a real key and 0 for padding, or None where
+every key is real; c and γ one a head. m = ΣM, S = Q Kᵀ · scaling.
+
+`2quad` is MPCFormer's (Li et al. 2023, section 4). The two freeDiv attentions carry the names of Liu et al. 2024
+(10.7544/issn1000-1239.202330966), whose formulas are not public: these are a reconstruction.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SHIFT = 5.0  # c of `2quad` before training
+RELU_FLOOR = 2.0**-10  # keeps the row sum of `2relu` off zero
+INITIAL_GAMMA = {"2quad-freediv": 1 / (SHIFT**2 + 1), "softmax-freediv": 1.0, "relu-freediv": 2.5}
+
+
+@dataclass(frozen=True)
+class AttentionKind:
+    """Which attention a layer computes: its name in a recipe, whether keys are centred, t of exp_t, and the factor on QKᵀ."""
+
+    name: str
+    centre_keys: bool
+    t: int
+    scaling: float
+
+
+def exp_t(x: Tensor, t: int) -> Tensor:
+    """(1 + x/2ᵗ)^(2ᵗ), by t squarings. Near eˣ for |x| ≪ 2ᵗ; rises again below −2ᵗ. Never clipped."""
+    y = 1 + x / 2**t
+    for _ in range(t):
+        y = y * y
+    return y
+
+
+def real_share(mask: Tensor) -> Tensor:
+    """Mⱼ/m, (batch, 1, n, 1): each real key's share, a row a key."""
+    return (mask / mask.sum(-1, keepdim=True)).transpose(2, 3)
+
+
+def raw_scores(kind: AttentionKind, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    """S = Q Kᵀ · scaling, (batch, heads, n, n); with centred keys, K − Σⱼ (Mⱼ/m) Kⱼ takes the place of K."""
+    if kind.centre_keys:
+        key = key - (real_share(mask) * key).sum(2, keepdim=True)
+    return query @ key.transpose(2, 3) * kind.scaling
+
+
+def score_weights(kind: AttentionKind, scores: Tensor, c: Tensor | None) -> Tensor:
+    """What each key weighs before mask, γ and division: (S+c)², exp_t(S) or ReLU(S)."""
+    if c is not None:
+        return (scores + c.view(1, -1, 1, 1)) ** 2
+    if kind.name == "softmax-freediv":
+        return exp_t(scores, kind.t)
+    return scores.relu()
+
+
+def attend(
+    kind: AttentionKind,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    c: Tensor | None,
+    log_gamma: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The attention's output (batch, heads, n, d), and the raw scores S (batch, heads, n, n).
+
+    softmax: Σⱼ softmaxⱼ(Sᵢⱼ) Vⱼ over real keys. 2quad, 2relu: Σⱼ Mⱼ wᵢⱼ Vⱼ / (Σⱼ Mⱼ wᵢⱼ [+ 2⁻¹⁰ for 2relu]).
+    freeDiv: Σⱼ wᵢⱼ · γ · (Mⱼ/m) · Vⱼ. w is (S+c)², ReLU(S) or exp_t(S).
+    """
+    if mask is None:
+        mask = torch.ones(query.shape[0], 1, 1, key.shape[2], dtype=query.dtype, device=query.device)
+    mask = mask.to(query.dtype)
+    scores = raw_scores(kind, query, key, mask)
+    if kind.name == "softmax":
+        return scores.masked_fill(mask == 0, float("-inf")).softmax(-1) @ value, scores
+    weights = score_weights(kind, scores, c)
+    if log_gamma is not None:
+        return weights @ (log_gamma.exp().view(1, -1, 1, 1) * real_share(mask) * value), scores
+    weights = weights * mask
+    floor = RELU_FLOOR if kind.name == "2relu" else 0.0
+    return weights @ value / (weights.sum(-1, keepdim=True) + floor), scores
