@@ -1,0 +1,29 @@
+# Every target first makes and fills .venv itself; all it needs is Python 3.11 or 3.12, pip's index and libgomp1.
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test lint dist clean
+
+demo: $(READY)
+	mkdir -p build
+	$(BIN)/mpcify demo --report build/demo.json
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	bash .ci/dist
+
+clean:
+	rm -rf .venv dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): requirements.txt requirements-data.txt pyproject.toml .ci/setup
+	bash .ci/setup
+	touch $@
