@@ -1,0 +1,111 @@
+"""From an image to what its client shares: preprocessing as transformers' ViTImageProcessor does it, and the unfold."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
+
+MODES = {1: "L", 3: "RGB"}
+
+
+class ImageRequests:
+    """Images to patches.
+
+    about: `graph.about["image"]`: channels (1 or 3), size (height, width; one number for a square), patch (the same),
+    do_resize and resample (PIL's number), do_rescale and rescale (the factor), do_normalize, mean and std (one number,
+    or one a channel).
+    """
+
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        self.about = about
+        self.mode = MODES[about["channels"]]
+        self.height, self.width = sides(about["size"])
+        self.patch = sides(about["patch"])
+
+    def encode(self, images: Sequence[Any]) -> list[np.ndarray]:
+        """The patches (N, P) of every image. Raises MPC-107."""
+        return [self.patches(image, f"image {index + 1}") for index, image in enumerate(images)]
+
+    def patches(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> np.ndarray:
+        """An image's patches (N, P): patches row by row, in each of them channel, row, column. float32.
+
+        image: a path, a PIL image, or an array (height, width) or (height, width, channels) of uint8. Raises MPC-107.
+        """
+        pixels = self.pixels(image, where)
+        high, wide = self.patch
+        blocks = pixels.reshape(
+            len(pixels), self.height // high, high, self.width // wide, wide
+        )  # C, rows, p, columns, p
+        return blocks.transpose(1, 3, 0, 2, 4).reshape(-1, len(pixels) * high * wide)
+
+    def pixels(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> np.ndarray:
+        """The model's pixel values (channels, height, width), float32. Raises MPC-107.
+
+        resize → · rescale → (x − mean)/std, in the order and the precision of transformers' PIL backend.
+        """
+        loaded = self.load(image, where)
+        if self.about["do_resize"]:
+            loaded = loaded.resize((self.width, self.height), Image.Resampling(self.about["resample"]))
+        elif loaded.size != (self.width, self.height):
+            size = f"{loaded.width}×{loaded.height}"
+            raise unreadable(where, f"it is {size} pixels", f"scale it to {self.width}×{self.height}")
+        pixels = np.atleast_3d(np.asarray(loaded))
+        if self.about["do_rescale"]:
+            pixels = (pixels.astype(np.float64) * self.about["rescale"]).astype(np.float32)
+        pixels = pixels.astype(np.float32)
+        if self.about["do_normalize"]:
+            pixels = (pixels - np.float32(self.about["mean"])) / np.float32(self.about["std"])
+        return pixels.transpose(2, 0, 1)
+
+    def load(self, image: str | Path | Image.Image | np.ndarray, where: str) -> Image.Image:
+        """The image upright and in the model's mode. Raises MPC-107."""
+        if isinstance(image, str | Path):
+            where = f"{where} ({image})"
+        try:
+            if isinstance(image, np.ndarray):
+                if image.dtype != np.uint8:
+                    raise unreadable(where, f"it is an array of {image.dtype}", "give values from 0 to 255 as uint8")
+                image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+            if isinstance(image, Image.Image):
+                return self.convert(image, where)
+            with Image.open(image) as opened:
+                return self.convert(ImageOps.exif_transpose(opened), where)
+        except MpcifyError:
+            raise
+        except Exception as error:  # PIL's readers raise whatever a broken file makes of them
+            reason = f"it cannot be read ({type(error).__name__})"
+            raise unreadable(where, reason, "give a path to a PNG or JPEG file that opens elsewhere") from error
+
+    def convert(self, image: Image.Image, where: str) -> Image.Image:
+        """The image in the model's mode; PIL would clip more than 8 bits silently. Raises MPC-107."""
+        if image.mode in ("I", "F") or image.mode.startswith("I;"):
+            raise unreadable(
+                where, f"its pixels have more than 8 bits (mode {image.mode})", "save it with 8 bits a channel"
+            )
+        return image.convert(self.mode)
+
+    def inputs(self, patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
+        """The client's inputs of a graph for at most its batch of images; missing ones are zeros (medium grey)."""
+        (wanted,) = graph.role("client")
+        if not 0 < len(patches) <= graph.batch:
+            raise ValueError(f"{len(patches)} images for a batch of {graph.batch}")
+        batch = np.zeros(wanted.shape, np.float32)
+        batch[: len(patches)] = np.stack(patches)
+        return {wanted.name: batch}
+
+
+def sides(value: Any) -> tuple[int, int]:
+    """Height and width from a number, a pair, or an object with both."""
+    if isinstance(value, Mapping):
+        return value["height"], value["width"]
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def unreadable(where: str, what: str, remedy: str) -> MpcifyError:
+    """The error for an image that the model cannot take."""
+    return MpcifyError(107, where, what, remedy)

@@ -1,0 +1,125 @@
+"""Images: the same pixel values as transformers, in the order of a patch convolution."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph, Input
+from mpcify.requests.images import ImageRequests
+
+ABOUT = {
+    "channels": 3,
+    "size": [16, 24],
+    "patch": 8,
+    "resample": 2,
+    "rescale": 1 / 255,
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+}
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (37, 29)) -> Image.Image:
+    bands = {"L": (), "RGB": (3,)}[mode]
+    return Image.fromarray(np.random.default_rng(5).integers(0, 256, (size[1], size[0], *bands), np.uint8))
+
+
+@pytest.mark.parametrize("resample", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "steps", [{}, {"do_rescale": False}, {"do_normalize": False}, {"rescale": 1 / 127.5, "mean": 1.0}]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pixels_are_those_of_transformers(mode: str, steps: dict[str, Any], resample: int) -> None:
+    vit = pytest.importorskip("transformers.models.vit.image_processing_pil_vit")
+    about = {**ABOUT, "resample": resample, **steps}
+    if mode == "L":
+        about = {**about, "channels": 1, "mean": [0.5], "std": [0.25]}
+    processor = vit.ViTImageProcessorPil(
+        size={"height": 16, "width": 24},
+        resample=resample,
+        do_rescale=about["do_rescale"],
+        rescale_factor=about["rescale"],
+        do_normalize=about["do_normalize"],
+        image_mean=about["mean"],
+        image_std=about["std"],
+    )
+    expected = processor(picture(mode), return_tensors="np")["pixel_values"][0]
+    found = ImageRequests(about).pixels(picture(mode))
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= 1e-6  # the same steps in the same precision: equal, in fact
+
+
+def test_patches_times_the_reshaped_kernel_are_the_convolution() -> None:
+    torch = pytest.importorskip("torch")
+    requests = ImageRequests({**ABOUT, "patch": [8, 4]})
+    kernel = np.random.default_rng(1).standard_normal((5, 3, 8, 4)).astype(np.float32)
+    pixels = requests.pixels(picture())
+    expected = torch.nn.functional.conv2d(torch.tensor(pixels[None]), torch.tensor(kernel), stride=(8, 4))
+    found = requests.patches(picture()) @ kernel.reshape(5, -1).T
+    # 96 products of values below 10: float32 sums in another order differ by about 1e-5
+    assert np.abs(found - expected.flatten(2)[0].T.numpy()).max() < 5e-5
+
+
+def test_a_path_a_pil_image_and_an_array_are_the_same_image(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    requests = ImageRequests(ABOUT)
+    images = [tmp_path / "a.png", str(tmp_path / "a.png"), picture(), np.asarray(picture())]
+    first, *others = requests.encode(images)
+    assert first.shape == (2 * 3, 3 * 8 * 8)
+    assert all(np.array_equal(first, other) for other in others)
+
+
+def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    picture().save(tmp_path / "a.png", exif=exif)
+    upright = picture().transpose(Image.Transpose.ROTATE_270)
+    requests = ImageRequests(ABOUT)
+    assert np.array_equal(requests.patches(tmp_path / "a.png"), requests.patches(upright))
+
+
+def test_other_modes_are_converted_to_the_models_channels() -> None:
+    colour, grey = ImageRequests(ABOUT), ImageRequests({**ABOUT, "channels": 1, "mean": 0.5, "std": 0.5})
+    assert np.array_equal(colour.pixels(picture("L")), colour.pixels(picture("L").convert("RGB")))
+    assert np.array_equal(grey.pixels(picture()), grey.pixels(picture().convert("L")))
+    assert np.array_equal(grey.pixels(np.asarray(picture("L"))[..., None]), grey.pixels(picture("L")))
+
+
+def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:
+    picture().save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
+    (tmp_path / "text.png").write_text("not an image")
+    requests = ImageRequests(ABOUT)
+    for name in ("cut.png", "text.png", "gone.png"):
+        with pytest.raises(MpcifyError) as caught:
+            requests.encode([picture(), tmp_path / name])
+        assert caught.value.code == 107
+        assert caught.value.where == f"image 2 ({tmp_path / name})"
+
+
+def test_nothing_is_clipped_or_scaled_by_guess() -> None:
+    requests = ImageRequests({**ABOUT, "do_resize": False})
+    deep = Image.fromarray(np.full((16, 24), 40_000, np.uint16))
+    for image, said in ((deep, "8 bits"), (np.zeros((16, 24, 3)), "float64"), (picture(), "37×29"), (None, "read")):
+        with pytest.raises(MpcifyError) as caught:
+            requests.encode([image])
+        assert caught.value.code == 107
+        assert said in caught.value.what
+
+
+def test_a_partial_batch_is_filled_with_zeros() -> None:
+    graph = Graph((Input("patches", "client", (3, 6, 192)), Input("w", "owner", (192, 4))), (), (), batch=3, length=6)
+    requests = ImageRequests(ABOUT)
+    patches = requests.encode([picture(), picture("L")])
+    inputs = requests.inputs(patches, graph)
+    assert list(inputs) == ["patches"]
+    assert np.array_equal(inputs["patches"][:2], patches)
+    assert not inputs["patches"][2].any()
+    with pytest.raises(ValueError):
+        requests.inputs(patches * 2, graph)
