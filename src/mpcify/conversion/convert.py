@@ -142,7 +142,7 @@ def examine(model: PreTrainedModel) -> Survey:
 def count_calls(student: PreTrainedModel) -> int:
     """How many attentions one forward of a student calls (more than it has modules, where layers are shared)."""
     layers = getattr(student.config, "num_hidden_layers", None) or getattr(student.config, "n_layers", 0)
-    return int(layers)
+    return int(layers or 0)
 
 
 def convert(model: PreTrainedModel, recipe: str | Path | Recipe) -> PreTrainedModel:

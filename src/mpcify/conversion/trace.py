@@ -107,8 +107,8 @@ def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Surv
     called: list[str] = []
     with probing(seen), torch.device("meta"):
         twin = build()
-        names = {module: name for name, module in twin.named_modules()}
-        for name, module in twin.named_modules():
+        names: dict[nn.Module, str] = {module: name for name, module in twin.named_modules()}
+        for module, name in names.items():
             if isinstance(module, ACTIVATION_CLASSES):
                 module.register_forward_hook(lambda *_, name=name: called.append(name))
         inputs = {name: value.to("meta") for name, value in sample_inputs(twin).items()}

@@ -138,7 +138,11 @@ class Graph:
             count, attributes = KINDS.get(operation.kind, (-2, ()))
             if count == -2 or set(operation.attributes) != set(attributes):
                 raise broken(f"operation {operation.name} has an unknown kind or attributes")
-            if operation.name in known or not known.issuperset(operation.inputs) or count not in (-1, len(operation.inputs)):
+            if (
+                operation.name in known
+                or not known.issuperset(operation.inputs)
+                or count not in (-1, len(operation.inputs))
+            ):
                 raise broken(f"operation {operation.name} has wrong inputs, or a name that is taken")
             known.add(operation.name)
         if not self.outputs or not known.issuperset(self.outputs):

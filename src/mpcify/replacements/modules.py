@@ -74,13 +74,14 @@ def install_attention(module: nn.Module, name: str, heads: int, *, centre_keys: 
     """Gives an attention module its function, and the parameters that it trains: c and log γ, one a head, where it has them."""
     module.mpcify_attention = name  # type: ignore[assignment]
     module.mpcify_centre_keys, module.mpcify_t = centre_keys, t  # type: ignore[assignment]
-    module.c = nn.Parameter(torch.full((heads,), SHIFT)) if has_shift(name) else None
-    gamma = torch.full((heads,), INITIAL_GAMMA[name]) if is_freediv(name) else None
-    module.log_gamma = None if gamma is None else nn.Parameter(gamma.log())
+    shift = torch.full((heads,), SHIFT) if has_shift(name) else None
+    log_gamma = torch.full((heads,), INITIAL_GAMMA[name]).log() if is_freediv(name) else None
+    for parameter, value in (("c", shift), ("log_gamma", log_gamma)):
+        module.register_parameter(parameter, None if value is None else nn.Parameter(value))
 
 
 def refuse_unknown_terms(terms: dict[str, Any]) -> None:
-    """Raises MPC-203 where a model hands its attention something that ours would ignore: a bias, or a sliding window."""
+    """Raises MPC-203 where a model hands its attention what ours would ignore: a bias, or a sliding window."""
     if terms.get("sliding_window") is not None or terms.get("is_causal"):
         raise MpcifyError(203, "attention", "it uses a sliding or causal window", "use a model with full attention")
     extra = sorted(name for name, term in terms.items() if isinstance(term, Tensor) and name != "position_ids")
@@ -103,7 +104,7 @@ def attention(
     dropout: float = 0.0,
     **terms: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention interface: output (batch, n, heads, d) and the raw scores (None while a model is exported)."""
+    """transformers' attention interface: output (batch, n, heads, d) and raw scores (None while a model is exported)."""
     refuse_unknown_terms(terms)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = AttentionKind(module.mpcify_attention, module.mpcify_centre_keys, module.mpcify_t, scaling)  # type: ignore[arg-type]
