@@ -19,7 +19,9 @@ FLOOR = 30.0  # what a padded score loses before the row maximum is taken
 Pass = Callable[[Graph, Weights], tuple[Graph, Weights]]
 
 
-def rebuild(graph: Graph, weights: Weights, change: Callable[[Builder, Operation, dict[str, str]], str | None]) -> tuple[Graph, Weights]:
+def rebuild(
+    graph: Graph, weights: Weights, change: Callable[[Builder, Operation, dict[str, str]], str | None]
+) -> tuple[Graph, Weights]:
     """A graph in which `change` has replaced the operations for which it returns a name."""
     builder, names = Builder.like(graph, weights), dict[str, str]()
     for operation in graph.operations:
@@ -105,13 +107,19 @@ class Attention:
         scaling = np.full(self.heads, float(self.operation.attributes["scaling"]))
         if self.gamma is None:
             return scaling / self.c if self.c is not None else scaling
-        return scaling * self.root() / (2.0 ** int(self.operation.attributes["t"]) if self.kind == "softmax-freediv" else 1)
+        return (
+            scaling
+            * self.root()
+            / (2.0 ** int(self.operation.attributes["t"]) if self.kind == "softmax-freediv" else 1)
+        )
 
     def root(self) -> np.ndarray:
         """g: the freeDiv factor γ/16 (γ/n for images) under the power that the scores are raised to."""
         assert self.gamma is not None
         inner = self.gamma / (MASK_SCALE if self.masked else self.count)
-        power = {"2quad-freediv": 2, "softmax-freediv": 2 ** int(self.operation.attributes["t"]), "relu-freediv": 1}[self.kind]
+        power = {"2quad-freediv": 2, "softmax-freediv": 2 ** int(self.operation.attributes["t"]), "relu-freediv": 1}[
+            self.kind
+        ]
         return inner ** (1 / power)
 
     def fold_scale(self, linear: Operation, factor: np.ndarray, names: Mapping[str, str]) -> str:
@@ -157,7 +165,9 @@ class Attention:
             value = self.split(self.emit("value.masked", "mul", self.value, mask), "value")
             column = self.emit("column", "reshape", mask, shape=(self.batch, 1, self.count, 1))
             column = self.emit("column.heads", "broadcast", column, shape=(self.batch, self.heads, self.count, 1))
-            both = self.emit("both", "matmul", weights, self.emit("value.extended", "concat", value, column, axis=3), transpose=False)
+            both = self.emit(
+                "both", "matmul", weights, self.emit("value.extended", "concat", value, column, axis=3), transpose=False
+            )
             output = self.emit("numerator", "slice", both, axis=3, start=0, stop=self.width)
             total = self.emit("total", "slice", both, axis=3, start=self.width, stop=self.width + 1)
         else:

@@ -87,7 +87,9 @@ class Tracer:
             return arguments[0]
         secret = [item for item in flatten(arguments) if isinstance(item, (str, Weight))]
         if not secret:
-            options = {key: value for key, value in node.kwargs.items() if key not in ("layout", "pin_memory", "device")}
+            options = {
+                key: value for key, value in node.kwargs.items() if key not in ("layout", "pin_memory", "device")
+            }
             return node.target(*arguments, **options)  # type: ignore[operator]
         self.enter(node, name)
         handler: Callable[..., Any] | None = getattr(self, f"aten_{name}", None)
@@ -115,7 +117,9 @@ class Tracer:
         if self.builder.layer is not None:
             self.builder.part = PARTS.get(kind, "linear")
         plain = kind in ("linear", "layernorm", "activation", "attention")
-        return self.builder.emit(self.path if plain and self.path else f"{self.path}.{kind}".strip("."), kind, inputs, **attributes)
+        return self.builder.emit(
+            self.path if plain and self.path else f"{self.path}.{kind}".strip("."), kind, inputs, **attributes
+        )
 
     def unknown(self, node: Node) -> MpcifyError:
         """The error for a node that no word of the graph says."""
@@ -137,7 +141,14 @@ class Tracer:
         return self.emit("linear", (x, self.name(weight), self.name(bias)))
 
     def aten_layer_norm(
-        self, node: Node, x: str, shape: list[int], g: "Weight | None" = None, b: "Weight | None" = None, eps: float = 1e-5, *_: Any
+        self,
+        node: Node,
+        x: str,
+        shape: list[int],
+        g: "Weight | None" = None,
+        b: "Weight | None" = None,
+        eps: float = 1e-5,
+        *_: Any,
     ) -> str:
         if len(shape) != 1 or g is None or b is None:
             raise self.unknown(node)
@@ -147,7 +158,9 @@ class Tracer:
         """Positions are a slice of their table; token types T₀ + s(T₁ − T₀) for the secret 0/1 segment s."""
         if index == "segment":
             first, second = table.value[0], table.value[1]
-            return self.linear("segment", Weight(f"{table.name}.step", (second - first)[None]), Weight(f"{table.name}.base", first))
+            return self.linear(
+                "segment", Weight(f"{table.name}.step", (second - first)[None]), Weight(f"{table.name}.base", first)
+            )
         rows = torch.unique(index.reshape(-1, index.shape[-1]), dim=0)
         start = int(rows[0, 0])
         if len(rows) == 1 and torch.equal(rows[0], torch.arange(start, start + len(rows[0]))):
@@ -156,7 +169,9 @@ class Tracer:
             return self.emit("slice", (self.name(table),), axis=0, start=start, stop=start + 1)
         raise self.unknown(node)
 
-    def aten_conv2d(self, node: Node, pixels: str, weight: "Weight", bias: "Weight", stride: list[int], *rest: Any) -> str:
+    def aten_conv2d(
+        self, node: Node, pixels: str, weight: "Weight", bias: "Weight", stride: list[int], *rest: Any
+    ) -> str:
         """A patch convolution: the client unfolds, the owner's product is linear. Output (batch, hidden, rows, columns)."""
         batch, width, height, columns = node.meta["val"].shape
         kernel = tuple(weight.value.shape[2:])
@@ -169,10 +184,28 @@ class Tracer:
         return self.emit("reshape", (turned,), shape=(batch, width, height, columns))
 
     def aten_attention(
-        self, node: Node, q: str, k: str, v: str, mask: Any, c: Any, log_gamma: Any, kind: str, centre: bool, t: int, scaling: float
+        self,
+        node: Node,
+        q: str,
+        k: str,
+        v: str,
+        mask: Any,
+        c: Any,
+        log_gamma: Any,
+        kind: str,
+        centre: bool,
+        t: int,
+        scaling: float,
     ) -> str:
         extra = tuple(self.name(item) for item in (c, log_gamma) if item is not None)
-        attributes = {"attention": kind, "centre_keys": centre, "t": t, "scaling": scaling, "length": self.builder.shape(k)[2]}
+        self.builder.length = self.builder.shape(k)[2]  # for images only now known: patches and extra tokens
+        attributes = {
+            "attention": kind,
+            "centre_keys": centre,
+            "t": t,
+            "scaling": scaling,
+            "length": self.builder.shape(k)[2],
+        }
         return self.emit("attention", (q, k, v, *extra), **attributes)
 
     def aten_activation(self, node: Node, x: str, name: str) -> str:
@@ -211,7 +244,9 @@ class Tracer:
     def aten_permute(self, node: Node, x: str, axes: list[int]) -> str:
         return self.emit("transpose", (x,), axes=tuple(axes))
 
-    def aten_slice(self, node: Node, x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> str:
+    def aten_slice(
+        self, node: Node, x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+    ) -> str:
         x = self.name(x)
         first, last, stride = slice(start, end, step).indices(self.builder.shape(x)[dim])
         if stride != 1:

@@ -1,0 +1,176 @@
+"""A student as graphs, weights and public facts: in memory, or as one folder a party."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedModel
+
+from mpcify.conversion.convert import recipe_of, task_of, teacher_class
+from mpcify.conversion.folder import new_folder
+from mpcify.conversion.trace import takes_segments
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
+from mpcify.graph.passes import lower
+from mpcify.graph.trace import trace_graph
+
+TABLE = "word_embeddings"  # the public table's name in its file
+
+
+def takes_images(student: PreTrainedModel) -> bool:
+    """Whether a model reads pixels instead of tokens."""
+    return student.main_input_name == "pixel_values"
+
+
+def longest_text(student: PreTrainedModel) -> int:
+    """The most tokens a model takes: its positions, less those it keeps for padding (RoBERTa's first two)."""
+    for name, module in student.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return int(getattr(student.config, "max_position_embeddings", 512))
+
+
+def read_tokenizer(source: str | Path) -> Tokenizer:
+    """The tokenizer beside a checkpoint, as the `tokenizers` library runs it. Raises MPC-208."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source))
+    except Exception:
+        tokenizer = None
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.get_vocab_size() == 0:
+        raise MpcifyError(
+            208, str(source), "there is no tokenizer beside the model", "save its fast tokenizer (tokenizer.json) there"
+        )
+    return backend
+
+
+def read_preprocessing(student: PreTrainedModel, source: str | Path) -> dict[str, Any]:
+    """How an image becomes patches: preprocessor_config.json beside a checkpoint, and the model's patch. Raises MPC-208."""
+    try:
+        values = json.loads((Path(source) / "preprocessor_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise MpcifyError(
+            208,
+            str(source),
+            "there is no readable preprocessor_config.json",
+            "save the image processor beside the model",
+        ) from None
+    config = student.config
+    return {
+        "channels": config.num_channels,
+        "size": config.image_size,
+        "patch": config.patch_size,
+        "do_resize": values.get("do_resize", True),
+        "resample": values.get("resample", 2),
+        "do_rescale": values.get("do_rescale", True),
+        "rescale": values.get("rescale_factor", 1 / 255),
+        "do_normalize": values.get("do_normalize", True),
+        "mean": values.get("image_mean", 0.5),
+        "std": values.get("image_std", 0.5),
+    }
+
+
+def describe(student: PreTrainedModel, source: str | Path, embeddings: str) -> dict[str, Any]:
+    """The public facts of a student: `Graph.about`."""
+    config, images = student.config, takes_images(student)
+    return {
+        "model": Path(source).name,
+        "family": config.model_type,
+        "task": task_of(config, teacher_class(student).__name__),
+        "recipe": recipe_of(student).name,
+        "labels": [config.id2label[index] for index in range(config.num_labels)],
+        "embeddings": "patches" if images else embeddings,
+        "vocabulary": 0 if images else len(student.get_input_embeddings().weight),
+        "positions": 0 if images else longest_text(student),
+        "segments": not images and takes_segments(student),
+        "image": read_preprocessing(student, source) if images else None,
+    }
+
+
+def export_graph(
+    student: PreTrainedModel, batch: int, length: int, about: Mapping[str, Any]
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """A student's lowered graph, with its declared ranges, and the owner's weights (float32).
+
+    length: tokens; counts for nothing with images. Raises MPC-405 for a length that the model has no positions for.
+    """
+    if about["embeddings"] != "patches" and not 1 < length <= about["positions"]:
+        raise MpcifyError(
+            405, f"length {length}", f"the model takes 2 to {about['positions']} tokens", "choose a length in between"
+        )
+    embeddings = "client" if about["embeddings"] == "patches" else about["embeddings"]
+    graph, weights = lower(*trace_graph(student, batch, length, embeddings))
+    ranges = student.config.mpcify.get("ranges") or {}
+    known = {operation.name for operation in graph.operations}
+    declared = {
+        name: {quantity: (float(pair[0]), float(pair[1])) for quantity, pair in entry.items()}
+        for name, entry in ranges.items()
+        if name in known
+    }
+    graph = Graph(graph.inputs, graph.operations, graph.outputs, graph.batch, graph.length, dict(about), declared)
+    return graph, {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+
+
+def word_table(student: PreTrainedModel) -> np.ndarray:
+    """The table that a client looks its tokens up in, (vocabulary, width)."""
+    return student.get_input_embeddings().weight.detach().float().numpy()
+
+
+def table_digest(table: np.ndarray) -> str:
+    """SHA-256 of a table's float32 values, little-endian, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(table, "<f4").tobytes()).hexdigest()
+
+
+def table_is_public(student: PreTrainedModel) -> bool:
+    """Whether a student's table is, bit for bit, the public one that `config.json` records."""
+    base = student.config.mpcify.get("base")
+    return bool(base) and base["sha256"] == table_digest(word_table(student))
+
+
+def export_folder(
+    student: PreTrainedModel,
+    source: str | Path,
+    out: str | Path,
+    lengths: Sequence[int],
+    *,
+    batch: int = 1,
+    embeddings: str = "client",
+    accept_embedding_leak: bool = False,
+) -> dict[str, Any]:
+    """Writes OUT/client, OUT/owner and OUT/helper: what each party needs to run the student, and nothing else.
+
+    client: graphs, tokenizer and (embeddings `client`) the public table. owner: graphs, weights.safetensors once for all
+    lengths. helper: graphs. Raises MPC-403 where the table is not recorded as public, unless its leak is accepted;
+    MPC-109, MPC-405.
+    """
+    about, images = describe(student, source, embeddings), takes_images(student)
+    if not images and embeddings == "client" and not table_is_public(student) and not accept_embedding_leak:
+        raise MpcifyError(
+            403,
+            "client folder",
+            "the embedding table is not recorded as public: it would hand fine-tuned weights to every client",
+            "distill with --base, or export with --embeddings one-hot, or pass --accept-embedding-leak",
+        )
+    tokenizer = None if images else read_tokenizer(source)
+    graphs: dict[str, Graph] = {}
+    weights: dict[str, np.ndarray] = {}
+    for length in sorted(set(lengths)) or [0]:
+        graph, weights = export_graph(student, batch, length, about)
+        graphs[f"graph-{graph.length}.json"] = graph
+    with new_folder(out) as folder:
+        for party in ("client", "owner", "helper"):
+            (folder / party).mkdir()
+            for name, graph in graphs.items():
+                (folder / party / name).write_text(json.dumps(graph.to_json(), indent=1), encoding="utf-8")
+        save_file(weights, folder / "owner" / "weights.safetensors")
+        if tokenizer is not None:
+            tokenizer.save(str(folder / "client" / "tokenizer.json"))
+        if not images and embeddings == "client":
+            save_file({TABLE: word_table(student)}, folder / "client" / "embeddings.safetensors")
+    return {"folder": str(out), "graphs": sorted(graphs), "weights": sum(value.size for value in weights.values())}

@@ -1,0 +1,284 @@
+"""Requests around an engine: texts or images go in, logits and their cost come out."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from mpcify.conversion.convert import as_student, load_model
+from mpcify.conversion.families import TESTED
+from mpcify.engines import engine_named
+from mpcify.engines.engine import Cost, Engine, Session
+from mpcify.engines.plain import PlainEngine, PlainSession
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.graph.export import describe, export_graph, read_tokenizer, table_is_public, takes_images, word_table
+from mpcify.graph.graph import Graph
+from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
+from mpcify.requests.images import ImageRequests
+from mpcify.requests.inputs import TextRequests
+from mpcify.requests.outputs import answers
+
+Progress = Callable[[int], None]
+
+
+class PrivateModel:
+    """A model behind an engine. Sessions open when a length is first asked for; close it, or use a `with` block.
+
+    student: the model (a teacher runs under recipe `exact`). source: its folder. length: one padded length for all
+    texts; None: each text goes to its smallest bucket. truncate: cut longer texts.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        source: str | Path,
+        engine: Engine,
+        *,
+        embeddings: str = "client",
+        batch: int = 1,
+        length: int | None = None,
+        truncate: bool = False,
+    ) -> None:
+        self.student, self.engine = student, engine
+        self.batch, self.length, self.truncate = batch, length, truncate
+        self.about = describe(student, source, embeddings)
+        self.images = takes_images(student)
+        if self.images:
+            self.image_requests = ImageRequests(self.about["image"])
+        else:
+            table = word_table(student) if embeddings == "client" else None
+            self.text_requests = TextRequests(read_tokenizer(source), self.about, table)
+        self.graphs: dict[int, tuple[Graph, dict[str, np.ndarray]]] = {}
+        self.plain_sessions: dict[int, PlainSession] = {}
+        self.session: tuple[int, Session] | None = None
+        self.setup: Cost | None = None
+
+    def __call__(self, items: Sequence[Any], progress: Progress | None = None) -> tuple[np.ndarray, Cost]:
+        """Logits (N, labels) of N texts, (text, text) pairs or images, and what they cost together.
+
+        progress: told how many are done. Raises MPC-105 to MPC-107 for an input, MPC-402 where values overflow.
+        """
+        groups = self.groups(items)
+        if not isinstance(self.engine, PlainEngine):
+            self.declare_missing(groups)
+        rows: dict[int, np.ndarray] = {}
+        cost = Cost()
+        for length, order, encoded in groups:
+            session = self.open(length)
+            for start in range(0, len(order), self.batch):
+                chunk = slice(start, start + self.batch)
+                outputs, spent = session.run(self.inputs(encoded[chunk], length))
+                rows.update(zip(order[chunk], outputs["logits"], strict=False))
+                cost += spent
+                if progress:
+                    progress(len(rows))
+        return np.stack([rows[index] for index in range(len(items))]), Cost(
+            cost.seconds, cost.bytes, cost.rounds, cost.bytes_per_party, self.setup
+        )
+
+    def classify(self, items: Sequence[Any]) -> list[dict[str, Any]]:
+        """An answer an input: {"label", "score", "scores"}, or {"value"} for regression."""
+        return answers(self(items)[0], self.about)
+
+    def plain(self, items: Sequence[Any], observe: Callable[[Ranges, int], None] | None = None) -> np.ndarray:
+        """The logits of the same graphs in floats. observe: told each batch's measured ranges and its length."""
+        rows: dict[int, np.ndarray] = {}
+        for length, order, encoded in self.groups(items):
+            for start in range(0, len(order), self.batch):
+                chunk = slice(start, start + self.batch)
+                inputs = self.inputs(encoded[chunk], length)
+                recorder = RangeRecorder(self.graph(length)[0], inputs) if observe else None
+                outputs, _ = self.plain_session(length).run(inputs, recorder)
+                rows.update(zip(order[chunk], outputs["logits"], strict=False))
+                if observe and recorder:
+                    observe(recorder.ranges, length)
+        return np.stack([rows[index] for index in range(len(items))])
+
+    def groups(self, items: Sequence[Any]) -> list[tuple[int, list[int], list[Any]]]:
+        """Inputs of one padded length together: (length, their places, what their client encodes), shortest first."""
+        if not len(items):
+            raise MpcifyError(108, "request", "there is nothing to answer", "give at least one text or image")
+        if self.images:
+            return [(0, list(range(len(items))), list(self.image_requests.encode(items)))]
+        encoded = self.text_requests.encode(items, self.truncate, self.length)
+        cut = sum(item.truncated for item in encoded)
+        if cut:
+            warnings.warn(MpcifyWarning(f"{cut} of {len(items)} texts were cut to fit"), stacklevel=3)
+        groups: dict[int, tuple[list[int], list[Any]]] = {}
+        for index, item in enumerate(encoded):
+            order, members = groups.setdefault(self.length or self.text_requests.bucket_for(len(item)), ([], []))
+            order.append(index)
+            members.append(item)
+        return [(length, *groups[length]) for length in sorted(groups)]
+
+    def inputs(self, encoded: list[Any], length: int) -> dict[str, np.ndarray]:
+        """The client's inputs of one batch."""
+        graph = self.graph(length)[0]
+        return self.image_requests.inputs(encoded, graph) if self.images else self.text_requests.inputs(encoded, graph)
+
+    def graph(self, length: int) -> tuple[Graph, dict[str, np.ndarray]]:
+        """The graph of a length, and the weights (the same arrays for every length)."""
+        if length not in self.graphs:
+            graph, weights = export_graph(self.student, self.batch, length, self.about)
+            if self.graphs:
+                weights = next(iter(self.graphs.values()))[1]
+            self.graphs[length] = graph, weights
+        return self.graphs[length]
+
+    def plain_session(self, length: int) -> PlainSession:
+        """The float session of a length."""
+        if length not in self.plain_sessions:
+            graph, weights = self.graph(length)
+            self.plain_sessions[length] = PlainEngine().compile(graph).load(weights)
+        return self.plain_sessions[length]
+
+    def open(self, length: int) -> Session:
+        """The engine's session of a length; the session of another length is closed first, for its weights' memory."""
+        if isinstance(self.engine, PlainEngine):
+            return self.plain_session(length)
+        if self.session is None or self.session[0] != length:
+            graph, weights = self.graph(length)
+            program = self.engine.compile(graph)
+            self.close()
+            self.session = length, program.load(weights)
+            self.setup = self.session[1].setup if self.setup is None else self.setup + self.session[1].setup
+        return self.session[1]
+
+    def measure(self, items: Sequence[Any]) -> Ranges:
+        """The ranges that the operations meet on these inputs, real tokens only."""
+        ranges: Ranges = {}
+
+        def observe(measured: Ranges, _: int) -> None:
+            ranges.update(merge(ranges, measured))
+
+        self.plain(items, observe)
+        return ranges
+
+    def declare_missing(self, groups: list[tuple[int, list[int], list[Any]]]) -> None:
+        """Where a student declares no ranges, those of the present inputs stand in, so that no overflow goes unseen."""
+        for length, _, encoded in groups:
+            graph, weights = self.graph(length)
+            if graph.ranges:
+                continue
+            ranges: Ranges = {}
+            for start in range(0, len(encoded), self.batch):
+                inputs = self.inputs(encoded[start : start + self.batch], length)
+                recorder = RangeRecorder(graph, inputs)
+                self.plain_session(length).run(inputs, recorder)
+                ranges = merge(ranges, recorder.ranges)
+            self.graphs[length] = graph.with_ranges(ranges), weights
+
+    def close(self) -> None:
+        """Ends the engine's session."""
+        if self.session is not None:
+            self.session[1].close()
+            self.session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def compile(
+    model: str | Path,
+    engine: str = "spu",
+    *,
+    protocol: str | None = None,
+    ring: int | None = None,
+    fraction_bits: int | None = None,
+    embeddings: str = "client",
+    batch: int = 1,
+    length: int | None = None,
+    truncate: bool = False,
+    force: bool = False,
+    trust_first_party: bool = False,
+) -> PrivateModel:
+    """A checkpoint (student, or teacher under recipe `exact`), ready to answer on an engine.
+
+    engine: plain, fixed or spu. protocol, ring, fraction_bits: the engine's own defaults where None. embeddings: `client`
+    looks tokens up in the table, which every client then holds; `one-hot` keeps the table with the owner. length: one
+    padded length, or None for the smallest bucket of each text. force: run although declared ranges overflow.
+    Raises MPC-2xx for the model, MPC-5xx for the engine's settings.
+    """
+    runner = engine_named(
+        engine,
+        protocol=protocol,
+        ring=ring,
+        fraction_bits=fraction_bits,
+        force=force,
+        trust_first_party=trust_first_party,
+    )
+    if embeddings not in ("client", "one-hot"):
+        raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
+    if batch < 1:
+        raise MpcifyError(501, f"batch {batch}", "a batch has at least one input", "use 1 or more")
+    student = as_student(load_model(model))
+    private = PrivateModel(student, model, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate)
+    if engine == "spu" and not private.images and embeddings == "client" and not table_is_public(student):
+        warnings.warn(
+            MpcifyWarning(
+                "the embedding table is not recorded as public: a real client would hold the owner's weights"
+            ),
+            stacklevel=2,
+        )
+    if student.config.model_type not in TESTED:
+        prove_equal(private)
+    return private
+
+
+def prove_equal(private: PrivateModel) -> None:
+    """Raises MPC-204 unless graph and torch agree to 1e-3 on one random request (for families that no test covers)."""
+    import torch
+
+    length = private.length or 16
+    graph, _ = private.graph(0 if private.images else length)
+    generator = np.random.default_rng(0)
+    if private.images:
+        (wanted,) = graph.role("client")
+        size = private.image_requests
+        pixels = generator.standard_normal((private.batch, private.about["image"]["channels"], size.height, size.width))
+        blocks = pixels.reshape(*pixels.shape[:2], size.height // size.patch[0], size.patch[0], -1, size.patch[1])
+        inputs = {wanted.name: blocks.transpose(0, 2, 4, 1, 3, 5).reshape(wanted.shape)}
+        model_inputs = {"pixel_values": torch.from_numpy(pixels).float()}
+    else:
+        ids = generator.integers(0, private.about["vocabulary"], (private.batch, length))
+        mask = np.ones_like(ids)
+        zeros = np.zeros_like(ids)
+        inputs = {
+            item.name: private.text_requests.one(item.name, item.shape, ids, zeros, mask)
+            for item in graph.role("client")
+        }
+        embeds = private.student.get_input_embeddings()(torch.from_numpy(ids))
+        model_inputs = {"inputs_embeds": embeds, "attention_mask": torch.from_numpy(mask)}
+    outputs, _ = private.plain_session(0 if private.images else length).run(inputs)
+    with torch.no_grad():
+        expected = private.student.eval()(**model_inputs).logits.numpy()
+    if not np.allclose(outputs["logits"], expected, rtol=1e-3, atol=1e-3):
+        raise MpcifyError(
+            204,
+            private.about["family"],
+            "the graph does not compute what the model computes",
+            "use a model of a tested family: " + ", ".join(TESTED),
+        )
+
+
+def declare_ranges(student: PreTrainedModel, source: str | Path, items: Sequence[Any], **settings: Any) -> None:
+    """Measures the ranges on calibration inputs, adds the margins, and stores them in the student's config.
+
+    They travel with the checkpoint, and every engine proves at compile time that nothing overflows inside them.
+    """
+    private = PrivateModel(student, source, PlainEngine(), truncate=True, **settings)
+    measured = private.measure(items)
+    graph = next(iter(private.graphs.values()))[0]
+    student.config.mpcify["ranges"] = {
+        name: {quantity: list(pair) for quantity, pair in entry.items()}
+        for name, entry in declare(graph, measured).items()
+    }
