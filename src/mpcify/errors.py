@@ -45,6 +45,8 @@ CODES: dict[int, str] = {
     603: "base does not fit",
     # 9xx: the command line
     901: "wrong usage",
+    902: "interrupted",
+    903: "unexpected failure",
 }
 
 
