@@ -55,15 +55,21 @@ def test_pixels_are_those_of_transformers(mode: str, steps: dict[str, Any], resa
     assert np.abs(found - expected).max() <= 1e-6  # the same steps in the same precision: equal, in fact
 
 
-def test_patches_times_the_reshaped_kernel_are_the_convolution() -> None:
+@pytest.mark.parametrize("patch", [(8, 4), (5, 7)])
+def test_patches_times_the_reshaped_kernel_are_the_convolution(patch: tuple[int, int]) -> None:
     torch = pytest.importorskip("torch")
-    requests = ImageRequests({**ABOUT, "patch": [8, 4]})
-    kernel = np.random.default_rng(1).standard_normal((5, 3, 8, 4)).astype(np.float32)
-    pixels = requests.pixels(picture())
-    expected = torch.nn.functional.conv2d(torch.tensor(pixels[None]), torch.tensor(kernel), stride=(8, 4))
+    requests = ImageRequests({**ABOUT, "patch": list(patch)})
+    kernel = np.random.default_rng(1).standard_normal((5, 3, *patch)).astype(np.float32)
+    pixels = np.ascontiguousarray(requests.pixels(picture())[None])
+    expected = torch.nn.functional.conv2d(torch.from_numpy(pixels), torch.from_numpy(kernel), stride=patch)
     found = requests.patches(picture()) @ kernel.reshape(5, -1).T
-    # 96 products of values below 10: float32 sums in another order differ by about 1e-5
+    # about 100 products of values below 10: float32 sums in another order differ by about 1e-5
     assert np.abs(found - expected.flatten(2)[0].T.numpy()).max() < 5e-5
+
+
+def test_a_model_of_other_channels_is_refused() -> None:
+    with pytest.raises(MpcifyError, match="MPC-203"):
+        ImageRequests({**ABOUT, "channels": 4})
 
 
 def test_a_path_a_pil_image_and_an_array_are_the_same_image(tmp_path: Path) -> None:
@@ -113,13 +119,13 @@ def test_nothing_is_clipped_or_scaled_by_guess() -> None:
         assert said in caught.value.what
 
 
-def test_a_partial_batch_is_filled_with_zeros() -> None:
+def test_a_partial_batch_asks_its_first_image_again() -> None:
     graph = Graph((Input("patches", "client", (3, 6, 192)), Input("w", "owner", (192, 4))), (), (), batch=3, length=6)
     requests = ImageRequests(ABOUT)
     patches = requests.encode([picture(), picture("L")])
     inputs = requests.inputs(patches, graph)
     assert list(inputs) == ["patches"]
     assert np.array_equal(inputs["patches"][:2], patches)
-    assert not inputs["patches"][2].any()
+    assert np.array_equal(inputs["patches"][2], patches[0])
     with pytest.raises(ValueError):
         requests.inputs(patches * 2, graph)

@@ -18,11 +18,14 @@ class ImageRequests:
 
     about: `graph.about["image"]`: channels (1 or 3), size (height, width; one number for a square), patch (the same),
     do_resize and resample (PIL's number), do_rescale and rescale (the factor), do_normalize, mean and std (one number,
-    or one a channel).
+    or one a channel). Raises MPC-203 for other channels.
     """
 
     def __init__(self, about: Mapping[str, Any]) -> None:
         self.about = about
+        if about["channels"] not in MODES:
+            what = f"it reads images of {about['channels']} channels"
+            raise MpcifyError(203, "image model", what, "use a model of grey (1) or RGB (3) images")
         self.mode = MODES[about["channels"]]
         self.height, self.width = sides(about["size"])
         self.patch = sides(about["patch"])
@@ -38,10 +41,12 @@ class ImageRequests:
         """
         pixels = self.pixels(image, where)
         high, wide = self.patch
-        blocks = pixels.reshape(
-            len(pixels), self.height // high, high, self.width // wide, wide
-        )  # C, rows, p, columns, p
-        return blocks.transpose(1, 3, 0, 2, 4).reshape(-1, len(pixels) * high * wide)
+        rows, columns = (
+            self.height // high,
+            self.width // wide,
+        )  # like the convolution, without what is left at the edges
+        blocks = pixels[:, : rows * high, : columns * wide].reshape(len(pixels), rows, high, columns, wide)
+        return blocks.transpose(1, 3, 0, 2, 4).reshape(rows * columns, -1)  # rows, columns, channel, p, p
 
     def pixels(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> np.ndarray:
         """The model's pixel values (channels, height, width), float32. Raises MPC-107.
@@ -90,13 +95,11 @@ class ImageRequests:
         return image.convert(self.mode)
 
     def inputs(self, patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
-        """The client's inputs of a graph for at most its batch of images; missing ones are zeros (medium grey)."""
+        """The client's inputs of a graph for 1 to B images; where they are fewer, the first is asked again."""
         (wanted,) = graph.role("client")
         if not 0 < len(patches) <= graph.batch:
             raise ValueError(f"{len(patches)} images for a batch of {graph.batch}")
-        batch = np.zeros(wanted.shape, np.float32)
-        batch[: len(patches)] = np.stack(patches)
-        return {wanted.name: batch}
+        return {wanted.name: np.stack([*patches, *[patches[0]] * (graph.batch - len(patches))])}
 
 
 def sides(value: Any) -> tuple[int, int]:

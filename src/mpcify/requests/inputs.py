@@ -91,13 +91,12 @@ class TextRequests:
 
         embeddings: the tokens' rows of the public table | tokens: one-hot rows. segment: token types. mask: M, 1 at
         tokens. share: μ = 16·M/m, m the number of tokens. All are 0 beyond the tokens. Where texts are fewer than B,
-        the rest are requests of one token, the first text's first, so that m ≥ 1; their results are to be dropped.
+        the first is asked again, as its values stay in the ranges that real text has; drop those results.
         """
         if not 0 < len(encoded) <= graph.batch:
             raise ValueError(f"{len(encoded)} texts for a batch of {graph.batch}")
-        filler = Encoded(encoded[0].ids[:1], encoded[0].types[:1])
         ids, segment, mask = (np.zeros((graph.batch, graph.length), np.int64) for _ in range(3))
-        for row, item in enumerate([*encoded, *[filler] * (graph.batch - len(encoded))]):
+        for row, item in enumerate([*encoded, *[encoded[0]] * (graph.batch - len(encoded))]):
             ids[row, : len(item)] = item.ids
             segment[row, : len(item)] = item.types
             mask[row, : len(item)] = 1
