@@ -43,6 +43,7 @@ CODES: dict[int, str] = {
     601: "training cannot resume",
     602: "training diverged",
     603: "base does not fit",
+    604: "teacher does not fit",
     # 9xx: the command line
     901: "wrong usage",
     902: "interrupted",

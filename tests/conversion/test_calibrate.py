@@ -1,0 +1,244 @@
+"""Calibration brings a student near its teacher before any training, in every family, and leaves the teacher alone."""
+
+import copy
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from mpcify.conversion.blocks import find_blocks
+from mpcify.conversion.calibrate import calibrate
+from mpcify.conversion.convert import convert
+from mpcify.errors import MpcifyError
+
+SHAPE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+SHAPE |= {"intermediate_size": 32, "max_position_embeddings": 40}
+FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
+    "bert": lambda: BertForSequenceClassification(BertConfig(**SHAPE)),
+    "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**SHAPE)),
+    "electra": lambda: ElectraForSequenceClassification(ElectraConfig(**SHAPE, embedding_size=8)),
+    "distilbert": lambda: DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40)
+    ),
+    "vit": lambda: ViTForImageClassification(
+        ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=8,
+            patch_size=2,
+            num_channels=1,
+        )
+    ),
+}
+
+
+def make(family: str = "bert", scale: float = 0.2) -> PreTrainedModel:
+    """A random teacher whose scores and activations are of ordinary size."""
+    torch.manual_seed(0)
+    model = FAMILIES[family]().eval()
+    for weight in model.parameters():
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight, std=scale)
+    return model
+
+
+def make_batches(model: PreTrainedModel, count: int = 4, size: int = 16) -> list[dict[str, Tensor]]:
+    """Random texts, half of them padded, or random images."""
+    generator = torch.Generator().manual_seed(1)
+    if model.main_input_name == "pixel_values":
+        return [{"pixel_values": torch.randn(size, 1, 8, 8, generator=generator)} for _ in range(count)]
+    mask = torch.ones(size, 12, dtype=torch.long)
+    mask[::2, 7:] = 0
+    return [
+        {"input_ids": torch.randint(5, 50, (size, 12), generator=generator), "attention_mask": mask}
+        for _ in range(count)
+    ]
+
+
+@torch.no_grad()
+def hidden_loss(student: PreTrainedModel, teacher: PreTrainedModel, batches: list[dict[str, Tensor]]) -> float:
+    """The sum over layers of MSE ÷ variance over real tokens."""
+    losses = []
+    for batch in batches:
+        ours, theirs = (model(**batch, output_hidden_states=True).hidden_states[1:] for model in (student, teacher))
+        real = batch.get("attention_mask", torch.ones(ours[0].shape[:2])) > 0
+        losses.append(sum(((s[real] - t[real]) ** 2).mean() / t[real].var() for s, t in zip(ours, theirs, strict=True)))
+    return float(torch.stack(losses).mean())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_refit_brings_every_family_near_its_teacher(family: str) -> None:
+    teacher = make(family)
+    student = convert(teacher, "2quad-freediv")
+    batches = make_batches(student)
+    before = hidden_loss(student, teacher, batches)
+    calibrate(student, batches[:2])
+    gamma_alone = hidden_loss(student, teacher, batches)
+    student.config.mpcify["calibrated"] = False
+    calibrate(student, batches[:3], teacher)
+    assert hidden_loss(student, teacher, batches[3:]) < 0.2 * min(before, gamma_alone)  # on texts it has not seen
+    assert student.config.mpcify["calibrated"] is True
+
+
+def test_calibration_without_a_teacher_says_that_nothing_was_refitted() -> None:
+    student = convert(make(), "2quad-freediv")
+    weights = {name: value.clone() for name, value in student.named_parameters()}
+    calibrate(student, make_batches(student))
+    changed = {name for name, value in student.named_parameters() if not torch.equal(value, weights[name])}
+    assert changed == {f"bert.encoder.layer.{layer}.attention.self.log_gamma" for layer in range(2)}
+    assert student.config.mpcify["refit"] is False
+
+
+def test_gamma_is_one_over_the_mean_row_sum_by_hand() -> None:
+    """One layer, W_Q = 0 and no biases: every score is 0, so each row sums to Σ c² and γ = 1/c²."""
+    teacher = make()
+    for layer in teacher.bert.encoder.layer:
+        for linear in (layer.attention.self.query, layer.attention.self.key):
+            linear.weight.data.zero_()
+            linear.bias.data.zero_()
+    student = convert(teacher, "2quad-freediv")
+    attention = student.bert.encoder.layer[0].attention.self
+    attention.c.data.copy_(torch.tensor([2.0, 5.0]))
+    calibrate(student, make_batches(student))
+    torch.testing.assert_close(attention.log_gamma.exp(), torch.tensor([1 / 4, 1 / 25]))
+
+
+@pytest.mark.parametrize("recipe", ["2quad-freediv", "softmax-freediv"])
+def test_gamma_counts_real_queries_and_real_keys_only(recipe: str) -> None:
+    teacher = make()
+    student = convert(teacher, recipe)
+    (batch,) = make_batches(student, count=1)
+    calibrate(student, [batch])
+    attention = student.bert.encoder.layer[0].attention.self
+    scores = student(**batch, output_attentions=True).attentions[0].double()
+    if recipe == "2quad-freediv":
+        weights = (scores + 5) ** 2
+    else:
+        weights = (1 + scores / 64) ** 64
+    sums = []
+    for text, count in zip(weights, batch["attention_mask"].sum(-1).tolist(), strict=True):
+        sums += list((text[:, :count, :count].sum(-1) / count).T)
+    expected = 1 / torch.stack(sums).mean(0)
+    torch.testing.assert_close(attention.log_gamma.exp().double(), expected, rtol=1e-5, atol=0)
+
+
+def test_padding_changes_nothing() -> None:
+    """The same texts in longer rows give the same student, to the precision of float32 sums."""
+    teacher = make()
+    students = []
+    for extra in (0, 5):
+        student = convert(teacher, "2quad-freediv")
+        batches = [
+            {name: torch.nn.functional.pad(value, (0, extra)) for name, value in batch.items()}
+            for batch in make_batches(student)
+        ]
+        calibrate(student, batches, teacher)
+        students.append(student)
+    for (name, a), b in zip(students[0].named_parameters(), students[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_the_refit_solves_the_weighted_ridge_problem() -> None:
+    """The first W_O, against an independent solver: the rows of the ridge appended to the rows of the data."""
+    teacher = make()
+    student = convert(teacher, "2quad-freediv")
+    (batch,) = make_batches(student, count=1)
+    calibrate(student, [batch])  # γ, so that the attention's output below is what the refit sees
+    dense = student.bert.encoder.layer[0].attention.output.dense
+    old = torch.cat([dense.weight, dense.bias[:, None]], 1).detach().double()
+    context, target = [], []
+    with torch.no_grad():
+        embeddings = teacher.bert.embeddings(batch["input_ids"])
+        for model, into in ((student, context), (teacher, target)):
+            layer = model.bert.encoder.layer[0]
+            watch = layer.attention.output.dense.register_forward_hook(
+                lambda _, args, output, into=into: into.extend((args[0], output))
+            )
+            model(**batch)
+            watch.remove()
+    real = batch["attention_mask"] > 0
+    wanted = (target[1] + embeddings)[real].double()
+    weight = 1 / wanted.std(-1, keepdim=True)
+    x = torch.cat([context[0][real].double(), torch.ones_like(weight)], 1) * weight
+    y = (wanted - embeddings[real].double()) * weight
+    ridge = (1e-3 * (x * x).sum(0).mean()).sqrt() * torch.eye(x.shape[1], dtype=torch.float64)
+    expected = torch.linalg.lstsq(torch.cat([x, ridge]), torch.cat([y, ridge @ old.T])).solution.T
+    calibrate(student, [batch], teacher)
+    found = torch.cat([dense.weight, dense.bias[:, None]], 1).double()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)  # float32 forwards
+
+
+def test_an_exact_student_stays_its_teacher() -> None:
+    teacher = make()
+    student = convert(teacher, "exact")
+    batches = make_batches(student)
+    calibrate(student, batches, teacher)
+    torch.testing.assert_close(student(**batches[0]).logits, teacher(**batches[0]).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "vit"])
+def test_the_teacher_is_untouched_bit_for_bit(family: str) -> None:
+    teacher = make(family).train()
+    before = copy.deepcopy(teacher.state_dict())
+    student = convert(teacher, "2quad-freediv")
+    calibrate(student, make_batches(student), teacher)
+    assert teacher.training
+    assert not any(module._forward_hooks for module in teacher.modules())
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_blocks_are_found_without_names() -> None:
+    bert, vit = (find_blocks(convert(make(family), "2quad-freediv")) for family in ("bert", "vit"))
+    assert bert[1].attention.projection == "bert.encoder.layer.1.attention.output.dense"
+    assert bert[1].feed_forward.norm == "bert.encoder.layer.1.output.LayerNorm"
+    assert vit[0].attention.norm == "vit.layers.0.layernorm_after"
+    assert vit[0].feed_forward.norm is None  # the sum is the residual stream itself
+
+
+def test_a_layer_that_is_called_twice_keeps_its_weights() -> None:
+    torch.manual_seed(0)
+    teacher = AlbertForSequenceClassification(AlbertConfig(**SHAPE, embedding_size=8)).eval()
+    student = convert(teacher, "2quad-freediv")
+    calibrate(student, make_batches(student), teacher)
+    theirs = dict(teacher.named_parameters())
+    assert all(torch.equal(value, theirs[name]) for name, value in student.named_parameters() if name in theirs)
+
+
+def test_values_that_are_not_finite_name_the_layer() -> None:
+    teacher = make()
+    student = convert(teacher, "2quad-freediv")
+    student.bert.encoder.layer[1].intermediate.dense.weight.data.fill_(1e30)
+    with pytest.raises(MpcifyError, match=re.escape("MPC-602 bert.encoder.layer.1")):
+        calibrate(student, make_batches(student), teacher)
+    assert student.config.mpcify["calibrated"] is False
+
+
+def test_a_teacher_of_another_shape_is_refused() -> None:
+    student = convert(make(), "2quad-freediv")
+    with pytest.raises(MpcifyError, match="MPC-604"):
+        calibrate(student, make_batches(student), make("electra"))
+
+
+def test_no_texts_are_refused() -> None:
+    with pytest.raises(MpcifyError, match="MPC-108"):
+        calibrate(convert(make(), "2quad-freediv"), [])
