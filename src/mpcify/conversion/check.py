@@ -58,7 +58,8 @@ def check(model: PreTrainedModel | str | Path) -> list[Finding]:
         findings.append(Finding("attention", site.attention, "replace", attention))
         findings.append(Finding("activation", site.activation, "replace", f"{activation} activation"))
     findings += [
-        Finding("head", name, "keep", "a function on one vector: stays exact under every recipe") for name in found.kept
+        Finding("head", module, "keep", f"{function} on one vector: stays exact under every recipe")
+        for module, function in found.kept
     ]
     if model.config.model_type not in TESTED:
         what = "this family is proven by the trace alone; no test of ours covers it"

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.activations import ACT2CLS
 from transformers.masking_utils import AttentionMaskInterface
@@ -24,7 +25,7 @@ ACTIVATION_CLASSES = tuple(
 )
 # What no encoder layer may still hold once its functions are swapped.
 FOREIGN = re.compile(
-    r"aten\.(_?softmax|_?safe_softmax|scaled_dot_product|gelu|relu|silu|sigmoid|tanh|erf|exp|elu|mish|hardtanh)"
+    r"aten\.(_?softmax|_?safe_softmax|scaled_dot_product_\w+|gelu|relu|silu|sigmoid|tanh|erf|exp|elu|mish|hardtanh)_?\b"
 )
 
 
@@ -40,11 +41,14 @@ class LayerSites:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a traced forward called: the encoder layers, the calls of attention, and the activations outside the layers."""
+    """What a traced forward called: the encoder layers, the calls of attention, and the functions outside the layers.
+
+    kept: (module, function) of the head's activations.
+    """
 
     layers: tuple[LayerSites, ...]
     attention_calls: int
-    kept: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
 
 
 def layer_path(module: str) -> str:
@@ -97,6 +101,36 @@ def unproven(where: str, what: str) -> MpcifyError:
     return MpcifyError(204, where, what, "use a model of a tested family: bert, roberta, distilbert, electra, vit")
 
 
+class Listener(TorchDispatchMode):
+    """Hears which activation modules a forward calls, and which non-linear functions, in which module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = [""]
+        self.activations: dict[str, None] = {}
+        self.functions: list[tuple[str, str]] = []
+
+    def follow(self, names: dict[nn.Module, str]) -> None:
+        """Keeps `stack` at the module that is running."""
+        for module, name in names.items():
+            module.register_forward_pre_hook(lambda *_, name=name: self.enter(name))
+            module.register_forward_hook(lambda *_: self.leave())
+            if isinstance(module, ACTIVATION_CLASSES):
+                module.register_forward_hook(lambda *_, name=name: self.activations.setdefault(name))
+
+    def enter(self, name: str) -> None:
+        self.stack.append(name)
+
+    def leave(self) -> None:
+        self.stack.pop()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        match = FOREIGN.match(str(function))
+        if match:
+            self.functions.append((self.stack[-1], match[1]))
+        return function(*args, **(kwargs or {}))
+
+
 def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Survey:
     """Traces one forward of an empty twin of the model, made by `build` on the meta device.
 
@@ -104,17 +138,15 @@ def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Surv
     activations cannot be swapped.
     """
     seen: list[tuple[nn.Module, int]] = []
-    called: list[str] = []
+    listener = Listener()
     with probing(seen), torch.device("meta"):
         twin = build()
         names: dict[nn.Module, str] = {module: name for name, module in twin.named_modules()}
-        for module, name in names.items():
-            if isinstance(module, ACTIVATION_CLASSES):
-                module.register_forward_hook(lambda *_, name=name: called.append(name))
+        listener.follow(names)
         inputs = {name: value.to("meta") for name, value in sample_inputs(twin).items()}
         if "attention_mask" in inputs:  # two axes, so that the model makes its own mask of it, and ours sees which
             inputs["attention_mask"] = inputs["attention_mask"][:, 0, 0]
-        with torch.no_grad():
+        with torch.no_grad(), listener:
             twin.eval()(**inputs)
     refuse_strangers(model, twin)
     attentions = {names[module]: heads for module, heads in seen}
@@ -125,14 +157,16 @@ def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Surv
     layers = []
     for attention, heads in attentions.items():
         layer = layer_path(attention)
-        inner = [name for name in dict.fromkeys(called) if layer and layer_path(name) == layer]
+        inner = [name for name in listener.activations if layer and layer_path(name) == layer]
         if len(inner) != 1:
             raise unproven(attention, f"its layer calls {len(inner)} activation modules instead of one")
         layers.append(LayerSites(layer, attention, inner[0], heads))
     if len({site.layer for site in layers}) != len(layers):
         raise unproven(layers[0].layer, "a layer calls more than one attention")
-    swapped = {site.activation for site in layers}
-    return Survey(tuple(layers), len(seen), tuple(name for name in dict.fromkeys(called) if name not in swapped))
+    kept = dict.fromkeys(
+        call for call in listener.functions if layer_path(call[0]) not in {site.layer for site in layers}
+    )
+    return Survey(tuple(layers), len(seen), tuple(kept))
 
 
 def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:

@@ -108,11 +108,11 @@ class Graph:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every input and of every operation's output."""
-        return {item.name: item.shape for item in (*self.inputs, *self.operations)}
+        return {item.name: item.shape for item in self.inputs} | {item.name: item.shape for item in self.operations}
 
     def consumers(self) -> dict[str, list[Operation]]:
         """The operations that read each value."""
-        readers: dict[str, list[Operation]] = {item.name: [] for item in (*self.inputs, *self.operations)}
+        readers: dict[str, list[Operation]] = {name: [] for name in self.shapes()}
         for operation in self.operations:
             for name in dict.fromkeys(operation.inputs):
                 readers[name].append(operation)

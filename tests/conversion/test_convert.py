@@ -1,0 +1,216 @@
+import copy
+import json
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+import mpcify
+from mpcify.conversion.convert import convert, encoder_layers, extra_parameters, load, load_model, recipe_of
+from mpcify.conversion.trace import export_program
+from mpcify.errors import MpcifyError
+from mpcify.recipe import RECIPES, Recipe
+
+FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "vit"]
+
+
+def inputs(family):
+    torch.manual_seed(1)
+    if family == "vit":
+        return {"pixel_values": torch.randn(2, 1, 8, 8)}
+    mask = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])
+    return {"input_ids": torch.randint(4, 15, (2, 9)), "attention_mask": mask}
+
+
+def logits(model, family):
+    with torch.no_grad():
+        return model(**inputs(family)).logits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_exact_recipe_changes_no_logit(family, teacher):
+    model = teacher(family)
+    # two float orders of the same sums
+    torch.testing.assert_close(logits(convert(model, "exact"), family), logits(model, family), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_teacher_is_untouched(family, teacher):
+    model = teacher(family)
+    before, config = copy.deepcopy(model.state_dict()), model.config.to_dict()
+    expected = logits(model, family)
+    convert(model, "2quad-freediv")
+    assert model.config.to_dict() == config
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(logits(model, family), expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("recipe", ["2quad-freediv", "softmax-freediv", "mpcformer"])
+def test_a_student_survives_its_folder(family, recipe, teacher, tmp_path):
+    student = convert(teacher(family), recipe)
+    for parameter in extra_parameters(student).values():
+        parameter.data += torch.randn_like(parameter)
+    student.save_pretrained(tmp_path / "student")
+    again = mpcify.load(tmp_path / "student")
+    assert recipe_of(again) == RECIPES[recipe]
+    assert torch.equal(logits(again, family), logits(student, family))
+    stored = json.loads((tmp_path / "student" / "config.json").read_text())["mpcify"]
+    assert (stored["version"], stored["attention"]) == (1, RECIPES[recipe].attention)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_layer_has_one_c_and_gamma_a_head(family, teacher):
+    student = convert(teacher(family), "2quad-freediv")
+    modules = 1 if family == "albert" else 2
+    assert [tuple(value.shape) for value in extra_parameters(student).values()] == [(4,)] * (2 * modules)
+    for site in encoder_layers(student):
+        module = student.get_submodule(site.attention)
+        torch.testing.assert_close(module.log_gamma.exp(), torch.full((4,), 1 / 26))
+
+
+def test_no_other_library_loads_a_student_as_an_exact_model(teacher, tmp_path):
+    convert(teacher("bert"), "2quad-freediv").save_pretrained(tmp_path / "student")
+    with pytest.raises(KeyError):
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "student")
+    assert AutoConfig.from_pretrained(tmp_path / "student").hidden_act == "mpcify-quad"
+
+
+def test_even_a_student_with_its_own_activation_is_not_loaded_as_exact(teacher, tmp_path):
+    convert(teacher("bert"), Recipe("2quad-freediv", "own")).save_pretrained(tmp_path / "student")
+    assert AutoConfig.from_pretrained(tmp_path / "student").hidden_act == "mpcify-gelu"
+    with pytest.raises(KeyError):
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "student")
+
+
+def test_config_and_tokenizer_of_a_student_are_read_by_transformers(checkpoint, tmp_path):
+    from mpcify.conversion.folder import save
+
+    folder = checkpoint("bert")
+    save(convert(load_model(folder), "2quad-freediv"), tmp_path / "student", folder)
+    assert AutoTokenizer.from_pretrained(tmp_path / "student")("the film")["input_ids"] == [2, 4, 5, 3]
+
+
+def test_layers_may_differ(teacher):
+    recipe = Recipe(("softmax", "2quad-freediv"), ("gelu-poly", "quad"))
+    student = convert(teacher("bert"), recipe)
+    first, second = (student.get_submodule(site.attention) for site in encoder_layers(student))
+    assert (first.mpcify_attention, second.mpcify_attention) == ("softmax", "2quad-freediv")
+    assert first.log_gamma is None
+    assert [student.get_submodule(site.activation).name for site in encoder_layers(student)] == ["gelu-poly", "quad"]
+
+
+@pytest.mark.parametrize(
+    "family, function", [("bert", "tanh"), ("roberta", "tanh"), ("electra", "gelu"), ("distilbert", "relu")]
+)
+def test_functions_of_the_head_stay_exact(family, function, teacher):
+    calls = [str(node.target) for node in export_program(convert(teacher(family), "2quad-freediv"), 1, 8).graph.nodes]
+    assert calls.count(f"aten.{function}.default") == 1
+
+
+def test_a_student_converts_on_and_keeps_what_both_have(teacher):
+    student = convert(teacher("bert"), "mpcformer")
+    for parameter in extra_parameters(student).values():
+        parameter.data += torch.randn_like(parameter)
+    onward = convert(student, "2quad-freediv")
+    kept = extra_parameters(student)
+    assert all(torch.equal(extra_parameters(onward)[name], value) for name, value in kept.items())
+    assert recipe_of(convert(onward, "exact")).attention == "softmax"
+
+
+def test_raw_scores_come_out_as_attentions(teacher):
+    student = convert(teacher("bert"), "2quad-freediv")
+    outputs = student(**inputs("bert"), output_attentions=True)
+    attention = student.get_submodule(encoder_layers(student)[0].attention)
+    hidden = student.bert.embeddings(inputs("bert")["input_ids"])
+    q, k = (layer(hidden).view(2, 9, 4, 8).transpose(1, 2) for layer in (attention.query, attention.key))
+    torch.testing.assert_close(outputs.attentions[0], q @ k.transpose(2, 3) / 8**0.5)
+
+
+def test_attention_customised_by_something_else_is_refused(teacher):
+    model = teacher("bert")
+    model.bert.encoder.layer[0].attention.self.query = torch.nn.Sequential(
+        model.bert.encoder.layer[0].attention.self.query
+    )
+    with pytest.raises(MpcifyError, match=r"MPC-206 bert\.encoder\.layer\.0\.attention\.self\.query"):
+        convert(model, "2quad-freediv")
+
+
+def test_weights_that_are_not_finite_are_refused(teacher):
+    model = teacher("bert")
+    model.classifier.weight.data[0, 0] = float("nan")
+    with pytest.raises(MpcifyError, match=r"MPC-205 classifier\.weight"):
+        convert(model, "2quad-freediv")
+
+
+def unsupported(name):
+    import transformers as hf
+
+    small = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "vocab_size": 50,
+    }
+    special = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1, "cls_token_id": 1, "sep_token_id": 1}
+    return {
+        "gpt2": lambda: hf.GPT2ForSequenceClassification(
+            hf.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=50, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+        ),
+        "mpnet": lambda: hf.MPNetForSequenceClassification(hf.MPNetConfig(**small)),
+        "deberta-v2": lambda: hf.DebertaV2ForSequenceClassification(hf.DebertaV2Config(**small)),
+        "modernbert": lambda: hf.ModernBertForSequenceClassification(hf.ModernBertConfig(**small, **special)),
+        "bert decoder": lambda: hf.BertForSequenceClassification(hf.BertConfig(**small, is_decoder=True)),
+        "tokens": lambda: hf.BertForTokenClassification(hf.BertConfig(**small)),
+        "answers": lambda: hf.BertForQuestionAnswering(hf.BertConfig(**small)),
+        "several labels": lambda: hf.BertForSequenceClassification(
+            hf.BertConfig(**small, problem_type="multi_label_classification")
+        ),
+    }[name]().eval()
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2", "mpnet", "deberta-v2", "modernbert", "bert decoder", "tokens", "answers", "several labels"]
+)
+def test_what_is_not_supported_is_refused(name):
+    with pytest.raises(MpcifyError, match="MPC-203"):
+        convert(unsupported(name), "2quad-freediv")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mpnet", "deberta-v2", "modernbert"])
+def test_the_trace_refuses_them_without_knowing_their_names(name, monkeypatch):
+    monkeypatch.setattr("mpcify.conversion.convert.REFUSED", {})
+    with pytest.raises(MpcifyError, match="MPC-20[34]"):
+        convert(unsupported(name), "2quad-freediv")
+
+
+def test_a_teacher_is_no_student(checkpoint):
+    with pytest.raises(MpcifyError, match="MPC-207"):
+        load(checkpoint("bert"))
+
+
+@pytest.mark.parametrize(
+    "damage, code", [("missing", 201), ("empty", 202), ("config", 202), ("weights", 202), ("head", 202)]
+)
+def test_what_is_no_checkpoint_is_refused(damage, code, checkpoint, tmp_path):
+    folder = checkpoint("bert")
+    if damage == "missing":
+        folder = tmp_path / "nowhere"
+    elif damage == "empty":
+        folder = tmp_path / "empty"
+        folder.mkdir()
+    elif damage == "config":
+        (folder / "config.json").write_text("{")
+    elif damage == "weights":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        model = load_model(folder)
+        model.bert.save_pretrained(folder)
+        config = json.loads((folder / "config.json").read_text())
+        config["architectures"] = ["BertForSequenceClassification"]
+        (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(MpcifyError) as raised:
+        load_model(folder)
+    assert raised.value.code == code
