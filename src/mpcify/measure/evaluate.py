@@ -1,0 +1,124 @@
+"""How good a model's answers are on an engine, and how close to the same model in floats: one metric path for all."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from mpcify.conversion.convert import encoder_layers, recipe_of
+from mpcify.data.files import COLUMNS, Examples, check_labels
+from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.graph.ranges import Ranges, outside
+from mpcify.inference import PrivateModel, compile
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model answered. report: what `evaluate` returns. logits: (N, labels). labels: the right answers (N,)."""
+
+    report: dict[str, Any]
+    logits: np.ndarray
+    labels: np.ndarray
+
+
+def evaluate(
+    model: str | Path, examples: Examples, *, engine: str = "plain", progress: Progress | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Runs a checkpoint on labelled examples. settings: those of `mpcify.compile`. progress: told how many are done.
+
+    Returns model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and spearman
+    beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
+    requests; on the engine `fixed`, for a student with declared ranges, also outside_ranges: how many leave them.
+    Raises MPC-103 and MPC-104 where the examples do not fit the model, and what `compile` and the requests raise.
+    """
+    with compile(model, engine, **settings) as private:
+        return evaluate_private(private, examples, progress).report
+
+
+def compare(
+    model: str | Path,
+    other: str | Path,
+    examples: Examples,
+    *,
+    engine: str = "plain",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Runs two checkpoints on the same examples and engine.
+
+    Returns a and b (each as `evaluate` does), agreement (the share of equal answers), and mcnemar_p: how likely so
+    large a difference in right answers is by chance; None for regression. Raises what `evaluate` raises, and MPC-103
+    where the two do not predict the same labels.
+    """
+    with compile(model, engine, **settings) as private:
+        a, about = evaluate_private(private, examples, progress), private.about
+    with compile(other, engine, **settings) as private:
+        if private.about["task"] != about["task"] or private.about["labels"] != about["labels"]:
+            where = f"{model} and {other}"
+            raise MpcifyError(103, where, "the models have different labels", "compare models of the same task")
+        b = evaluate_private(private, examples, progress)
+    regression = about["task"] == "regression"
+    return {
+        "a": a.report,
+        "b": b.report,
+        "agreement": agreement(a.logits, b.logits, regression),
+        "mcnemar_p": None if regression else mcnemar_p(correct(a.logits, a.labels), correct(b.logits, b.labels)),
+    }
+
+
+def evaluate_private(private: PrivateModel, examples: Examples, progress: Progress | None = None) -> Evaluation:
+    """Evaluates a model that is compiled already; see `evaluate`."""
+    about, regression = private.about, private.about["task"] == "regression"
+    if (examples.kind == "image") != private.images:
+        wanted = COLUMNS["image"] if private.images else (*COLUMNS["single"], *COLUMNS["pair"])
+        found = ", ".join(COLUMNS[examples.kind])
+        what = f"its column is {found}, the model reads {' or '.join(wanted)}"
+        raise MpcifyError(103, examples.source, what, "give examples of the model's kind")
+    labels = np.asarray(check_labels(examples, about["labels"]).labels)
+    warn_uncalibrated(private.student)
+    logits, cost = private(examples.texts, progress)
+    plain, counts = (logits, {}) if private.engine.name == "plain" else in_floats(private, examples)
+    report = {
+        "model": about["model"],
+        "recipe": about["recipe"],
+        "engine": private.engine.name,
+        "protocol": private.engine.protocol,
+        "ring": private.engine.ring,
+        "examples": len(examples),
+        **metrics(logits, labels, regression).to_json(),
+        "agreement_with_plain": agreement(logits, plain, regression),
+        "max_logit_error": max_error(logits, plain),
+        **counts,
+        "cost": cost.to_json(),
+    }
+    return Evaluation(report, logits, labels)
+
+
+def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, int]]:
+    """The logits of the same graphs in floats, and on the engine `fixed` how many requests leave declared ranges."""
+    left: list[bool] = []
+
+    def observe(measured: Ranges, length: int) -> None:
+        left.append(bool(outside(measured, private.graph(length)[0].ranges)))
+
+    counts = private.engine.name == "fixed" and bool(private.student.config.mpcify.get("ranges"))
+    logits = private.plain(examples.texts, observe if counts else None)
+    return logits, {"outside_ranges": sum(left)} if counts else {}
+
+
+def warn_uncalibrated(student: PreTrainedModel) -> None:
+    """Warns where a student has approximations that `calibrate` would fit, and it has not run."""
+    recipe, layers = recipe_of(student), range(len(encoder_layers(student)))
+    fitted = any(recipe.attention_of(layer) != "softmax" or recipe.activation_of(layer) == "quad" for layer in layers)
+    if fitted and not student.config.mpcify.get("calibrated"):
+        warnings.warn(
+            MpcifyWarning("the student is not calibrated: its answers are near chance; calibrate or distill it first"),
+            stacklevel=3,
+        )

@@ -1,0 +1,225 @@
+"""One metric path for all engines: what `evaluate` reports is what the model and the metrics say."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from mpcify.conversion.convert import convert
+from mpcify.data.files import Examples
+from mpcify.engines.engine import Cost
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.inference import compile, declare_ranges
+from mpcify.measure.evaluate import compare, evaluate, evaluate_private
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
+KEYS = ["model", "recipe", "engine", "protocol", "ring", "examples", "accuracy", "agreement_with_plain"]
+KEYS += ["max_logit_error", "cost"]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    made = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    made.pre_tokenizer = WhitespaceSplit()
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def saved(folder: Path, labels: int, seed: int = 0) -> BertForSequenceClassification:
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+        num_labels=labels,
+        initializer_range=0.5,
+    )
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return model
+
+
+def texts(count: int) -> list[str]:
+    draw = np.random.default_rng(3)
+    return [" ".join(draw.choice(list("abcdefgh"), draw.integers(1, 24))) for _ in range(count)]
+
+
+def logits_of(model: BertForSequenceClassification, items: list[str]) -> np.ndarray:
+    with torch.no_grad():
+        return np.concatenate([model(**tokenizer()(item, return_tensors="pt")).logits.numpy() for item in items])
+
+
+def examples(items: list[Any], labels: list[Any]) -> Examples:
+    return Examples("single", items, labels, "a.tsv", tuple(range(2, len(items) + 2)))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BertForSequenceClassification]:
+    folder = tmp_path_factory.mktemp("classifier")
+    return folder, saved(folder, 3)
+
+
+def test_plain_reports_the_accuracy_of_the_model_itself(classifier: tuple[Path, BertForSequenceClassification]) -> None:
+    folder, model = classifier
+    items, labels = texts(20), [index % 3 for index in range(20)]
+    right = np.mean(logits_of(model, items).argmax(-1) == labels)
+    done: list[int] = []
+    report = evaluate(folder, examples(items, labels), batch=4, progress=done.append)
+    assert list(report) == KEYS
+    assert report["accuracy"] == right
+    assert (report["model"], report["recipe"], report["examples"]) == (folder.name, "exact", 20)
+    assert (report["engine"], report["protocol"], report["ring"]) == ("plain", None, None)
+    assert (report["agreement_with_plain"], report["max_logit_error"]) == (1.0, 0.0)
+    assert report["cost"]["seconds"] > 0
+    assert done == sorted(done)
+    assert done[-1] == 20
+    json.dumps(report, allow_nan=False)
+
+
+def test_label_names_count_as_the_models_labels(classifier: tuple[Path, BertForSequenceClassification]) -> None:
+    folder, model = classifier
+    items = texts(6)
+    names = [model.config.id2label[number] for number in logits_of(model, items).argmax(-1).tolist()]
+    assert evaluate(folder, examples(items, names))["accuracy"] == 1.0
+
+
+def test_fixed_is_compared_with_plain(classifier: tuple[Path, BertForSequenceClassification]) -> None:
+    folder, _ = classifier
+    report = evaluate(folder, examples(texts(6), [0] * 6), engine="fixed", ring=64, batch=2)
+    with compile(folder, "fixed", batch=2) as private:
+        logits, plain = private(texts(6))[0], private.plain(texts(6))
+    assert list(report) == KEYS
+    assert (report["engine"], report["protocol"], report["ring"]) == ("fixed", None, 64)
+    assert report["agreement_with_plain"] == np.mean(logits.argmax(-1) == plain.argmax(-1))
+    assert report["max_logit_error"] == np.abs(logits - plain).max() > 0
+
+
+def test_regression_has_correlations_instead_of_accuracy(tmp_path: Path) -> None:
+    model = saved(tmp_path, 1)
+    items = texts(8)
+    right = [float(index) for index in range(8)]
+    report = evaluate(tmp_path, examples(items, right))
+    values = logits_of(model, items)[:, 0]
+    assert report["accuracy"] is None
+    # graph and torch agree to 1e-4 on logits of about 1; a correlation moves no more than that
+    assert report["pearson"] == pytest.approx(stats.pearsonr(values, right).statistic, abs=1e-4)
+    assert report["spearman"] == pytest.approx(stats.spearmanr(values, right).statistic)
+
+
+def test_requests_that_leave_the_declared_ranges_are_counted(tmp_path: Path) -> None:
+    teacher, folder = saved(tmp_path / "teacher", 2), tmp_path / "student"
+    student = convert(teacher, "puma")
+    declare_ranges(student, tmp_path / "teacher", texts(12))
+    student.config.mpcify["ranges"]["logits"] = {"value": [0.0, 0.0]}
+    student.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    report = evaluate(folder, examples(texts(5), [0, 1, 0, 1, 0]), engine="fixed")
+    assert report["outside_ranges"] == 5
+
+
+@pytest.mark.parametrize(
+    "kind, labels, code",
+    [("image", [0, 1], 103), ("single", None, 103), ("single", [0, 3], 104), ("single", [0, 0.5], 104)],
+)
+def test_examples_that_do_not_fit_the_model_are_refused(
+    classifier: tuple[Path, BertForSequenceClassification], kind: Any, labels: Any, code: int
+) -> None:
+    with pytest.raises(MpcifyError) as caught:
+        evaluate(classifier[0], Examples(kind, ["a", "b"], labels, "a.tsv"))
+    assert caught.value.code == code
+
+
+def test_an_uncalibrated_student_is_a_warning(tmp_path: Path) -> None:
+    teacher = saved(tmp_path / "teacher", 2)
+    student = convert(teacher, "2quad-freediv")
+    for calibrated in (False, True):
+        student.config.mpcify = {**student.config.mpcify, "calibrated": calibrated}
+        student.save_pretrained(tmp_path / "student")
+        tokenizer().save_pretrained(tmp_path / "student")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            evaluate(tmp_path / "student", examples(["a b"], [1]))
+        ours = [str(item.message) for item in said if issubclass(item.category, MpcifyWarning)]
+        assert [("not calibrated" in text) for text in ours] == ([] if calibrated else [True])
+
+
+def test_two_models_are_compared_on_the_same_examples(
+    classifier: tuple[Path, BertForSequenceClassification], tmp_path: Path
+) -> None:
+    folder, model = classifier
+    other = saved(tmp_path, 3, seed=7)
+    items = texts(24)
+    labels = logits_of(model, items).argmax(-1)
+    found = compare(folder, tmp_path, examples(items, labels.tolist()))
+    same = np.mean(logits_of(other, items).argmax(-1) == labels)
+    assert list(found) == ["a", "b", "agreement", "mcnemar_p"]
+    assert found["a"] == {**evaluate(folder, examples(items, labels.tolist())), "cost": found["a"]["cost"]}
+    assert (found["a"]["accuracy"], found["b"]["accuracy"], found["agreement"]) == (1.0, same, same)
+    assert found["mcnemar_p"] == pytest.approx(stats.binomtest(0, round(24 * (1 - same)), 0.5).pvalue)
+
+
+def test_models_of_other_labels_are_not_compared(
+    classifier: tuple[Path, BertForSequenceClassification], tmp_path: Path
+) -> None:
+    saved(tmp_path, 2)
+    with pytest.raises(MpcifyError, match="MPC-103"):
+        compare(classifier[0], tmp_path, examples(["a"], [0]))
+
+
+class StandIn:
+    """A model on an engine whose logits are off by what the test says."""
+
+    images = False
+
+    def __init__(self, task: str, plain: list[list[float]], error: list[list[float]]) -> None:
+        self.about = {
+            "model": "m",
+            "recipe": "exact",
+            "task": task,
+            "labels": ["a", "b"] if len(plain[0]) > 1 else ["x"],
+        }
+        self.engine = SimpleNamespace(name="spu", protocol="aby3", ring=64)
+        self.student = SimpleNamespace(
+            config=SimpleNamespace(mpcify={"attention": "softmax", "activation": "gelu", "layers": []})
+        )
+        self.values, self.error = np.array(plain), np.array(error)
+
+    def __call__(self, items: list[str], progress: Callable[[int], None] | None = None) -> tuple[np.ndarray, Cost]:
+        return self.values + self.error, Cost(2.0, 300, 7, {"alice": 100, "bob": 200}, setup=Cost(1.0, 50))
+
+    def plain(self, items: list[str], observe: Any = None) -> np.ndarray:
+        assert observe is None
+        return self.values
+
+
+def test_an_engines_logits_are_judged_and_its_cost_reported() -> None:
+    private: Any = StandIn("classification", [[0, 1], [0, 1], [1, 0], [1, 0]], [[0, 0], [1.5, 0], [0, -0.25], [0, 0]])
+    report = evaluate_private(private, examples(["x"] * 4, [1, 1, 1, 0])).report
+    assert report["accuracy"] == 0.5
+    assert (report["agreement_with_plain"], report["max_logit_error"]) == (0.75, 1.5)
+    assert (report["engine"], report["protocol"], report["ring"]) == ("spu", "aby3", 64)
+    assert report["cost"]["bytes"] == 300
+    assert report["cost"]["setup"]["bytes"] == 50
+
+
+def test_regression_answers_agree_within_a_fiftieth() -> None:
+    private: Any = StandIn("regression", [[0], [1], [2], [3]], [[0.01], [-0.019], [0.03], [0]])
+    report = evaluate_private(private, examples(["x"] * 4, [0, 1, 2, 3])).report
+    assert report["agreement_with_plain"] == 0.75
