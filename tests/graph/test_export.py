@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mpcify.conversion.convert import convert, load_model
+from mpcify.errors import MpcifyError
+from mpcify.graph.export import describe, export_folder, export_graph, longest_text, table_digest, word_table
+from mpcify.graph.graph import Graph
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def source(checkpoint):
+    return checkpoint("bert")
+
+
+@pytest.fixture
+def student(source):
+    return convert(load_model(source), "2quad-freediv")
+
+
+def make_public(student):
+    student.config.mpcify["base"] = {"name": "base", "sha256": table_digest(word_table(student))}
+
+
+def test_each_party_gets_what_it_needs_and_nothing_else(student, source, tmp_path):
+    make_public(student)
+    export_folder(student, source, tmp_path / "out", [16, 32])
+    graphs = ["graph-16.json", "graph-32.json"]
+    assert files(tmp_path / "out" / "client") == sorted([*graphs, "embeddings.safetensors", "tokenizer.json"])
+    assert files(tmp_path / "out" / "owner") == sorted([*graphs, "weights.safetensors"])
+    assert files(tmp_path / "out" / "helper") == graphs
+
+
+def test_one_set_of_weights_serves_every_length(student, source, tmp_path):
+    make_public(student)
+    export_folder(student, source, tmp_path / "out", [16, 32])
+    weights = load_file(tmp_path / "out" / "owner" / "weights.safetensors")
+    for length in (16, 32):
+        graph = Graph.read(tmp_path / "out" / "owner" / f"graph-{length}.json")
+        assert {item.name: item.shape for item in graph.role("owner")} == {k: v.shape for k, v in weights.items()}
+        _, own = export_graph(student, 1, length, graph.about)
+        assert all(np.array_equal(own[name], value) for name, value in weights.items())
+
+
+def test_no_secret_reaches_client_or_helper(student, source, tmp_path):
+    """No number of the weights stands in a file of another party."""
+    make_public(student)
+    export_folder(student, source, tmp_path / "out", [16])
+    weights = load_file(tmp_path / "out" / "owner" / "weights.safetensors")
+    secret = {f"{abs(float(number)):.5f}" for value in weights.values() for number in value.ravel()[:50]} - {"0.00000"}
+    for party in ("client", "helper"):
+        numbers = json.loads(
+            (tmp_path / "out" / party / "graph-16.json").read_text(), parse_float=lambda x: f"{abs(float(x)):.5f}"
+        )
+        assert not secret & set(leaves(numbers["operations"]))
+
+
+def leaves(values):
+    if isinstance(values, dict):
+        return [leaf for value in values.values() for leaf in leaves(value)]
+    if isinstance(values, list):
+        return [leaf for value in values for leaf in leaves(value)]
+    return [values]
+
+
+def test_a_private_table_is_not_given_to_clients(student, source, tmp_path):
+    with pytest.raises(MpcifyError, match=r"MPC-403 .*not recorded as public.*--base"):
+        export_folder(student, source, tmp_path / "out", [16])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_changed_since_it_was_recorded_is_private(student, source, tmp_path):
+    make_public(student)
+    student.get_input_embeddings().weight.data[0, 0] += 1e-6
+    with pytest.raises(MpcifyError, match="MPC-403"):
+        export_folder(student, source, tmp_path / "out", [16])
+
+
+def test_its_leak_may_be_accepted_or_the_table_kept_secret(student, source, tmp_path):
+    export_folder(student, source, tmp_path / "leak", [16], accept_embedding_leak=True)
+    assert "embeddings.safetensors" in files(tmp_path / "leak" / "client")
+    export_folder(student, source, tmp_path / "kept", [16], embeddings="one-hot")
+    assert "embeddings.safetensors" not in files(tmp_path / "kept" / "client")
+    assert "word_embeddings" in load_file(tmp_path / "kept" / "owner" / "weights.safetensors")
+
+
+def test_a_folder_in_use_is_left_alone(student, source, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(MpcifyError, match="MPC-109"):
+        export_folder(student, source, tmp_path / "out", [16], accept_embedding_leak=True)
+    assert files(tmp_path).count("out/mine.txt") == 1
+
+
+def test_an_interrupted_export_leaves_nothing(student, source, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mpcify.graph.export.save_file", full)
+    with pytest.raises(MpcifyError, match=r"MPC-109 .*No space left"):
+        export_folder(student, source, tmp_path / "out", [16], accept_embedding_leak=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
+
+
+@pytest.mark.parametrize("family, longest", [("bert", 40), ("roberta", 39), ("distilbert", 40)])
+def test_a_length_over_the_positions_is_refused(family, longest, checkpoint):
+    folder = checkpoint(family)
+    student = convert(load_model(folder), "2quad-freediv")
+    assert longest_text(student) == longest
+    with pytest.raises(MpcifyError, match="MPC-405"):
+        export_graph(student, 1, longest + 1, describe(student, folder, "client"))
+    export_graph(student, 1, longest, describe(student, folder, "client"))
+
+
+def test_a_graph_survives_its_file(student, source, tmp_path):
+    graph, _ = export_graph(student, 2, 16, describe(student, source, "client"))
+    graph = graph.with_ranges({graph.operations[0].name: {"value": (-1.0, 2.0)}})
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(graph.to_json()))
+    assert json.loads(json.dumps(Graph.read(path).to_json())) == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("damage", ["format", "kind", "cycle", "cut"])
+def test_a_damaged_graph_is_refused(damage, student, source, tmp_path):
+    values = export_graph(student, 1, 16, describe(student, source, "client"))[0].to_json()
+    values = json.loads(json.dumps(values))
+    if damage == "format":
+        values["format"] = 2
+    elif damage == "kind":
+        values["operations"][0]["kind"] = "reveal"
+    elif damage == "cycle":
+        values["operations"].reverse()
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(values)[: 100 if damage == "cut" else None])
+    with pytest.raises(MpcifyError, match="MPC-404"):
+        Graph.read(path)
