@@ -41,7 +41,7 @@ class ImageRequests:
         """
         pixels = self.pixels(image, where)
         high, wide = self.patch
-        rows, columns = self.height // high, self.width // wide  # a convolution, too, leaves out what remains at the edges
+        rows, columns = self.height // high, self.width // wide  # as a convolution, edges cut
         blocks = pixels[:, : rows * high, : columns * wide].reshape(len(pixels), rows, high, columns, wide)
         return blocks.transpose(1, 3, 0, 2, 4).reshape(rows * columns, -1)  # rows, columns, channel, p, p
 
