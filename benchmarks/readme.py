@@ -2,7 +2,7 @@
 
     python benchmarks/readme.py
 
-Reads benchmarks/results/*.json: the answers of `mpcify evaluate` and of `mpcify demo`, each with commit, machine, seed and command.
+Reads benchmarks/results/*.json: answers of `mpcify evaluate` and `mpcify demo`, with commit, machine, seed and command.
 """
 
 import json
@@ -13,6 +13,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- results: made by benchmarks/readme.py -->\n", "<!-- end of results -->"
+COLUMNS = ("result", "recipe", "engine", "examples", "accuracy %", "= plain %", "logit error", "s", "MB", "rounds")
+UNITS = (("seconds", ".2f", 1), ("bytes", ".1f", 1e-6), ("rounds", ".0f", 1))
 
 
 def number(value: float | None, form: str, scale: float = 1.0) -> str:
@@ -32,9 +34,6 @@ def cost(values: dict[str, Any] | None, requests: int = 1) -> list[str]:
         return ["–"] * 3
     scale = 1 / requests
     return [number(values[name], form, scale * unit) for name, form, unit in UNITS]
-
-
-UNITS = (("seconds", ".2f", 1), ("bytes", ".1f", 1e-6), ("rounds", ".0f", 1))
 
 
 def evaluated(name: str, result: dict[str, Any]) -> list[str]:
@@ -57,10 +56,11 @@ def demo(name: str, result: dict[str, Any]) -> str:
     """The table for an answer of `mpcify demo`."""
     private, speedup = result["private"], result["speedup_over_puma"]
     accuracy = [number(result[key]["accuracy"], ".1f", 100) for key in ("teacher", "student", "fixed")]
+    right, same = (number(private[key], ".1f", 100) for key in ("accuracy", "agreement_with_plain"))
     found = (
-        f"[`make demo`](benchmarks/results/{name}.json), a small model on a synthetic task: teacher {accuracy[0]} %, student "
-        f"{accuracy[1]} %, in integers {accuracy[2]} %; privately, {private['examples']} examples, "
-        f"{number(private['accuracy'], '.1f', 100)} %, {number(private['agreement_with_plain'], '.1f', 100)} % equal to plain.\n\n"
+        f"[`make demo`](benchmarks/results/{name}.json), a small model on a synthetic task: teacher {accuracy[0]} %, "
+        f"student {accuracy[1]} %, in integers {accuracy[2]} %; {private['examples']} examples privately: {right} %, "
+        f"{same} % of the answers equal to plain.\n\n"
     )
     cells = [["2quad-freediv", *cost(private["cost"]), f"**{speedup:.2f}**"]]
     base = result["baselines"]["puma"]["cost"]["seconds"]
@@ -75,8 +75,7 @@ def tables(folder: Path = RESULTS) -> str:
     parts = [demo(name, result) for name, result in results.items() if "speedup_over_puma" in result]
     cells = [evaluated(name, result) for name, result in results.items() if "agreement_with_plain" in result]
     if cells:
-        columns = ("result", "recipe", "engine", "examples", "accuracy %", "= plain %", "logit error", "s", "MB", "rounds")
-        parts.append(rows(columns, cells))
+        parts.append(rows(COLUMNS, cells))
     return "\n".join(parts)
 
 

@@ -17,9 +17,9 @@ def raised() -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "MpcifyError":
-                if node.args and isinstance(node.args[0], ast.Constant):
-                    found.setdefault(node.args[0].value, set()).add(path.name)
+            match node:
+                case ast.Call(func=ast.Name("MpcifyError"), args=[ast.Constant(int(code)), *_]):
+                    found.setdefault(code, set()).add(path.name)
     return found
 
 

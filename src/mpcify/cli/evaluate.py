@@ -1,0 +1,52 @@
+"""mpcify evaluate MODEL --data FILE: accuracy, agreement with plain, and cost on an engine."""
+
+from typing import Annotated, Any
+
+import typer
+
+from mpcify.cli.options import Data, EngineSettings, Model
+from mpcify.cli.progress import progress
+from mpcify.cli.verb import Answer, cost_line, table, verb
+
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N examples only.")]
+Other = Annotated[str | None, typer.Option(metavar="OTHER", help="Another model, on the same examples and engine.")]
+
+
+@verb
+def evaluate(model: Model, settings: EngineSettings, data: Data, limit: Limit = None, compare: Other = None) -> Answer:
+    """Measure a model on labelled examples, on an engine."""
+    from mpcify.data.files import read_examples
+
+    examples = read_examples(data, limit=limit)
+    from mpcify.measure import evaluate as measure
+
+    with progress("examples", len(examples)) as advance:
+        if compare is None:
+            report = measure.evaluate(model, examples, progress=advance, **settings.keywords())
+            return Answer(report, table(heading(report), ("", model), zip(*measures(report), strict=True)))
+        both = measure.compare(model, compare, examples, progress=advance, **settings.keywords())
+    names, first = measures(both["a"])
+    _, second = measures(both["b"])
+    p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
+    rows = [*zip(names, first, second, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
+    return Answer(both, table(heading(both["a"]), ("", model, compare), rows))
+
+
+def heading(report: dict[str, Any]) -> str:
+    """What ran."""
+    protocol = "" if report["protocol"] is None else f" {report['protocol']}"
+    ring = "" if report["ring"] is None else f", ring 2^{report['ring']}"
+    return f"{report['examples']} examples, {report['engine']}{protocol}{ring}"
+
+
+def measures(report: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The measures of a report: their names, and what they came to."""
+    found = {"recipe": report["recipe"]}
+    for name in ("accuracy", "pearson", "spearman", "agreement_with_plain"):
+        if report.get(name) is not None:
+            found[name.replace("_", " ")] = f"{report[name]:.4f}"
+    found["max logit error"] = f"{report['max_logit_error']:.1e}"
+    if "outside_ranges" in report:
+        found["outside declared ranges"] = str(report["outside_ranges"])
+    found["cost"] = cost_line(report["cost"])
+    return list(found), list(found.values())

@@ -1,0 +1,49 @@
+"""mpcify export MODEL OUT: one folder a party."""
+
+from typing import Annotated
+
+import typer
+
+from mpcify.cli.options import AcceptEmbeddingLeak, Model, Out
+from mpcify.cli.verb import Answer, verb
+
+Lengths = Annotated[str, typer.Option("--length", metavar="N,N…", help="Padded lengths; images have none.")]
+Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
+Embeddings = Annotated[str, typer.Option(help="client: the client folder holds the table; one-hot: it stays secret.")]
+
+
+@verb
+def export(
+    model: Model,
+    out: Out,
+    length: Lengths = "",
+    batch: Batch = 1,
+    embeddings: Embeddings = "client",
+    accept_embedding_leak: AcceptEmbeddingLeak = False,
+) -> Answer:
+    """Write what each party needs: OUT/client, OUT/owner and OUT/helper."""
+    lengths = numbers(length)
+    from mpcify.conversion.convert import as_student, load_model, recipe_of
+    from mpcify.graph.export import export_folder
+
+    student = as_student(load_model(model))
+    written = export_folder(
+        student,
+        model,
+        out,
+        lengths,
+        batch=batch,
+        embeddings=embeddings,
+        accept_embedding_leak=accept_embedding_leak,
+    )
+    written.pop("folder")
+    values = {"model": model, "out": str(out), "recipe": recipe_of(student).name, **written}
+    return Answer(values, f"{out}: client, owner and helper, each with {', '.join(written['graphs'])}")
+
+
+def numbers(lengths: str) -> list[int]:
+    """The lengths in `64,128`."""
+    try:
+        return [int(part) for part in lengths.split(",")] if lengths else []
+    except ValueError:
+        raise typer.BadParameter(f"{lengths!r} is no list of numbers", param_hint="--length") from None

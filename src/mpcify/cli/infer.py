@@ -1,0 +1,69 @@
+"""mpcify infer MODEL TEXT...: private predictions."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mpcify.cli.options import EngineSettings, Model
+from mpcify.cli.progress import progress
+from mpcify.cli.verb import Answer, cost_line, table, verb
+
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
+Pairs = Annotated[
+    list[str] | None, typer.Option("--pair", metavar="TEXT2", help="The second text of a pair, once a TEXT.")
+]
+DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Take the inputs from a file instead.")]
+
+
+@verb
+def infer(
+    model: Model, settings: EngineSettings, texts: Texts = None, pair: Pairs = None, data: DataFile = None
+) -> Answer:
+    """Predict labels for texts, pairs of texts or images, on an engine."""
+    items = inputs(texts or [], pair or [], data)
+    from mpcify.inference import compile
+    from mpcify.requests.outputs import answers
+
+    with compile(model, **settings.keywords()) as private, progress("inputs", len(items)) as advance:
+        logits, cost = private(items, advance)
+    results = [
+        {"input": shown(item), **{key: value for key, value in answer.items() if key != "score"}}
+        for item, answer in zip(items, answers(logits, private.about), strict=True)
+    ]
+    values = {
+        "model": model,
+        "recipe": private.about["recipe"],
+        "engine": settings.engine,
+        "results": results,
+        "cost": cost.to_json(),
+    }
+    rows = [(result["input"], *told(result)) for result in results]
+    return Answer(values, table(cost_line(cost.to_json()), ("input", "answer", "score"), rows))
+
+
+def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None) -> list[Any]:
+    """The inputs that the command line names, one way or the other."""
+    if bool(texts) == (data is not None):
+        raise typer.BadParameter("give either TEXT or --data FILE")
+    if data is not None:
+        from mpcify.data.files import read_examples
+
+        return read_examples(data).texts
+    if not seconds:
+        return list(texts)
+    if len(seconds) != len(texts):
+        raise typer.BadParameter(f"{len(texts)} TEXT need as many --pair, not {len(seconds)}")
+    return list(zip(texts, seconds, strict=True))
+
+
+def shown(item: Any) -> Any:
+    """An input as JSON holds it."""
+    return list(item) if isinstance(item, tuple) else str(item)
+
+
+def told(result: dict[str, Any]) -> tuple[str, str]:
+    """The answer and how sure it is."""
+    if "value" in result:
+        return f"{result['value']:.4f}", ""
+    return result["label"], f"{result['scores'][result['label']]:.4f}"

@@ -1,0 +1,45 @@
+"""The arguments and options that several verbs take, in the words of `mpcify.compile`."""
+
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained wrote, or a hub name.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
+Data = Annotated[str, typer.Option(metavar="FILE", help="TSV, CSV or JSONL, or name:split of a data set.")]
+AcceptEmbeddingLeak = Annotated[
+    bool, typer.Option("--accept-embedding-leak", help="Clients may hold a fine-tuned embedding table.")
+]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Which engine runs a model, and how: one field an option; None chooses the engine's own default."""
+
+    engine: Annotated[str, typer.Option(help="plain, fixed or spu.")] = "spu"
+    protocol: Annotated[str | None, typer.Option(help="spu: aby3 (default), cheetah or semi2k.")] = None
+    ring: Annotated[int | None, typer.Option(metavar="BITS", help="Width of the ring: 64 (default), 48 or 32.")] = None
+    fraction_bits: Annotated[int | None, typer.Option(metavar="F", help="Default: 18, 14, 12 in 64, 48, 32.")] = None
+    embeddings: Annotated[
+        str, typer.Option(help="client: it looks tokens up in a table it holds; one-hot: the table stays secret.")
+    ] = "client"
+    batch: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 1
+    length: Annotated[
+        int | None, typer.Option(min=2, help="Padded length of every text. Default: each text's smallest bucket.")
+    ] = None
+    truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long, and say how many.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Run though declared ranges overflow the ring.")] = False
+    trust_first_party: Annotated[
+        bool, typer.Option("--trust-first-party", help="semi2k: the first party may see everything.")
+    ] = False
+    accept_embedding_leak: AcceptEmbeddingLeak = False
+
+    def keywords(self) -> dict[str, Any]:
+        """The keywords of `mpcify.compile`; where the leak is accepted, its warning is silenced until the verb ends."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if values.pop("accept_embedding_leak"):
+            warnings.filterwarnings("ignore", message="the embedding table is not recorded as public")
+        return values

@@ -1,0 +1,41 @@
+"""What the documents say is what the program does."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from mpcify.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(page: Path) -> list[str]:
+    """The `mpcify` command lines in a page's code blocks, without their comments."""
+    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.startswith("mpcify ")]
+
+
+@pytest.mark.parametrize("line", sorted({line for page in PAGES for line in commands(page)}))
+def test_the_command_line_understands_every_command_shown(line: str) -> None:
+    group = typer.main.get_command(app)
+    with group.make_context("mpcify", shlex.split(line)[1:]) as context:
+        name, verb, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        verb.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_tables_of_the_readme_are_those_of_the_committed_results() -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert page.split(script["START"])[1].split(script["END"])[0] == script["tables"]()
