@@ -3,7 +3,8 @@
     python examples/finetune_text.py --model BASE --train train.tsv --eval dev.tsv OUT
 
 BASE is a local folder or a hub name of any encoder; FILE has the columns `sentence` (or `sentence1`, `sentence2`)
-and `label`, tab-separated, without quoting. An interrupted run goes on where it stopped when called again with --resume.
+and `label`, tab-separated, without quoting. An interrupted run goes on where it stopped when called again with
+--resume.
 """
 
 import argparse
@@ -76,7 +77,7 @@ def main() -> None:
     )
     trainer.train(resume_from_checkpoint=options.resume)
     print(trainer.evaluate())
-    trainer.save_model(str(options.out))
+    trainer.model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
 
 

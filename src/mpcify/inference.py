@@ -203,10 +203,10 @@ def compile(
 ) -> PrivateModel:
     """A checkpoint (student, or teacher under recipe `exact`), ready to answer on an engine.
 
-    engine: plain, fixed or spu. protocol, ring, fraction_bits: the engine's own defaults where None. embeddings: `client`
-    looks tokens up in the table, which every client then holds; `one-hot` keeps the table with the owner. length: one
-    padded length, or None for the smallest bucket of each text. force: run although declared ranges overflow.
-    Raises MPC-2xx for the model, MPC-5xx for the engine's settings.
+    engine: plain, fixed or spu. protocol, ring, fraction_bits: the engine's own defaults where None. embeddings:
+    `client` looks tokens up in the table, which every client then holds; `one-hot` keeps the table with the owner.
+    length: one padded length, or None for the smallest bucket of each text. force: run although declared ranges
+    overflow. Raises MPC-2xx for the model, MPC-5xx for the engine's settings.
     """
     runner = engine_named(
         engine,

@@ -32,9 +32,9 @@ def has_shift(attention: str) -> bool:
 class Recipe:
     """Which function each encoder layer gets.
 
-    attention, activation: one name for all layers, or one a layer. centre_keys: attention takes K − K̄, K̄ the mean of the
-    real keys. t: exp_t(x) = (1 + x/2ᵗ)^(2ᵗ) in `softmax-freediv`. version: of this format.
-    Raises MPC-302 where a field holds anything else.
+    attention, activation: one name for all layers, or one a layer. centre_keys: attention takes K − K̄, K̄ the mean
+    of the real keys. t: exp_t(x) = (1 + x/2ᵗ)^(2ᵗ) in `softmax-freediv`. version: of this format. Raises MPC-302
+    where a field holds anything else.
     """
 
     attention: str | tuple[str, ...]
@@ -100,7 +100,9 @@ class Recipe:
         if missing or unknown:
             problem = f"missing {', '.join(sorted(missing))}" if missing else f"unknown {', '.join(sorted(unknown))}"
             raise wrong(f"fields: {problem}", f"use the fields {', '.join(sorted(known))}")
-        chosen = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known}
+        chosen = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
+        }
         return Recipe(**{"centre_keys": values["attention"] == "softmax-freediv", **chosen})
 
 
@@ -120,7 +122,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def read_recipe(name: str | Path | Recipe) -> Recipe:
-    """A recipe as it is, by its name, or from a JSON file. Raises MPC-301 for an unknown name, MPC-302 for a wrong file."""
+    """A recipe as it is, by its name, or from a JSON file.
+
+    Raises MPC-301 for an unknown name, MPC-302 for a wrong file.
+    """
     if isinstance(name, Recipe):
         return name
     if str(name) in RECIPES:

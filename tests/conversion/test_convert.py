@@ -181,7 +181,7 @@ def test_what_is_not_supported_is_refused(name):
 @pytest.mark.parametrize("name", ["gpt2", "mpnet", "deberta-v2", "modernbert"])
 def test_the_trace_refuses_them_without_knowing_their_names(name, monkeypatch):
     monkeypatch.setattr("mpcify.conversion.convert.REFUSED", {})
-    with pytest.raises(MpcifyError, match="MPC-20[34]"):
+    with pytest.raises(MpcifyError, match=r"MPC-20[34]"):
         convert(unsupported(name), "2quad-freediv")
 
 

@@ -134,7 +134,10 @@ def layer_kinds(graph, layer):
 
 
 def test_a_freediv_layer_costs_what_it_must_and_no_more(teacher):
-    """Four products with weights, two with secrets, mask on V, two squares, two layer norms: no division, no scaling."""
+    """Four products with weights, two with secrets, mask on V, two squares, two layer norms.
+
+    No division, no scaling.
+    """
     student = student_of(teacher("bert"), "2quad-freediv")
     graph, _ = lower(*trace_graph(student, 1, LENGTH))
     expected = {"linear": 4, "matmul": 2, "mul": 1, "square": 2, "layernorm": 2, "add": 3}

@@ -53,7 +53,10 @@ def our_activations() -> Iterator[None]:
 
 
 def student_class(teacher: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """The class of a teacher's students: the teacher's own, under its own name, that builds the recipe in its config."""
+    """The class of a teacher's students.
+
+    The teacher's own, under its own name, that builds the recipe in its config.
+    """
 
     class Student(teacher):  # type: ignore[misc, valid-type]
         def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -70,7 +73,10 @@ def student_class(teacher: type[PreTrainedModel]) -> type[PreTrainedModel]:
 
 
 def install(model: PreTrainedModel) -> None:
-    """Puts the functions of the recipe in `config.mpcify` in their places; activations outside the encoder stay exact."""
+    """Puts the functions of the recipe in `config.mpcify` in their places.
+
+    Activations outside the encoder stay exact.
+    """
     recipe, inner = Recipe.from_json(model.config.mpcify), set()
     for index, site in enumerate(encoder_layers(model)):
         attention = model.get_submodule(site.attention)
@@ -108,6 +114,8 @@ def task_of(config: Any, architecture: str) -> str:
             203, architecture, "it has several labels an example", "use a model with one label an example"
         )
     regression = config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1)
+    if regression and config.num_labels != 1:
+        raise MpcifyError(203, architecture, "it predicts several values at once", "use a model with one output")
     return "regression" if regression and task == "classification" else task
 
 
@@ -174,7 +182,10 @@ def convert(model: PreTrainedModel, recipe: str | Path | Recipe) -> PreTrainedMo
 
 
 def resolve(recipe: Recipe, own: str) -> Recipe:
-    """The recipe with the checkpoint's own activation by its name. Raises MPC-303 where secure computation has none for it."""
+    """The recipe with the checkpoint's own activation by its name.
+
+    Raises MPC-303 where secure computation has none for it.
+    """
 
     def name(activation: str) -> str:
         if activation != OWN:
@@ -192,8 +203,7 @@ def resolve(recipe: Recipe, own: str) -> Recipe:
 def carry_over(model: PreTrainedModel, student: PreTrainedModel) -> None:
     """Copies every weight; c and log γ of the student that the model does not have stay as `install` set them."""
     own = {name for name, _ in student.named_parameters() if name.rsplit(".", 1)[-1] in ("c", "log_gamma")}
-    weights = {name: value for name, value in model.state_dict().items()}
-    missing, unexpected = student.load_state_dict(weights, strict=False)
+    missing, unexpected = student.load_state_dict(dict(model.state_dict()), strict=False)
     strangers = [name for name in missing if name not in own]
     strangers += [name for name in unexpected if name.rsplit(".", 1)[-1] not in ("c", "log_gamma")]
     if strangers:
@@ -220,7 +230,10 @@ def read_config(path: str | Path) -> Any:
 
 
 def load_model(path: str | Path) -> PreTrainedModel:
-    """A checkpoint as it is stored, teacher or student, float32, in evaluation mode. Raises MPC-201 to MPC-203, MPC-205."""
+    """A checkpoint as it is stored, teacher or student, float32, in evaluation mode.
+
+    Raises MPC-201 to MPC-203, MPC-205.
+    """
     config = read_config(path)
     architecture = (config.architectures or [""])[0]
     task_of(config, architecture)

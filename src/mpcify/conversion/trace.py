@@ -134,8 +134,8 @@ class Listener(TorchDispatchMode):
 def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Survey:
     """Traces one forward of an empty twin of the model, made by `build` on the meta device.
 
-    Raises MPC-206 where the model's modules are not those its class builds, MPC-203 and MPC-204 where its attention or its
-    activations cannot be swapped.
+    Raises MPC-206 where the model's modules are not those its class builds, MPC-203 and MPC-204 where its attention
+    or its activations cannot be swapped.
     """
     seen: list[tuple[nn.Module, int]] = []
     listener = Listener()

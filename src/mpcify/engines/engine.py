@@ -17,8 +17,9 @@ Arrays = Mapping[str, np.ndarray]
 class Cost:
     """What a request cost, from sharing its input to the rebuilt output.
 
-    seconds: wall time. bytes: sent by all parties together, input and output shares included. bytes_per_party: the same a
-    party. rounds: messages of the busiest party. setup: the sharing of the weights, once, and in none of the others.
+    seconds: wall time. bytes: sent by all parties together, input and output shares included. bytes_per_party: the
+    same a party. rounds: messages of the busiest party. setup: the sharing of the weights, once, and in none of the
+    others.
     """
 
     seconds: float = 0.0
@@ -59,7 +60,7 @@ class Session(ABC):
 
     @abstractmethod
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
-        """One request: the client's (and public) inputs by name, float arrays of the graph's shapes, to the outputs by name.
+        """One request: the client's (and public) inputs by name, float arrays of the graph's shapes, to the outputs.
 
         Raises MPC-503 where the engine fails.
         """

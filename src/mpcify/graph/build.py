@@ -18,7 +18,11 @@ def infer_shape(kind: str, shapes: Sequence[Shape], attributes: Mapping[str, Any
     if kind == "linear":
         return (*first[:-1], shapes[1][1])
     if kind == "matmul":
-        return (*np.broadcast_shapes(first[:-2], shapes[1][:-2]), first[-2], shapes[1][-2 if attributes["transpose"] else -1])
+        return (
+            *np.broadcast_shapes(first[:-2], shapes[1][:-2]),
+            first[-2],
+            shapes[1][-2 if attributes["transpose"] else -1],
+        )
     if kind in ("mul", "add", "sub"):
         return tuple(np.broadcast_shapes(*shapes))
     if kind in ("sum", "max"):
@@ -39,7 +43,7 @@ def infer_shape(kind: str, shapes: Sequence[Shape], attributes: Mapping[str, Any
 
 @dataclass
 class Builder:
-    """A graph under construction: inputs, operations in order, and the owner's weights (float64 until they are written).
+    """A graph under construction: inputs, operations in order, and the owner's weights (float64 until written).
 
     batch, length: of the graph. place: the layer and part that the next operations get.
     """

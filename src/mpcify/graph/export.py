@@ -51,7 +51,10 @@ def read_tokenizer(source: str | Path) -> Tokenizer:
 
 
 def read_preprocessing(student: PreTrainedModel, source: str | Path) -> dict[str, Any]:
-    """How an image becomes patches: preprocessor_config.json beside a checkpoint, and the model's patch. Raises MPC-208."""
+    """How an image becomes patches: preprocessor_config.json beside a checkpoint, and the model's patch.
+
+    Raises MPC-208.
+    """
     try:
         values = json.loads((Path(source) / "preprocessor_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -62,6 +65,16 @@ def read_preprocessing(student: PreTrainedModel, source: str | Path) -> dict[str
             "save the image processor beside the model",
         ) from None
     config = student.config
+    wanted = {"height": config.image_size, "width": config.image_size}
+    size = values.get("size", wanted)
+    size = {"height": size, "width": size} if isinstance(size, int) else size
+    if values.get("do_center_crop") or (values.get("do_resize", True) and size != wanted):
+        raise MpcifyError(
+            208,
+            str(source),
+            "preprocessor_config.json crops images, or scales them to another size than the model reads",
+            f"resize images to {config.image_size} by {config.image_size} without a crop, and save that processor",
+        )
     return {
         "channels": config.num_channels,
         "size": config.image_size,
@@ -145,9 +158,9 @@ def export_folder(
 ) -> dict[str, Any]:
     """Writes OUT/client, OUT/owner and OUT/helper: what each party needs to run the student, and nothing else.
 
-    client: graphs, tokenizer and (embeddings `client`) the public table. owner: graphs, weights.safetensors once for all
-    lengths. helper: graphs. Raises MPC-403 where the table is not recorded as public, unless its leak is accepted;
-    MPC-109, MPC-405.
+    client: graphs, tokenizer and (embeddings `client`) the public table. owner: graphs, weights.safetensors once for
+    all lengths. helper: graphs. Raises MPC-403 where the table is not recorded as public, unless its leak is
+    accepted; MPC-109, MPC-405.
     """
     about, images = describe(student, source, embeddings), takes_images(student)
     if not images and embeddings == "client" and not table_is_public(student) and not accept_embedding_leak:

@@ -128,7 +128,10 @@ class Graph:
         return replace(self, ranges=ranges)
 
     def check(self) -> "Graph":
-        """This graph, if every name is defined once and before its use, and every kind and attribute is known. MPC-404."""
+        """This graph, if every name is defined once and before its use, and every kind and attribute is known.
+
+        MPC-404.
+        """
         known: set[str] = set()
         for item in self.inputs:
             if item.name in known or item.role not in ("owner", "client", "public"):

@@ -42,9 +42,10 @@ def fold_activations(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     for operation in graph.operations:
         if operation.kind == "activation" and operation.attributes["activation"] == "quad":
             before, after = producers.get(operation.inputs[0]), readers[operation.name]
-            if before and before.kind == "linear" and len(readers[before.name]) == 1:
-                if len(after) == 1 and after[0].kind == "linear" and after[0].inputs[0] == operation.name:
-                    squares |= {before.name: "before", operation.name: "square", after[0].name: "after"}
+            alone = before is not None and before.kind == "linear" and len(readers[before.name]) == 1
+            only = [(reader.kind, reader.inputs[0]) for reader in after] == [("linear", operation.name)]
+            if before and alone and only:
+                squares |= {before.name: "before", operation.name: "square", after[0].name: "after"}
 
     def change(builder: Builder, operation: Operation, names: dict[str, str]) -> str | None:
         role = squares.get(operation.name)
@@ -199,11 +200,11 @@ class Attention:
 def lower_attention(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     """Every attention to products, squares and (where it divides) one reciprocal a row.
 
-    The client's mask is μ = 16·M/m, so 1/16 joins γ under the square: (S + c)²·γ/16 = (S·g + c·g)², g = √(γ/16); for exp_t
-    (S/2ᵗ + 1)^(2ᵗ)·γ/16 = (S·g/2ᵗ + g)^(2ᵗ), g = (γ/16)^(1/2ᵗ); for ReLU g = γ/16. The scale of S, 1/√d included, goes half
-    into W_Q, b_Q and half into W_K, b_K (all of it in one costs up to a factor ten in error). `2quad` is scaled by 1/c,
-    which cancels and keeps its row sum small. Nothing is normalised per row in freeDiv, so the mask moves from n×n scores
-    to the n rows of V; the normalised attentions get it there, and their row sum, from one product.
+    The client's mask is μ = 16·M/m, so 1/16 joins γ under the square: (S + c)²·γ/16 = (S·g + c·g)², g = √(γ/16);
+    for exp_t (S/2ᵗ + 1)^(2ᵗ)·γ/16 = (S·g/2ᵗ + g)^(2ᵗ), g = (γ/16)^(1/2ᵗ); for ReLU g = γ/16. The scale of S, 1/√d
+    included, goes half into W_Q, b_Q and half into W_K, b_K (all of it in one costs up to a factor ten in error). `2quad` is scaled by 1/c,
+    which cancels and keeps its row sum small. Nothing is normalised per row in freeDiv, so the mask moves from n×n
+    scores to the n rows of V; the normalised attentions get it there, and their row sum, from one product.
     """
     producers = {operation.name: operation for operation in graph.operations}
 
@@ -249,9 +250,9 @@ def fuse_products(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
 
 
 def simplify(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """Drops what is done twice, and what only moves data back: an equal operation, a reshape of a reshape, a transpose undone.
+    """Drops what is done twice, and what only moves data back.
 
-    Dead ends and inputs that nobody reads go with every pass.
+    An equal operation, a reshape of a reshape, a transpose undone; dead ends and unread inputs go with every pass.
     """
     seen: dict[tuple, str] = {}
 
@@ -262,10 +263,13 @@ def simplify(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
             if operation.kind == "transpose":
                 attributes["axes"] = tuple(before.attributes["axes"][axis] for axis in attributes["axes"])
             inputs = before.inputs
-        still = attributes.get("axes", ()) == tuple(range(len(operation.shape)))
-        if operation.kind in ("reshape", "broadcast", "transpose") and builder.shape(inputs[0]) == operation.shape:
-            if operation.kind != "transpose" or still:
-                return inputs[0]
+        still = {
+            "reshape": builder.shape(inputs[0]) == operation.shape,
+            "broadcast": builder.shape(inputs[0]) == operation.shape,
+            "transpose": attributes.get("axes") == tuple(range(len(operation.shape))),
+        }
+        if still.get(operation.kind):
+            return inputs[0]
         key = (operation.kind, inputs, tuple(sorted(attributes.items())))
         if key not in seen:
             seen[key] = builder.emit(operation.name, operation.kind, inputs, **attributes)

@@ -172,7 +172,10 @@ class Tracer:
     def aten_conv2d(
         self, node: Node, pixels: str, weight: "Weight", bias: "Weight", stride: list[int], *rest: Any
     ) -> str:
-        """A patch convolution: the client unfolds, the owner's product is linear. Output (batch, hidden, rows, columns)."""
+        """A patch convolution: the client unfolds, the owner's product is linear.
+
+        Output (batch, hidden, rows, columns).
+        """
         batch, width, height, columns = node.meta["val"].shape
         kernel = tuple(weight.value.shape[2:])
         if pixels != "pixel_values" or tuple(stride) != kernel or any(item not in ([0, 0], [1, 1], 1) for item in rest):
@@ -289,7 +292,7 @@ def flatten(values: Any) -> list[Any]:
 def trace_graph(student: PreTrainedModel, batch: int, length: int, embeddings: str = "client") -> tuple[Graph, Weights]:
     """A student's graph at a fixed shape, before any pass, and its weights in float64. Raises MPC-401.
 
-    embeddings: `client` (the client looks up its tokens) or `one-hot` (the table is the owner's). For images length counts
-    for nothing: it is the number of patches, and one for each extra token.
+    embeddings: `client` (the client looks up its tokens) or `one-hot` (the table is the owner's). For images length
+    counts for nothing: it is the number of patches, and one for each extra token.
     """
     return Tracer(student, batch, length, embeddings).run()

@@ -13,7 +13,10 @@ def quad(x: Tensor) -> Tensor:
 
 
 def gelu_poly(x: Tensor) -> Tensor:
-    """PUMA's piecewise GeLU (Dong et al. 2023): 0 below −4, a cubic to −1.95, a sextic to 3, x above; error below 0.02."""
+    """PUMA's piecewise GeLU (Dong et al.
+
+    2023): 0 below −4, a cubic to −1.95, a sextic to 3, x above; error below 0.02.
+    """
     x2 = x * x
     x3, x4, x6 = x2 * x, x2 * x2, x2 * x2 * x2
     low = -0.011034134030615728 * x3 - 0.11807612951181953 * x2 - 0.42226581151983866 * x - 0.5054031199708174

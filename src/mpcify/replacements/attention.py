@@ -1,7 +1,7 @@
 """The attentions: exact softmax, and those that secure computation does without division or comparison.
 
-Shapes: query, key, value (batch, heads, n, d); mask M (batch, 1, 1, n), 1 for a real key and 0 for padding, or None where
-every key is real; c and γ one a head. m = ΣM, S = Q Kᵀ · scaling.
+Shapes: query, key, value (batch, heads, n, d); mask M (batch, 1, 1, n), 1 for a real key and 0 for padding, or None
+where every key is real; c and γ one a head. m = ΣM, S = Q Kᵀ · scaling.
 
 `2quad` is MPCFormer's (Li et al. 2023, section 4). The two freeDiv attentions carry the names of Liu et al. 2024
 (10.7544/issn1000-1239.202330966), whose formulas are not public: these are a reconstruction.
@@ -19,7 +19,10 @@ INITIAL_GAMMA = {"2quad-freediv": 1 / (SHIFT**2 + 1), "softmax-freediv": 1.0, "r
 
 @dataclass(frozen=True)
 class AttentionKind:
-    """Which attention a layer computes: its name in a recipe, whether keys are centred, t of exp_t, and the factor on QKᵀ."""
+    """Which attention a layer computes.
+
+    Its name in a recipe, whether keys are centred, t of exp_t, and the factor on QKᵀ.
+    """
 
     name: str
     centre_keys: bool

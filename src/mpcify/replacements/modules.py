@@ -1,7 +1,7 @@
 """The replacements as transformers sees them: an attention function, a mask function and activation modules.
 
-While a model is exported, each replacement is one node of the trace (`mpcify::attention`, `mpcify::activation`), so that
-the graph's passes meet it whole and need not recognise it among a dozen products.
+While a model is exported, each replacement is one node of the trace (`mpcify::attention`, `mpcify::activation`), so
+that the graph's passes meet it whole and need not recognise it among a dozen products.
 """
 
 from typing import Any
@@ -71,7 +71,10 @@ class Activation(nn.Module):
 
 
 def install_attention(module: nn.Module, name: str, heads: int, *, centre_keys: bool, t: int) -> None:
-    """Gives an attention module its function, and the parameters that it trains: c and log γ, one a head, where it has them."""
+    """Gives an attention module its function, and the parameters that it trains.
+
+    C and log γ, one a head, where it has them.
+    """
     module.mpcify_attention = name  # type: ignore[assignment]
     module.mpcify_centre_keys, module.mpcify_t = centre_keys, t  # type: ignore[assignment]
     shift = torch.full((heads,), SHIFT) if has_shift(name) else None
@@ -104,7 +107,10 @@ def attention(
     dropout: float = 0.0,
     **terms: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention interface: output (batch, n, heads, d) and raw scores (None while a model is exported)."""
+    """transformers' attention interface.
+
+    Output (batch, n, heads, d) and raw scores (None while a model is exported).
+    """
     refuse_unknown_terms(terms)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = AttentionKind(module.mpcify_attention, module.mpcify_centre_keys, module.mpcify_t, scaling)  # type: ignore[arg-type]
