@@ -1,0 +1,220 @@
+"""The float reference: a graph in float64, kind by kind. What every other engine is compared with.
+
+No protocol, no ring: a cost has seconds alone. It needs nothing but numpy.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from mpcify.engines.engine import Arrays, Cost, Engine, Program, Session
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph, Input, Operation
+from mpcify.graph.ranges import RangeRecorder, Ranges, merge
+
+Observe = Callable[[Operation, tuple[np.ndarray, ...], np.ndarray], None]
+Evaluate = Callable[[Operation, tuple[np.ndarray, ...]], np.ndarray]
+
+# PUMA's piecewise GeLU (Dong et al. 2023): 0 below −4, LOW up to −1.95, HIGH up to 3, x above; powers from 0 up.
+GELU_POLY_LOW = (-0.5054031199708174, -0.42226581151983866, -0.11807612951181953, -0.011034134030615728)
+GELU_POLY_HIGH = (
+    0.008526321541038084,
+    0.5,
+    0.3603292692789629,
+    0.0,
+    -0.037688200365904236,
+    0.0,
+    0.0018067462606141187,
+)
+GELU_TANH_CUBE = 0.044715  # gelu-tanh: x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))
+ERF_STEPS = 512  # table entries a unit
+ERF_END = 6.0  # erf(6) is 1 in float64
+
+
+@cache
+def erf_table() -> tuple[np.ndarray, np.ndarray]:
+    """erf and its slope at the multiples of 1/ERF_STEPS from −ERF_END to ERF_END."""
+    nodes = np.arange(-ERF_END * ERF_STEPS, ERF_END * ERF_STEPS + 1) / ERF_STEPS
+    return np.array([math.erf(node) for node in nodes]), 2 / math.sqrt(math.pi) * np.exp(-nodes * nodes)
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """erf(x) by its Taylor series to the third power around the nearest table entry; error below 1e-12."""
+    values, slopes = erf_table()
+    x = np.clip(x, -ERF_END, ERF_END)
+    index = np.rint(x * ERF_STEPS)
+    node = index / ERF_STEPS
+    index = (index + ERF_END * ERF_STEPS).astype(np.intp)
+    d = x - node
+    return values[index] + slopes[index] * d * (1 - d * (node - d * (2 * node * node - 1) / 3))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))."""
+    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + GELU_TANH_CUBE * x * x * x)))
+
+
+def gelu_poly(x: np.ndarray) -> np.ndarray:
+    """PUMA's piecewise GeLU."""
+    inner = np.where(
+        x < -1.95, *(np.polynomial.polynomial.polyval(x, part) for part in (GELU_POLY_LOW, GELU_POLY_HIGH))
+    )
+    return np.where(x < -4, 0.0, np.where(x > 3, x, inner))
+
+
+def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """x @ w + b, as one product of two matrices."""
+    return (x.reshape(-1, x.shape[-1]) @ w + b).reshape(*x.shape[:-1], w.shape[-1])
+
+
+def layernorm(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float) -> np.ndarray:
+    """(x − mean) · rsqrt(variance + eps) · g + b over the last axis."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * g + b
+
+
+def cut(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
+    """x from `start` to `stop` along one axis."""
+    return x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]
+
+
+# Kinds that only move or pick values: the same in floats and in a ring.
+MOVES: Mapping[str, Callable[..., np.ndarray]] = {
+    "reshape": lambda x, shape: x.reshape(shape),
+    "transpose": lambda x, axes: x.transpose(axes),
+    "slice": cut,
+    "concat": lambda *x, axis: np.concatenate(x, axis),
+    "broadcast": lambda x, shape: np.broadcast_to(x, shape),
+    "max": lambda x, axis: x.max(axis, keepdims=True),
+    "relu": lambda x: np.maximum(x, 0),
+}
+PLAIN: Mapping[str, Callable[..., np.ndarray]] = {
+    **MOVES,
+    "linear": linear,
+    "matmul": lambda a, b, transpose: a @ (b.swapaxes(-1, -2) if transpose else b),
+    "mul": np.multiply,
+    "square": np.square,
+    "scale": lambda x, by: x * by,
+    "add": np.add,
+    "sub": np.subtract,
+    "shift": lambda x, by: x + by,
+    "sum": lambda x, axis: x.sum(axis, keepdims=True),
+    "exp": np.exp,
+    "reciprocal": lambda x: 1 / x,
+    "tanh": np.tanh,
+    "gelu": lambda x: x / 2 * (1 + erf(x / math.sqrt(2))),
+    "gelu-tanh": gelu_tanh,
+    "gelu-poly": gelu_poly,
+    "layernorm": layernorm,
+}
+
+
+def evaluate_operation(operation: Operation, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """What an operation gives in floats, for float arrays of its inputs' shapes."""
+    return PLAIN[operation.kind](*inputs, **operation.attributes)
+
+
+def check_kinds(graph: Graph, table: Mapping[str, Any], engine: str) -> None:
+    """Raises MPC-401 for an operation of a kind that is not in the table."""
+    for operation in graph.operations:
+        if operation.kind not in table:
+            what = f"the {engine} engine has no operation {operation.kind!r}"
+            raise MpcifyError(401, operation.where, what, "lower the graph's composites before compiling it")
+
+
+def check_arrays(wanted: Iterable[Input], arrays: Arrays) -> dict[str, np.ndarray]:
+    """The arrays of the wanted inputs, in their order. Raises MPC-503 where one is missing or has another shape."""
+    chosen = {}
+    for item in wanted:
+        if item.name not in arrays or np.shape(arrays[item.name]) != item.shape:
+            what = f"shape {np.shape(arrays[item.name])}" if item.name in arrays else "nothing"
+            raise MpcifyError(
+                503,
+                f"{item.role} input {item.name}",
+                f"{what} given, shape {item.shape} needed",
+                "give what the graph asks for",
+            )
+        chosen[item.name] = np.asarray(arrays[item.name])
+    return chosen
+
+
+def run_operations(
+    graph: Graph, values: dict[str, np.ndarray], evaluate: Evaluate, observe: Observe | None = None
+) -> dict[str, np.ndarray]:
+    """Runs operations in order from the inputs' values; drops each value after its last use. Gives the outputs."""
+    last = {name: operation.name for operation in graph.operations for name in operation.inputs}
+    values = dict(values)
+    for operation in graph.operations:
+        inputs = tuple(values[name] for name in operation.inputs)
+        output = values[operation.name] = evaluate(operation, inputs)
+        if observe is not None:
+            observe(operation, inputs, output)
+        for name in dict.fromkeys(operation.inputs):
+            if last[name] == operation.name and name not in graph.outputs:
+                del values[name]
+    return {name: values[name] for name in graph.outputs}
+
+
+class PlainSession(Session):
+    """Weights in float64, ready for requests."""
+
+    def __init__(self, graph: Graph, weights: Arrays) -> None:
+        self.graph = graph
+        owned = check_arrays(graph.role("owner"), weights)
+        self.weights = {name: np.ascontiguousarray(array, np.float64) for name, array in owned.items()}
+
+    @property
+    def setup(self) -> Cost:
+        return Cost()
+
+    def run(self, inputs: Arrays, observe: Observe | None = None) -> tuple[dict[str, np.ndarray], Cost]:
+        """One request; `observe(operation, inputs, output)` is called after each operation, with float64 arrays."""
+        start = time.perf_counter()
+        given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
+        values = self.weights | {name: array.astype(np.float64) for name, array in given.items()}
+        outputs = run_operations(self.graph, values, evaluate_operation, observe)
+        return outputs, Cost(seconds=time.perf_counter() - start)
+
+    def close(self) -> None:
+        self.weights = {}
+
+
+class PlainProgram(Program):
+    """A graph whose operations are all known."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def load(self, weights: Arrays) -> PlainSession:
+        return PlainSession(self.graph, weights)
+
+
+class PlainEngine(Engine):
+    """Float64, no ring and no protocol."""
+
+    name = "plain"
+    protocol = None
+    ring = None
+
+    def compile(self, graph: Graph) -> PlainProgram:
+        """Raises MPC-401 for a graph that is not lowered. Declared ranges mean nothing to floats."""
+        check_kinds(graph, PLAIN, self.name)
+        return PlainProgram(graph)
+
+
+def measure_ranges(graph: Graph, weights: Arrays, batches: Iterable[Arrays]) -> Ranges:
+    """The least and largest value of every quantity over the real tokens of some batches of client inputs, in floats.
+
+    `ranges.declare` adds the margins; `ranges.check_ranges` says what fits a ring.
+    """
+    measured: Ranges = {}
+    with PlainEngine().compile(graph).load(weights) as session:
+        for inputs in batches:
+            recorder = RangeRecorder(graph, inputs)
+            session.run(inputs, recorder)
+            measured = merge(measured, recorder.ranges)
+    return measured
