@@ -84,8 +84,8 @@ class PrivateModel:
         """An answer an input: {"label", "score", "scores"}, or {"value"} for regression."""
         return answers(self(items)[0], self.about)
 
-    def plain(self, items: Sequence[Any], observe: Callable[[Ranges, int], None] | None = None) -> np.ndarray:
-        """The logits of the same graphs in floats. observe: told each batch's measured ranges and its length."""
+    def plain(self, items: Sequence[Any], observe: Callable[[RangeRecorder, int], None] | None = None) -> np.ndarray:
+        """The logits of the same graphs in floats. observe: told each batch's ranges, and how many inputs it holds."""
         rows: dict[int, np.ndarray] = {}
         for length, order, encoded in self.groups(items):
             for start in range(0, len(order), self.batch):
@@ -95,7 +95,7 @@ class PrivateModel:
                 outputs, _ = self.plain_session(length).run(inputs, recorder)
                 rows.update(zip(order[chunk], outputs["logits"], strict=False))
                 if observe and recorder:
-                    observe(recorder.ranges, length)
+                    observe(recorder, len(order[chunk]))
         return np.stack([rows[index] for index in range(len(items))])
 
     def groups(self, items: Sequence[Any]) -> list[tuple[int, list[int], list[Any]]]:
@@ -152,8 +152,8 @@ class PrivateModel:
         """The ranges that the operations meet on these inputs, real tokens only."""
         ranges: Ranges = {}
 
-        def observe(measured: Ranges, _: int) -> None:
-            ranges.update(merge(ranges, measured))
+        def observe(recorder: RangeRecorder, _: int) -> None:
+            ranges.update(merge(ranges, recorder.ranges))
 
         self.plain(items, observe)
         return ranges

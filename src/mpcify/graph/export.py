@@ -21,6 +21,8 @@ from mpcify.graph.passes import lower
 from mpcify.graph.trace import trace_graph
 
 TABLE = "word_embeddings"  # the public table's name in its file
+# One of them must be there: without any, transformers makes a tokenizer up.
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
 
 def takes_images(student: PreTrainedModel) -> bool:
@@ -38,10 +40,12 @@ def longest_text(student: PreTrainedModel) -> int:
 
 def read_tokenizer(source: str | Path) -> Tokenizer:
     """The tokenizer beside a checkpoint, as the `tokenizers` library runs it. Raises MPC-208."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source))
-    except Exception:
-        tokenizer = None
+    tokenizer = None
+    if not Path(source).is_dir() or any((Path(source) / name).is_file() for name in VOCABULARIES):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(source))
+        except Exception:  # transformers' readers raise whatever a broken file makes of them
+            tokenizer = None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or backend.get_vocab_size() == 0:
         raise MpcifyError(

@@ -202,9 +202,10 @@ def lower_attention(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
 
     The client's mask is μ = 16·M/m, so 1/16 joins γ under the square: (S + c)²·γ/16 = (S·g + c·g)², g = √(γ/16);
     for exp_t (S/2ᵗ + 1)^(2ᵗ)·γ/16 = (S·g/2ᵗ + g)^(2ᵗ), g = (γ/16)^(1/2ᵗ); for ReLU g = γ/16. The scale of S, 1/√d
-    included, goes half into W_Q, b_Q and half into W_K, b_K (all of it in one costs up to a factor ten in error). `2quad` is scaled by 1/c,
-    which cancels and keeps its row sum small. Nothing is normalised per row in freeDiv, so the mask moves from n×n
-    scores to the n rows of V; the normalised attentions get it there, and their row sum, from one product.
+    included, goes half into W_Q, b_Q and half into W_K, b_K (all of it in one costs up to a factor ten in error).
+    `2quad` is scaled by 1/c, which cancels and keeps its row sum small. Nothing is normalised per row in freeDiv, so
+    the mask moves from n×n scores to the n rows of V; the normalised attentions get it there, and their row sum, from
+    one product.
     """
     producers = {operation.name: operation for operation in graph.operations}
 

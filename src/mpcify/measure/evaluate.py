@@ -13,7 +13,7 @@ from mpcify.conversion.convert import encoder_layers, recipe_of
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.graph.ranges import Ranges, outside
+from mpcify.graph.ranges import RangeRecorder, outside
 from mpcify.inference import PrivateModel, compile
 
 Progress = Callable[[int], None]
@@ -105,8 +105,8 @@ def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, di
     """The logits of the same graphs in floats, and on the engine `fixed` how many requests leave declared ranges."""
     left: list[bool] = []
 
-    def observe(measured: Ranges, length: int) -> None:
-        left.append(bool(outside(measured, private.graph(length)[0].ranges)))
+    def observe(recorder: RangeRecorder, count: int) -> None:
+        left.extend(bool(outside(measured, recorder.graph.ranges)) for measured in recorder.requests[:count])
 
     counts = private.engine.name == "fixed" and bool(private.student.config.mpcify.get("ranges"))
     logits = private.plain(examples.texts, observe if counts else None)

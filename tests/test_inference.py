@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+import mpcify
+from mpcify.conversion.convert import load, load_model
+from mpcify.conversion.folder import save
+from mpcify.errors import MpcifyError
+from mpcify.inference import declare_ranges
+
+TEXTS = ["the film is good", "a very dull film", "not bad", "good but not very good and the film is dull a bad film"]
+
+
+@pytest.fixture
+def student(checkpoint, tmp_path):
+    source = checkpoint("bert")
+    save(mpcify.convert(load_model(source), "2quad-freediv"), tmp_path / "student", source)
+    return tmp_path / "student"
+
+
+def expected(folder, texts):
+    model, tokenizer = load_model(folder), AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        return np.concatenate([model(**tokenizer(text, return_tensors="pt")).logits.numpy() for text in texts])
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "albert"])
+def test_a_teacher_answers_as_transformers_does(family, checkpoint):
+    folder = checkpoint(family)
+    with mpcify.compile(folder, "plain", batch=3) as private:
+        logits, _ = private(TEXTS)
+    np.testing.assert_allclose(logits, expected(folder, TEXTS), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"batch": 3}, {"length": 32}, {"length": 40, "batch": 2}, {"embeddings": "one-hot"}]
+)
+def test_buckets_batches_and_padding_change_no_answer(settings, student):
+    with mpcify.compile(student, "plain", **settings) as private:
+        logits, _ = private(TEXTS)
+    np.testing.assert_allclose(logits, expected(student, TEXTS), atol=1e-5)
+
+
+def test_pairs_carry_their_token_types(checkpoint):
+    folder = checkpoint("bert")
+    pair = ("the film is good", "not very bad")
+    tokens = AutoTokenizer.from_pretrained(folder)(*pair, return_tensors="pt", return_token_type_ids=True)
+    assert tokens["token_type_ids"].sum() == 4
+    with torch.no_grad():
+        reference = load_model(folder)(**tokens).logits.numpy()
+    with mpcify.compile(folder, "plain") as private:
+        np.testing.assert_allclose(private([pair])[0], reference, atol=1e-4)
+
+
+def test_images_answer_as_transformers_does(checkpoint):
+    from transformers import ViTImageProcessorPil
+
+    folder = checkpoint("vit", labels=5)
+    images = [np.random.default_rng(seed).integers(0, 255, (8, 8, 1), np.uint8) for seed in range(3)]
+    processor = ViTImageProcessorPil.from_pretrained(folder, do_convert_rgb=False)
+    pixels = processor(images, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+    with torch.no_grad():
+        reference = load_model(folder)(pixel_values=pixels).logits.numpy()
+    with mpcify.compile(folder, "plain", batch=2) as private:
+        np.testing.assert_allclose(private(images)[0], reference, atol=1e-4)
+
+
+def test_classify_answers_like_a_pipeline(student):
+    with mpcify.compile(student, "plain") as private:
+        answers = private.classify(TEXTS[:2])
+    assert [set(answer) for answer in answers] == [{"label", "score", "scores"}] * 2
+    assert answers[0]["label"] in ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+def test_regression_answers_with_a_value(checkpoint):
+    with mpcify.compile(checkpoint("bert", labels=1), "plain") as private:
+        assert private.about["task"] == "regression"
+        assert list(private.classify(TEXTS[:1])[0]) == ["value"]
+
+
+@pytest.mark.parametrize("ring, tolerance", [(64, 2e-2), (48, 0.2)])
+def test_fixed_point_answers_nearly_the_same(ring, tolerance, student):
+    with mpcify.compile(student, "fixed", ring=ring, batch=2) as private:
+        logits, cost = private(TEXTS)
+        np.testing.assert_allclose(logits, private.plain(TEXTS), atol=tolerance)
+    assert (cost.bytes, cost.rounds) == (0, 0)
+
+
+def test_values_that_overflow_are_refused_by_their_layer_unless_forced(student):
+    model = load(student)
+    model.bert.encoder.layer[1].output.dense.weight.data *= 1e5
+    model.save_pretrained(student)
+    with mpcify.compile(student, "fixed", ring=32) as private, pytest.raises(MpcifyError, match=r"MPC-402 .*layer"):
+        private(TEXTS)
+    with mpcify.compile(student, "fixed", ring=32, force=True) as private:
+        assert private(TEXTS)[0].shape == (4, 3)
+
+
+def test_declared_ranges_travel_with_the_student(student):
+    model = load(student)
+    declare_ranges(model, student, TEXTS)
+    model.save_pretrained(student)
+    with mpcify.compile(student, "plain") as private:
+        for length in (16, 32):
+            graph, _ = private.graph(length)
+            measured = {
+                operation.name for operation in graph.operations if operation.kind in ("linear", "square", "matmul")
+            }
+            assert measured <= set(graph.ranges)
+
+
+@pytest.mark.parametrize("texts, settings, code", [([], {}, 108), ([""], {}, 105), (["film " * 60], {}, 106)])
+def test_bad_requests_are_refused(texts, settings, code, student):
+    with mpcify.compile(student, "plain", **settings) as private, pytest.raises(MpcifyError) as raised:
+        private(texts)
+    assert raised.value.code == code
+
+
+def test_cutting_a_text_is_said(student):
+    private = mpcify.compile(student, "plain", truncate=True)
+    with pytest.warns(mpcify.MpcifyWarning, match="1 of 2 texts were cut"):
+        private(["film " * 60, "film"])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"engine": "abacus"}, {"engine": "plain", "ring": 64}, {"batch": 0}, {"embeddings": "x"}]
+)
+def test_unknown_settings_are_refused(settings, student):
+    with pytest.raises(MpcifyError, match="MPC-501"):
+        mpcify.compile(student, **{"engine": "plain", **settings})
+
+
+def test_a_model_without_a_tokenizer_is_refused(student):
+    (student / "tokenizer.json").unlink()
+    (student / "tokenizer_config.json").unlink()
+    with pytest.raises(MpcifyError, match="MPC-208"):
+        mpcify.compile(student, "plain")
