@@ -57,8 +57,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def quieten() -> None:
     """Asks the libraries that a verb will import to keep their advice to themselves."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty():  # nobody watches: errors alone
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
