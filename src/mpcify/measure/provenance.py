@@ -1,0 +1,51 @@
+"""Where a number comes from: what every committed result says beside it."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def provenance(seed: int | None = None) -> dict[str, Any]:
+    """commit (and whether the tree differed from it), machine, seed and command."""
+    return {"commit": commit(), "machine": machine(), "seed": seed, "command": command()}
+
+
+def commit() -> str | None:
+    """The commit that runs, "+" behind it where files differ; None outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(folder.parent))
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores, memory (GiB) and the Python that runs; no name of the machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "python": platform.python_version(),
+    }
+
+
+def command() -> str:
+    """The command as it was typed, without the folder of the interpreter."""
+    first = Path(sys.argv[0])
+    program = first.name if first.name == "mpcify" else f"python {first}"
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])
