@@ -1,0 +1,159 @@
+"""mpcify infer and evaluate: answers, and inputs that are refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+
+def test_answers_have_a_label_and_the_probability_of_each(mpcify: Callable, model: Path) -> None:
+    outcome = mpcify("infer", model, "a good film", "not bad", "--engine", "plain", "--format", "json")
+    answer = outcome.json
+    assert outcome.code == 0
+    assert list(answer) == ["format", "model", "recipe", "engine", "results", "cost"]
+    assert [result["input"] for result in answer["results"]] == ["a good film", "not bad"]
+    for result in answer["results"]:
+        assert set(result) == {"input", "label", "scores"}
+        assert sum(result["scores"].values()) == pytest.approx(1)
+        assert result["label"] == max(result["scores"], key=result["scores"].get)
+
+
+def test_people_get_the_same_as_a_table(mpcify: Callable, model: Path) -> None:
+    outcome = mpcify("infer", model, "a good film", "--engine", "plain")
+    assert "a good film" in outcome.out
+    assert "good" in outcome.out or "bad" in outcome.out
+
+
+def test_pairs_go_in_together(mpcify: Callable, model: Path) -> None:
+    arguments = ("a film", "--pair", "the film", "--engine", "plain", "--format", "json")
+    results = mpcify("infer", model, *arguments).json["results"]
+    assert [result["input"] for result in results] == [["a film", "the film"]]
+    alone = mpcify("infer", model, "a film", "--engine", "plain", "--format", "json").json["results"]
+    assert results[0]["scores"] != alone[0]["scores"]
+
+
+def test_inputs_from_a_file_need_no_labels(mpcify: Callable, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"sentence": "a film"}\n{"sentence": "the film"}\n')
+    outcome = mpcify("infer", model, "--data", tmp_path / "texts.jsonl", "--engine", "plain", "--format", "json")
+    assert [result["input"] for result in outcome.json["results"]] == ["a film", "the film"]
+
+
+def test_a_regression_answers_with_a_value(mpcify: Callable, checkpoint: Callable) -> None:
+    folder = checkpoint("bert", labels=1)
+    results = mpcify("infer", folder, "a film", "--engine", "plain", "--format", "json").json["results"]
+    assert [set(result) for result in results] == [{"input", "value"}]
+
+
+def test_images_go_in_by_path(mpcify: Callable, checkpoint: Callable, tmp_path: Path) -> None:
+    folder, path = checkpoint("vit"), tmp_path / "image.png"
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path)
+    outcome = mpcify("infer", folder, path, "--engine", "plain", "--format", "json")
+    assert outcome.json["results"][0]["input"] == str(path)
+
+
+def test_evaluate_reports_accuracy_agreement_and_cost(mpcify: Callable, model: Path, data: Path) -> None:
+    outcome = mpcify("evaluate", model, "--data", data, "--engine", "plain", "--limit", 5, "--format", "json")
+    report = outcome.json
+    expected = {"format": 1, "recipe": "exact", "engine": "plain", "protocol": None, "ring": None, "examples": 5}
+    assert {key: report[key] for key in expected} == expected
+    assert (report["agreement_with_plain"], report["max_logit_error"]) == (1.0, 0.0)
+    assert set(report["cost"]) >= {"seconds", "bytes", "bytes_per_party", "rounds"}
+    answers = mpcify("infer", model, "--data", data, "--engine", "plain", "--format", "json").json["results"]
+    right = [line.split("\t")[1] for line in data.read_text().splitlines()[1:]]
+    found = [answer["label"] for answer in answers]
+    assert report["accuracy"] == np.mean([a == b for a, b in zip(found[:5], right, strict=False)])
+
+
+def test_evaluate_in_fixed_point_says_which_ring(mpcify: Callable, model: Path, data: Path) -> None:
+    report = mpcify("evaluate", model, "--data", data, "--engine", "fixed", "--format", "json").json
+    assert (report["engine"], report["ring"]) == ("fixed", 64)
+    assert 0 < report["max_logit_error"] < 2e-2
+
+
+def test_two_models_are_compared_on_the_same_examples(mpcify: Callable, model: Path, data: Path) -> None:
+    outcome = mpcify("evaluate", model, "--data", data, "--engine", "plain", "--compare", model, "--format", "json")
+    assert (outcome.json["agreement"], outcome.json["mcnemar_p"]) == (1.0, 1.0)
+    assert outcome.json["a"]["accuracy"] == outcome.json["b"]["accuracy"]
+
+
+def test_a_text_too_long_is_cut_only_when_asked_and_it_is_said(mpcify: Callable, model: Path) -> None:
+    text = " ".join(["film"] * 100)
+    refused = mpcify("infer", model, text, "--engine", "plain")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("MPC-106 text 1: it has 102 tokens, at most 40 fit")
+    cut = mpcify("infer", model, text, "--engine", "plain", "--truncate", "--format", "json")
+    assert (cut.code, cut.err) == (0, "warning: 1 of 1 texts were cut to fit\n")
+
+
+FILES = {
+    "101": ("nothing.tsv", None),
+    "102": ("data.tsv", "sentence\tlabel\na film\tgood\textra\n"),
+    "103": ("data.tsv", "text\tlabel\na film\tgood\n"),
+    "103 labels": ("data.tsv", "sentence\na film\n"),
+    "104": ("data.tsv", "sentence\tlabel\na film\t2\n"),
+    "104 name": ("data.tsv", "sentence\tlabel\na film\tugly\n"),
+    "105": ("data.tsv", "sentence\tlabel\n  \tgood\n"),
+    "108": ("data.tsv", "sentence\tlabel\n"),
+    "103 image": ("data.tsv", "image\tlabel\ndata.tsv\tgood\n"),
+    "107": ("data.tsv", "image\tlabel\nnothing.png\tgood\n"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_data_is_one_numbered_line(mpcify: Callable, model: Path, tmp_path: Path, case: str) -> None:
+    name, text = FILES[case]
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    outcome = mpcify("evaluate", model, "--data", tmp_path / name, "--engine", "plain")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"MPC-{case[:3]} ")
+    assert "a film" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        (("", "--engine", "plain"), 105),
+        (("a film", "--engine", "quantum"), 501),
+        (("a film", "--engine", "plain", "--ring", "64"), 501),
+        (("a film", "--engine", "fixed", "--ring", "65"), 501),
+        (("a film", "--engine", "plain", "--embeddings", "secret"), 501),
+        (("a film", "--engine", "plain", "--length", "64"), 405),
+        (("a film", "--engine", "spu", "--protocol", "semi2k"), 502),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_bad_request_is_one_numbered_line(mpcify: Callable, model: Path, arguments: tuple, code: int) -> None:
+    outcome = mpcify("infer", model, *arguments)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"MPC-{code} ")
+
+
+def test_an_unreadable_image(mpcify: Callable, checkpoint: Callable, tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(b"no image")
+    outcome = mpcify("infer", checkpoint("vit"), tmp_path / "image.png", "--engine", "plain")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("MPC-107 ")
+
+
+def test_a_model_without_a_tokenizer(mpcify: Callable, model: Path) -> None:
+    for path in model.glob("*token*"):
+        path.unlink()
+    outcome = mpcify("infer", model, "a film", "--engine", "plain")
+    assert (outcome.code, outcome.err[:8]) == (2, "MPC-208 ")
+
+
+def test_values_that_overflow_the_ring_are_refused_by_layer_unless_forced(
+    mpcify: Callable, model: Path, data: Path
+) -> None:
+    weights = load_file(model / "model.safetensors")
+    weights["bert.encoder.layer.1.intermediate.dense.weight"] *= 1e8
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    arguments = ("evaluate", model, "--data", data, "--engine", "fixed", "--format", "json")
+    refused = mpcify(*arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("MPC-402 layer 1 ")
+    assert mpcify(*arguments, "--force").code == 0
