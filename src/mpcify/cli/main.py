@@ -11,6 +11,8 @@ import typer
 
 from mpcify import __version__
 from mpcify.cli.check import check
+from mpcify.cli.convert import convert
+from mpcify.cli.distill import distill
 from mpcify.cli.evaluate import evaluate
 from mpcify.cli.export import export
 from mpcify.cli.infer import infer
@@ -23,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (check, evaluate, infer, export):
+for command in (check, convert, distill, evaluate, infer, export):
     app.command()(command)
 
 

@@ -1,0 +1,58 @@
+"""mpcify convert MODEL OUT --recipe NAME: from a teacher to a student."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mpcify.cli.options import Model, Out
+from mpcify.cli.verb import Answer, verb
+from mpcify.recipe import RECIPES, read_recipe
+
+RecipeName = Annotated[str, typer.Option(metavar="NAME|FILE", help=f"{', '.join(RECIPES)}, or a JSON file.")]
+Calibration = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="About 1,000 training texts or images to calibrate on; no labels needed."),
+]
+
+CALIBRATION = 1000  # texts or images; more cost memory and change little
+
+
+@verb
+def convert(model: Model, out: Out, recipe: RecipeName, calibration: Calibration = None) -> Answer:
+    """Swap a model's functions for a recipe's, calibrate it against MODEL, and write the student."""
+    chosen = read_recipe(recipe)
+    from mpcify.data.files import read_examples
+
+    examples = None if calibration is None else read_examples(calibration)
+    from mpcify.conversion.convert import convert as converted
+    from mpcify.conversion.convert import load_model, recipe_of
+    from mpcify.conversion.folder import copy_companions, new_folder
+
+    with new_folder(out) as folder:
+        teacher = load_model(model)
+        student = converted(teacher, chosen)
+        if examples is not None:
+            calibrate(student, teacher, model, replace(examples, labels=None))
+        student.save_pretrained(folder)
+        copy_companions(model, folder)
+    name = recipe_of(student).name
+    values = {"model": model, "out": str(out), "recipe": name, "calibrated": examples is not None}
+    return Answer(values, f"{out}: {name}, {'calibrated' if examples is not None else 'not calibrated'}")
+
+
+def calibrate(student: Any, teacher: Any, source: str | Path, examples: Any) -> None:
+    """Calibrates a student against its teacher, and declares the ranges that it then meets."""
+    from mpcify.conversion.calibrate import calibrate as fit
+    from mpcify.distillation.rows import calibration_batches, collator, pick, read_processor, rows_of
+    from mpcify.inference import declare_ranges
+
+    processor = read_processor(source, student)
+    chosen = pick(len(examples), CALIBRATION, seed=0)
+    fit(
+        student,
+        calibration_batches(rows_of(examples, student, processor), chosen, collator(processor, student)),
+        teacher,
+    )
+    declare_ranges(student, source, [examples.texts[index] for index in chosen])

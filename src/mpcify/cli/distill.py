@@ -1,0 +1,73 @@
+"""mpcify distill STUDENT OUT --teacher MODEL: the accuracy back."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from mpcify.cli.options import Out
+from mpcify.cli.verb import Answer, table, verb
+
+Student = Annotated[str, typer.Argument(metavar="STUDENT", help="A folder that `mpcify convert` wrote.")]
+Teacher = Annotated[str, typer.Option(metavar="MODEL", help="The model that the student was converted from.")]
+Train = Annotated[str, typer.Option(metavar="FILE", help="Training texts or images; labels are not used.")]
+Evaluation = Annotated[str, typer.Option("--eval", metavar="FILE", help="Measured, and never chosen on.")]
+Base = Annotated[
+    str | None, typer.Option(metavar="BASE", help="The pretrained model whose public embedding table clients may hold.")
+]
+Epochs = Annotated[float, typer.Option(help="How often the training data is seen.")]
+Rate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
+BatchSize = Annotated[int, typer.Option(min=1)]
+MaxLength = Annotated[int, typer.Option(min=2, metavar="TOKENS", help="Longer texts are cut in training.")]
+Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes from it.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps. Default: the best at hand.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of an interrupted run.")]
+
+
+@verb
+def distill(
+    student: Student,
+    out: Out,
+    teacher: Teacher,
+    train: Train,
+    evaluation: Evaluation,
+    base: Base = None,
+    epochs: Epochs = 6.0,
+    lr: Rate = 1e-4,
+    batch_size: BatchSize = 32,
+    max_length: MaxLength = 128,
+    seed: Seed = 0,
+    device: Device = None,
+    resume: Resume = False,
+) -> Answer:
+    """Train a student to answer as its teacher does (calibrating it first), and write it with a model card."""
+    from mpcify.data.files import read_examples
+
+    examples, held_back = read_examples(train), read_examples(evaluation)
+    from mpcify.distillation import distill as distillation
+    from mpcify.distillation.settings import Settings
+    from mpcify.inference import declare_ranges
+
+    settings = Settings(epochs, lr, batch_size, max_length, seed, base, device)
+    result = distillation.distill(
+        student,
+        teacher,
+        examples,
+        held_back,
+        out,
+        settings,
+        resume=resume,
+        command=shlex.join(["mpcify", *sys.argv[1:]]),
+        finish=lambda model, inputs: declare_ranges(model, student, inputs),
+    ).to_json()
+    return Answer(result, table(f"{out}: {result['recipe']}", ("", "teacher", "student"), measures(result)))
+
+
+def measures(result: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What was measured on the evaluation file."""
+    for name, value in result["student"].items():
+        if value is not None:
+            yield name, f"{result['teacher'][name]:.4f}", f"{value:.4f}"
+    yield "equal answers", "", f"{result['agreement']:.4f}"
