@@ -130,10 +130,7 @@ def test_gamma_counts_real_queries_and_real_keys_only(recipe: str) -> None:
     calibrate(student, [batch])
     attention = student.bert.encoder.layer[0].attention.self
     scores = student(**batch, output_attentions=True).attentions[0].double()
-    if recipe == "2quad-freediv":
-        weights = (scores + 5) ** 2
-    else:
-        weights = (1 + scores / 64) ** 64
+    weights = (scores + 5) ** 2 if recipe == "2quad-freediv" else (1 + scores / 64) ** 64
     sums = []
     for text, count in zip(weights, batch["attention_mask"].sum(-1).tolist(), strict=True):
         sums += list((text[:, :count, :count].sum(-1) / count).T)

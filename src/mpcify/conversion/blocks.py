@@ -4,7 +4,6 @@ Every encoder layer adds two projections to what enters them: h + W_O a, a the a
 activation's. A LayerNorm reads each sum; in a pre-LayerNorm layer (ViT) the second one leaves the layer as it is.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,14 +61,6 @@ def watching(modules: Iterable[nn.Module], last: nn.Module | None = None) -> Ite
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def calls_of(calls: Iterable[Call]) -> Mapping[nn.Module, list[Call]]:
-    """The calls by module."""
-    grouped: defaultdict[nn.Module, list[Call]] = defaultdict(list)
-    for call in calls:
-        grouped[call.module].append(call)
-    return grouped
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from mpcify.conversion.blocks import Block, LayerBlocks, calls_of, evaluating, find_blocks, not_finite, watching
+from mpcify.conversion.blocks import Block, LayerBlocks, evaluating, find_blocks, not_finite, watching
 from mpcify.conversion.convert import extra_parameters
 from mpcify.errors import MpcifyError
 from mpcify.replacements.attention import AttentionKind, score_weights
@@ -156,9 +156,8 @@ def residual_sum(model: PreTrainedModel, layer: str, block: Block, state: State)
     reader = whole if block.norm is None else model.get_submodule(block.norm)
     with watching([projection, reader], last=reader) as calls:
         state.through(whole)
-    seen = calls_of(calls)
-    total = seen[reader][0].result if block.norm is None else seen[reader][0].input
-    return seen[projection][0].input, total
+    inside, last = calls
+    return inside.input, last.result if block.norm is None else last.input
 
 
 def refuse_other(teacher: PreTrainedModel, student: PreTrainedModel) -> None:

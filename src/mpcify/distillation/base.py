@@ -1,0 +1,52 @@
+"""The public embedding table: what lets a client look its tokens up by itself."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+
+from mpcify.conversion.convert import read_config
+from mpcify.distillation.rows import takes_images
+from mpcify.errors import MpcifyError
+
+
+def table_digest(table: Tensor) -> str:
+    """SHA-256 of a table's float32 values, little-endian, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(table.detach().cpu().numpy(), "<f4").tobytes()).hexdigest()
+
+
+@torch.no_grad()
+def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = None) -> None:
+    """Puts a public checkpoint's word-embedding table into a student, and freezes it there.
+
+    `config.mpcify["base"]` records the base's name (of the hub, or its folder's) and the table's SHA-256. A student
+    whose table changes so needs calibrating again. tokenizer: the student's, compared with the base's where given.
+    Raises MPC-201 and MPC-202 where there is no base, MPC-603 where its table or its vocabulary is another.
+    """
+    if takes_images(student):
+        raise MpcifyError(603, str(base), "an image model has no word embeddings", "leave the base out")
+    read_config(base)
+    try:
+        source = AutoModel.from_pretrained(str(base), dtype=torch.float32).get_input_embeddings().weight.detach()
+        words = None if tokenizer is None else AutoTokenizer.from_pretrained(str(base)).get_vocab()
+    except Exception as problem:
+        reason = "its weights or its tokenizer cannot be read"
+        raise MpcifyError(603, str(base), reason, "name a pretrained encoder with its tokenizer") from problem
+    table = student.get_input_embeddings().weight
+    if source.shape != table.shape:
+        shapes = " and ".join(" × ".join(map(str, weight.shape)) for weight in (source, table))
+        remedy = "name the pretrained model that the teacher was fine-tuned from"
+        raise MpcifyError(603, str(base), f"the base's table and the student's are {shapes}", remedy)
+    if tokenizer is not None and words != tokenizer.get_vocab():
+        remedy = "name the pretrained model that the teacher was fine-tuned from"
+        raise MpcifyError(603, str(base), "its tokenizer knows other words than the student's", remedy)
+    same = torch.equal(table, source.to(table.device))
+    table.copy_(source)
+    table.requires_grad_(False)
+    name = Path(base).resolve().name if Path(base).is_dir() else str(base)
+    settings = {**student.config.mpcify, "base": {"name": name, "sha256": table_digest(table)}}
+    student.config.mpcify = settings if same else {**settings, "calibrated": False}

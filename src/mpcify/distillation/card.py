@@ -1,0 +1,111 @@
+"""The student's model card: what was measured, and how it was made."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mpcify.distillation.settings import Distilled, Settings
+from mpcify.recipe import Recipe
+
+
+def card(
+    result: Distilled, settings: Settings, recipe: Recipe, versions: Mapping[str, str], command: str | None = None
+) -> str:
+    """The card as Markdown, with the metadata that model hubs read. command: what made the student, where known."""
+    parts = [
+        front_matter(result),
+        introduction(result, recipe),
+        measured(result),
+        making(result, settings, versions, command),
+        leakage(result),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def front_matter(result: Distilled) -> str:
+    """The metadata."""
+    task = "image-classification" if result.task == "image-classification" else "text-classification"
+    return f"---\nlibrary_name: mpcify\npipeline_tag: {task}\ntags: [mpcify, secure-multi-party-computation]\n---"
+
+
+def introduction(result: Distilled, recipe: Recipe) -> str:
+    """What the model is, and how it is loaded."""
+    name = Path(result.model).name
+    return f"""# {name}
+
+A student of `{result.teacher_model}` for private prediction by secure multi-party computation, made by mpcify with the
+recipe `{result.recipe}` ({described(recipe)}). Only mpcify loads it: `transformers.AutoModel` refuses, since with the
+exact functions its answers would be wrong.
+
+```python
+import mpcify
+
+with mpcify.compile("{name}", engine="spu") as private:
+    answers = private.classify([...])
+```"""
+
+
+def described(recipe: Recipe) -> str:
+    """A recipe in words."""
+    attention, activation = (
+        names if isinstance(names, str) else " then ".join(names) for names in (recipe.attention, recipe.activation)
+    )
+    power = f", t = {recipe.t}" if "softmax-freediv" in attention else ""
+    return f"attention {attention}{', centred keys' if recipe.centre_keys else ''}{power}; activation {activation}"
+
+
+def measured(result: Distilled) -> str:
+    """The metrics of teacher and student."""
+    rows = [
+        f"| {name} | {number(result.teacher.get(name))} | {number(value)} |" for name, value in result.student.items()
+    ]
+    table = "\n".join(["| | teacher | student |", "|---|---|---|", *rows]) + "\n\n" if rows else ""
+    return f"""## Measured
+
+On {result.examples} examples of `{result.evaluation_source}`, in plain floats:
+
+{table}The student answers as its teacher does on {100 * result.agreement:.2f} % of them."""
+
+
+def number(value: float | None) -> str:
+    """Four decimals, or a dash where there is no such number."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def making(result: Distilled, settings: Settings, versions: Mapping[str, str], command: str | None) -> str:
+    """How the student was made."""
+    weights = settings.to_json()["weights"]
+    best = f"after epoch {result.best_epoch:g} of {settings.epochs:g}, the nearest to the teacher on the rows held out"
+    rows = {
+        "training data": f"`{result.train_source}`, {result.train_examples} rows, of them {result.held_out} held out",
+        "best checkpoint": best,
+        "learning rate, batch size": f"{settings.learning_rate:g}, {settings.batch_size}",
+        "longest text": "" if result.task == "image-classification" else f"{settings.max_length} tokens",
+        "loss weights": ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight),
+        "seed": str(settings.seed),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
+    made = f"## Made\n\nCalibrated layer by layer, then distilled; training used no labels.\n\n{table}"
+    return made if command is None else f"{made}\n\n```\n{command}\n```"
+
+
+def leakage(result: Distilled) -> str:
+    """What a private prediction tells to whom."""
+    length = ", and the padded length of each text (16 to 512 tokens)"
+    if result.task == "image-classification":
+        length, table = "", "The client's image is shared as secret patches."
+    elif result.base:
+        table = (
+            f"The word-embedding table is the public one of `{result.base['name']}`, frozen (SHA-256 "
+            f"`{result.base['sha256']}`): clients look their tokens up by themselves."
+        )
+    else:
+        table = (
+            "The word-embedding table is the owner's secret: it stays so with `--embeddings one-hot`; otherwise the "
+            "client holds it."
+        )
+    return f"""## What leaks
+
+To every party: the architecture, the recipe, the labels' names, that a request is made{length}. {table} The answer goes
+to the client alone. Whoever sees many answers can imitate the model, or learn something of its training data; secure
+computation does not prevent that."""

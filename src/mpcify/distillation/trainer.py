@@ -1,0 +1,280 @@
+"""A transformers.Trainer that makes a student match its teacher."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset, Subset
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.utils import logging
+
+from mpcify.conversion.blocks import find_blocks
+from mpcify.conversion.calibrate import refuse_other
+from mpcify.conversion.convert import convert, extra_parameters, task_of
+from mpcify.data.metrics import agreement, metrics
+from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe
+from mpcify.errors import MpcifyError
+
+
+@dataclass
+class DistillationArguments(TrainingArguments):
+    """transformers' TrainingArguments, with distillation's defaults and a few fields more.
+
+    logits_after: the share of the steps on representations alone. logits_rate: the learning rate's factor from then on.
+    selection_share, selection_limit: how much of the training data is held out to choose the best checkpoint on, and
+    how many rows at most. student_dropout: the student's, in training. Of a short run at most a fifth is warm-up.
+    """
+
+    learning_rate: float = 1e-4
+    num_train_epochs: float = 6.0
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 64
+    warmup_steps: float = 200
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    train_sampling_strategy: str = "group_by_length"
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int | None = 2
+    load_best_model_at_end: bool = True
+    metric_for_best_model: str | None = "eval_selection_divergence"
+    greater_is_better: bool | None = False
+    logging_steps: float = 50
+    dataloader_pin_memory: bool = False
+    report_to: str | list[str] | None = "none"
+    logits_after: float = field(default=1 / 3, metadata={"help": "Share of the steps on representations alone."})
+    logits_rate: float = field(default=1.0, metadata={"help": "Learning rate's factor once the logits count."})
+    selection_share: float = field(default=0.05, metadata={"help": "Share of the training data held out."})
+    selection_limit: int = field(default=1000, metadata={"help": "Most rows held out."})
+    student_dropout: float = field(default=0.0, metadata={"help": "The student's dropout in training."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._n_gpu = min(self.n_gpu, 1)  # DataParallel's replicas hide the modules that the losses watch
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """The steps in which the learning rate rises."""
+        return min(super().get_warmup_steps(num_training_steps), num_training_steps // 5)
+
+
+class DistillationTrainer(Trainer):
+    """Trains a student on the losses of `LossWeights`; labels are used for reports alone.
+
+    The first `logits_after` of the steps count representations, the rest the logits too. A part of the training data
+    is held out (by seed); after each epoch the student is measured on it and on `eval_dataset`, and the best checkpoint
+    is the one with the least divergence from the teacher on the part held out, never on `eval_dataset`. A checkpoint
+    can be resumed: `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the student's
+    device, and not changed otherwise. `compute_metrics` gets the student's logits as predictions and (the teacher's
+    logits, labels where there are any) as label_ids.
+
+    datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`.
+    Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, where the loss is not finite.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        args: DistillationArguments,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | Mapping[str, Dataset] | None = None,
+        weights: LossWeights | None = None,
+        **options: Any,
+    ) -> None:
+        refuse_other(teacher, student)
+        self.weights = LossWeights() if weights is None else weights
+        self.layers = find_blocks(student)
+        self.regression = task_of(student.config, type(student).__name__) == "regression"
+        for module in student.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = args.student_dropout
+        if student.config.mpcify.get("base") is not None:
+            student.get_input_embeddings().weight.requires_grad_(False)
+        if student.main_input_name != "input_ids":
+            args = copy.copy(args)  # images are all of one length
+            args.train_sampling_strategy = "random"
+        kept, selection = hold_out(train_dataset, args)
+        evaluated = eval_dataset if isinstance(eval_dataset, Mapping) else {"evaluation": eval_dataset}
+        evaluated = {"selection": selection, **{name: data for name, data in evaluated.items() if data is not None}}
+        super().__init__(
+            student,
+            args,
+            train_dataset=kept,
+            eval_dataset=evaluated,
+            **{"compute_metrics": self.measure, **options},
+        )
+        for callback in (PrinterCallback, ProgressCallback):
+            self.remove_callback(callback)
+        if not args.disable_tqdm:
+            self.add_callback(Progress)
+        # only an exact student gives raw scores; without them the teacher runs as it is, which is faster
+        self.teacher = convert(teacher, "exact") if self.weights.scores else teacher
+        self.teacher.eval().to(self.args.device)
+        self.model_accepts_loss_kwargs = False  # our losses are means over a batch
+        self.sums: dict[str, Tensor] = {}
+        self.sum_count = 0
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The sum of the losses that count at this step; with the student's and the teacher's logits where asked."""
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        with torch.no_grad():
+            theirs = observe(self.teacher, self.teacher, self.layers, inputs)
+        ours = observe(model, self.model, self.layers, inputs)
+        real = inputs.get("attention_mask", torch.ones(ours.hidden[0].shape[:2], device=ours.logits.device)) > 0
+        terms = losses(self.weights, ours, theirs, real, self.regression)
+        if model.training and self.state.global_step < self.args.logits_after * self.state.max_steps and len(terms) > 1:
+            terms.pop("logits", None)
+        loss = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(loss):
+            raise self.diverged(ours, real)
+        if model.training:
+            for name, term in terms.items():
+                self.sums[name] = self.sums.get(name, torch.zeros_like(loss)) + term.detach()
+            self.sum_count += 1
+        return (loss, {"logits": ours.logits, "teacher": theirs.logits}) if return_outputs else loss
+
+    def diverged(self, ours: Representations, real: Tensor) -> MpcifyError:
+        """The error for a loss that is not finite: it names the first layer whose output is not."""
+        paths = [blocks.site.layer for blocks in self.layers for _ in range(blocks.calls)]
+        broken = (
+            path for path, hidden in zip(paths, ours.hidden, strict=True) if not torch.isfinite(hidden[real]).all()
+        )
+        return MpcifyError(
+            602,
+            next(broken, "the loss"),
+            f"training diverged at step {self.state.global_step}: values are not finite",
+            f"start again with a lower learning rate; the checkpoints in {self.args.output_dir} are the last good ones",
+        )
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Tensor, Any, Any]:
+        """The loss, the student's logits, and what they are measured against: the teacher's logits, and labels."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        labels = inputs.get("labels")
+        targets = (outputs["teacher"],) if labels is None else (outputs["teacher"], labels)
+        return loss.detach(), outputs["logits"].detach(), targets
+
+    def measure(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Divergence and agreement with the teacher, and the metrics against the labels where there are any."""
+        ours = np.asarray(prediction.predictions)
+        theirs, *labels = prediction.label_ids
+        found: dict[str, float | None] = {
+            "divergence": float(divergence(torch.tensor(ours), torch.tensor(theirs), self.regression)),
+            "agreement": agreement(ours, theirs, self.regression),
+        }
+        if labels:
+            found |= metrics(ours, labels[0], self.regression).to_json()
+        return {name: value for name, value in found.items() if value is not None}
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Which weights decay; c and log γ never do: they barely leave where calibration puts them."""
+        own = extra_parameters(model)
+        return [name for name in super().get_decay_parameter_names(model) if name not in own]
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the arguments, times `logits_rate` once the logits count."""
+        fresh = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if fresh and self.args.logits_rate != 1 and isinstance(scheduler, LambdaLR):
+            stage, rate = self.args.logits_after * num_training_steps, self.args.logits_rate
+
+            def staged(factor: Callable[[int], float]) -> Callable[[int], float]:
+                return lambda step: factor(step) * (rate if step >= stage else 1.0)
+
+            scheduler.lr_lambdas = [staged(factor) for factor in scheduler.lr_lambdas]
+        return scheduler
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds each loss's mean since the last log, as `loss_hidden` and so on."""
+        if "loss" in logs and self.sum_count:
+            logs |= {f"loss_{name}": float(term) / self.sum_count for name, term in self.sums.items()}
+            self.sums, self.sum_count = {}, 0
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Writes a checkpoint under the names that Trainer loads it by: ViT's older names would restore nothing."""
+        folder = Path(output_dir or self.args.output_dir)
+        with without_bars():
+            self.model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """While open, transformers shows no progress bars of its own."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def hold_out(dataset: Any, args: DistillationArguments) -> tuple[Subset, Subset]:
+    """The rows to train on, and those to choose the best checkpoint on. Raises MPC-108 for fewer than two rows."""
+    count = len(dataset)
+    if count < 2:
+        raise MpcifyError(108, "the training data", f"{count} rows are too few to hold one out", "give more rows")
+    held = min(max(int(count * args.selection_share), 1), args.selection_limit)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(args.seed)).tolist()
+    return Subset(dataset, sorted(order[held:])), Subset(dataset, sorted(order[:held]))
+
+
+def divergence(ours: Tensor, theirs: Tensor, regression: bool) -> Tensor:
+    """KL(teacher ‖ student) = Σ p_teacher (log p_teacher − log p_student), a mean; the MSE for regression."""
+    if regression:
+        return answer_loss(ours, theirs, regression)
+    return answer_loss(ours, theirs, regression) - answer_loss(theirs, theirs, regression)
+
+
+class Progress(TrainerCallback):
+    """A progress bar and a line an epoch, on stderr: stdout belongs to the answer."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Opens the bar where the run begins, or is taken up again."""
+        self.bar = logging.tqdm(
+            total=state.max_steps, initial=state.global_step, desc="distill", unit="step", disable=None
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """One step further."""
+        self.bar.update(1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
+        """A line of what was measured."""
+        if self.bar is None:
+            return
+        known = ("divergence", "agreement", "accuracy", "pearson", "spearman")
+        found = [(name.split("_"), value) for name, value in metrics.items()]
+        words = [f"{parts[-1]} {value:.4f}" for parts, value in found if parts[-1] in known]
+        place = next((parts[1] for parts, _ in found if parts[-1] in known), "")
+        epochs = f"{state.epoch or 0:g}/{args.num_train_epochs:g}"
+        self.bar.write(f"epoch {epochs} {place}: {', '.join(words)}", file=sys.stderr)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Closes the bar."""
+        self.bar.close()
+        self.bar = None

@@ -1,0 +1,304 @@
+"""`distill` from folders and examples to a student's folder: whole or not at all, and resumable."""
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, BertModel, PreTrainedModel
+
+from mpcify.conversion.convert import convert, load
+from mpcify.distillation import distill as module
+from mpcify.distillation.base import freeze_base, table_digest
+from mpcify.distillation.distill import distill
+from mpcify.distillation.rows import rows_of
+from mpcify.distillation.settings import Settings
+from mpcify.distillation.trainer import DistillationTrainer
+from mpcify.errors import MpcifyError, MpcifyWarning
+
+Make = Callable[..., Any]
+SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30)
+
+
+@pytest.fixture
+def folders(teacher_of: Make, tokenizer: Any, tmp_path: Path) -> tuple[Path, Path]:
+    """A student's folder and its teacher's."""
+    teacher = teacher_of()
+    for name, model in (("teacher", teacher), ("student", convert(teacher, "2quad-freediv"))):
+        model.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    return tmp_path / "student", tmp_path / "teacher"
+
+
+def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    student, teacher = folders
+    out = tmp_path / "out"
+    seen: list[Any] = []
+    result = distill(
+        student,
+        teacher,
+        texts(),
+        texts(20, seed=1),
+        out,
+        SETTINGS,
+        command="mpcify distill student out",
+        finish=lambda model, items: seen.extend((model.training, len(items))),
+    )
+    assert {"config.json", "model.safetensors", "README.md", "tokenizer.json"} <= {path.name for path in out.iterdir()}
+    assert not list(out.rglob("*.bin")) + list(out.rglob("*.pt*"))
+    assert not (tmp_path / "out-training").exists()
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    config = load(out).config.mpcify
+    assert (config["calibrated"], config["refit"], config["base"]) == (True, True, None)
+    assert AutoTokenizer.from_pretrained(out).get_vocab() == AutoTokenizer.from_pretrained(teacher).get_vocab()
+    assert seen == [False, 30]
+    assert [epoch["epoch"] for epoch in result.epochs] == [1, 2, 3]
+    assert result.best_epoch in (1, 2, 3)
+    json.dumps(result.to_json())
+
+
+def test_the_card_says_what_was_measured_and_what_leaks(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path
+) -> None:
+    command = "mpcify distill student out"
+    result = distill(*folders, texts(), texts(20, seed=1), tmp_path / "out", SETTINGS, command=command)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: mpcify\n")
+    assert f"| accuracy | {result.teacher['accuracy']:.4f} | {result.student['accuracy']:.4f} |" in card
+    assert f"{100 * result.agreement:.2f} %" in card
+    for words in ("2quad-freediv", "activation quad", "student of `teacher`", "`data-0.tsv`", "| seed | 0 |", command):
+        assert words in card
+    assert "owner's secret" in card
+    assert str(tmp_path) not in card  # a card tells nothing of the machine
+
+
+def test_the_same_seed_gives_the_same_student(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    students = []
+    for name in ("a", "b"):
+        distill(*folders, texts(), texts(8, seed=1), tmp_path / name, replace(SETTINGS, epochs=1))
+        students.append(load(tmp_path / name).state_dict())
+    assert all(torch.equal(value, students[1][name]) for name, value in students[0].items())
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], step: int = 7) -> None:
+    """Runs it until Ctrl-C at a step."""
+    loss = DistillationTrainer.compute_loss
+
+    def interrupting(trainer: DistillationTrainer, *args: Any, **options: Any) -> Any:
+        if trainer.state.global_step == step:
+            raise KeyboardInterrupt
+        return loss(trainer, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "compute_loss", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+
+
+def test_an_interrupted_run_leaves_no_student_and_resumes_to_the_same_one(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    distill(*folders, texts(), texts(8, seed=1), whole, SETTINGS)
+    interrupted(monkeypatch, lambda: distill(*folders, texts(), texts(8, seed=1), parts, SETTINGS))
+    assert not parts.exists()
+    torn = tmp_path / "parts-training" / "checkpoint-9"  # as a kill in the middle of writing leaves it
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    distill(*folders, texts(), texts(8, seed=1), parts, SETTINGS, resume=True)
+    found = load(parts).state_dict()
+    for name, value in load(whole).state_dict().items():
+        assert torch.equal(value, found[name]), name
+    assert load(parts).config.mpcify == load(whole).config.mpcify
+
+
+def test_a_run_resumes_only_as_it_was_started(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, data = tmp_path / "out", (texts(), texts(8, seed=1))
+    with pytest.raises(MpcifyError, match=r"MPC-601.*no run to resume"):
+        distill(*folders, *data, out, SETTINGS, resume=True)
+    interrupted(monkeypatch, lambda: distill(*folders, *data, out, SETTINGS))
+    with pytest.raises(MpcifyError, match=r"MPC-601.*unfinished.*--resume"):
+        distill(*folders, *data, out, SETTINGS)
+    with pytest.raises(MpcifyError, match=r"MPC-601.*another learning_rate"):
+        distill(*folders, *data, out, replace(SETTINGS, learning_rate=1.0), resume=True)
+    with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
+        distill(*folders, texts(seed=2), data[1], out, SETTINGS, resume=True)
+
+
+def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def run(**more: Any) -> None:
+        distill(*folders, texts(), texts(8, seed=1), out, replace(SETTINGS, epochs=1), **more)
+
+    interrupted(monkeypatch, run, step=1)
+    run(resume=True)
+    assert load(out).config.mpcify["calibrated"]
+
+
+def test_a_taken_folder_is_refused_before_anything_runs(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(MpcifyError, match="MPC-109"):
+        distill(*folders, texts(), texts(), out, SETTINGS)
+    training = tmp_path / "other-training"
+    training.mkdir()
+    (training / "notes.txt").write_text("mine")
+    with pytest.raises(MpcifyError, match="MPC-109"):
+        distill(*folders, texts(), texts(), tmp_path / "other", SETTINGS)
+    assert (training / "notes.txt").read_text() == "mine"
+
+
+def test_a_failure_at_the_end_leaves_no_student_and_can_be_resumed(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "card", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(MpcifyError, match=r"MPC-109.*No space left"):
+            distill(*folders, texts(), texts(8, seed=1), out, SETTINGS)
+    assert not out.exists()
+    distill(*folders, texts(), texts(8, seed=1), out, SETTINGS, resume=True)
+    assert load(out)
+
+
+def test_a_calibrated_student_is_not_calibrated_again(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = load(folders[0])
+    student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
+    monkeypatch.setattr(module, "calibrate", lambda *_: pytest.fail("calibrated again"))
+    tokenizer = AutoTokenizer.from_pretrained(folders[0])
+    settings = replace(SETTINGS, epochs=1)
+    distill(student, folders[1], texts(), texts(8, seed=1), tmp_path / "out", settings, processor=tokenizer)
+    assert (tmp_path / "out" / "tokenizer.json").is_file()
+
+
+def test_pairs_and_texts_without_labels(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    train, evaluation = texts(pairs=True, labels=False), texts(8, seed=1, pairs=True, labels=False)
+    result = distill(*folders, train, evaluation, tmp_path / "out", replace(SETTINGS, epochs=1))
+    assert (result.teacher, result.student) == ({}, {})
+    assert 0 <= result.agreement <= 1
+    assert "accuracy" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_images(teacher_of: Make, image_processor: Any, images: Make, tmp_path: Path) -> None:
+    teacher = teacher_of("vit")
+    student = convert(teacher, "2quad-freediv")
+    student.save_pretrained(tmp_path / "student")
+    image_processor.save_pretrained(tmp_path / "student")
+    result = distill(tmp_path / "student", teacher, images(), images(6, seed=1), tmp_path / "out", SETTINGS)
+    assert (tmp_path / "out" / "preprocessor_config.json").is_file()
+    assert result.task == "image-classification"
+    assert load(tmp_path / "out").config.mpcify["refit"]
+
+
+def test_the_base_s_table_is_taken_over_recorded_and_frozen(
+    folders: tuple[Path, Path], texts: Make, tokenizer: Any, tmp_path: Path
+) -> None:
+    torch.manual_seed(3)
+    base = BertModel(load(folders[0]).config.__class__(**BERT))
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    out = tmp_path / "out"
+    distill(*folders, texts(), texts(8, seed=1), out, replace(SETTINGS, base=str(tmp_path / "base")))
+    student = load(out)
+    table = base.embeddings.word_embeddings.weight.detach()
+    assert torch.equal(student.get_input_embeddings().weight, table)
+    assert student.config.mpcify["base"] == {"name": "base", "sha256": table_digest(table)}
+    assert student.config.mpcify["base"]["sha256"] in (out / "README.md").read_text(encoding="utf-8")
+
+
+BERT = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize("change", ["table", "words", "tokenizer"])
+def test_a_base_that_does_not_fit_is_refused(teacher_of: Make, tokenizer: Any, tmp_path: Path, change: str) -> None:
+    student = convert(teacher_of(), "2quad-freediv")
+    before = student.get_input_embeddings().weight.detach().clone()
+    config = student.config.__class__(**{**BERT, "hidden_size": 8} if change == "table" else BERT)
+    BertModel(config).save_pretrained(tmp_path / "base")
+    if change != "tokenizer":
+        tokenizer.save_pretrained(tmp_path / "base")
+    if change == "words":
+        tokenizer.add_tokens(["more"])
+    with pytest.raises(MpcifyError, match="MPC-603"):
+        freeze_base(student, tmp_path / "base", tokenizer)
+    assert torch.equal(student.get_input_embeddings().weight, before)
+    assert student.config.mpcify["base"] is None
+
+
+def test_no_base_is_an_error(teacher_of: Make, tmp_path: Path) -> None:
+    student = convert(teacher_of(), "2quad-freediv")
+    with pytest.raises(MpcifyError, match="MPC-202"):
+        freeze_base(student, tmp_path)
+    with pytest.raises(MpcifyError, match="MPC-603"):
+        freeze_base(convert(teacher_of("vit"), "2quad-freediv"), tmp_path)
+
+
+def test_a_new_table_asks_for_a_new_calibration(teacher_of: Make, tmp_path: Path) -> None:
+    teacher = teacher_of()
+    student = convert(teacher, "2quad-freediv")
+    student.config.mpcify = {**student.config.mpcify, "calibrated": True}
+    teacher.bert.save_pretrained(tmp_path / "same")
+    freeze_base(student, tmp_path / "same")
+    assert student.config.mpcify["calibrated"]
+    BertModel(student.config.__class__(**BERT)).save_pretrained(tmp_path / "other")
+    freeze_base(student, tmp_path / "other")
+    assert not student.config.mpcify["calibrated"]
+
+
+def test_a_missing_tokenizer_is_an_error(teacher_of: Make, texts: Make, tmp_path: Path) -> None:
+    teacher = teacher_of("vit")
+    student = convert(teacher, "2quad-freediv")
+    student.save_pretrained(tmp_path / "student")
+    with pytest.raises(MpcifyError, match="MPC-208"):
+        distill(tmp_path / "student", teacher, texts(), texts(), tmp_path / "out", SETTINGS)
+
+
+def test_examples_must_fit_the_model(teacher_of: Make, tokenizer: Any, texts: Make, images: Make) -> None:
+    student: PreTrainedModel = convert(teacher_of(), "2quad-freediv")
+    with pytest.raises(MpcifyError, match="MPC-103"):
+        rows_of(images(), student, tokenizer)
+    with pytest.raises(MpcifyError, match=r"MPC-104 data-0\.tsv row 3"):
+        rows_of(replace(texts(3), labels=[0, 1, 2]), student, tokenizer)
+
+
+def test_an_unreadable_image_is_named_by_its_row(
+    teacher_of: Make, image_processor: Any, images: Make, tmp_path: Path
+) -> None:
+    examples = images(3)
+    Path(examples.texts[1]).write_bytes(b"no image")
+    rows = rows_of(examples, teacher_of("vit"), image_processor)
+    assert rows[0]["pixel_values"].shape == (1, 8, 8)
+    with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 2"):
+        rows[1]
+
+
+def test_longer_texts_are_cut_and_said(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    model = teacher_of()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert max(len(row["input_ids"]) for row in rows_of(texts(6), model, tokenizer)) == 10
+    with pytest.warns(MpcifyWarning, match="3 of 6 texts are longer than 7 tokens"):
+        rows = rows_of(texts(6), model, tokenizer, max_length=7)
+    assert max(len(row["input_ids"]) for row in rows) == 7
+
+
+def test_settings_that_make_no_sense_are_refused(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    for settings in ({"epochs": 0}, {"learning_rate": -1.0}, {"batch_size": 0}, {"learning_rate": float("nan")}):
+        with pytest.raises(MpcifyError, match="MPC-901"):
+            Settings(**settings)
+    with pytest.raises(MpcifyError, match="MPC-901 device cuda:7"):
+        distill(*folders, texts(), texts(), tmp_path / "out", replace(SETTINGS, device="cuda:7"))

@@ -1,0 +1,240 @@
+"""The trainer: every family trains, stages, chooses and resumes, and nothing but the student changes."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import DataCollatorWithPadding, PreTrainedModel, TrainerCallback, default_data_collator
+
+from mpcify.conversion.convert import convert, load
+from mpcify.distillation.losses import LossWeights
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
+from mpcify.errors import MpcifyError
+
+FAMILIES = ("bert", "roberta", "electra", "distilbert", "vit")
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def trainer_of(teacher_of: Make, rows_for: Make, tokenizer: Any, tmp_path: Path) -> Make:
+    """A trainer for a fresh student; more: DistillationArguments."""
+
+    def make(
+        family: str = "bert",
+        recipe: str = "2quad-freediv",
+        folder: str = "run",
+        weights: LossWeights | None = None,
+        student: PreTrainedModel | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        **more: Any,
+    ) -> DistillationTrainer:
+        teacher = teacher_of(family)
+        rows = rows_for(teacher)
+        settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
+        return DistillationTrainer(
+            convert(teacher, recipe) if student is None else student,
+            teacher=teacher,
+            args=DistillationArguments(str(tmp_path / folder), use_cpu=True, **{**settings, **more}),
+            train_dataset=rows,
+            eval_dataset=rows[:8],
+            weights=weights,
+            data_collator=default_data_collator if family == "vit" else DataCollatorWithPadding(tokenizer),
+            callbacks=callbacks,
+        )
+
+    return make
+
+
+def weights_of(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+class Interrupt(TrainerCallback):
+    """Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_with_every_loss_and_its_loss_falls(trainer_of: Make, family: str) -> None:
+    trainer = trainer_of(family, "softmax-freediv", weights=LossWeights(1, 1, 1, 1), num_train_epochs=4)
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    assert after["eval_evaluation_loss"] < 0.9 * before["eval_evaluation_loss"]
+    logged = {name for entry in trainer.state.log_history for name in entry if name.startswith("loss_")}
+    names = ("embeddings", "hidden", "attention", "scores", "logits", "feed_forward_range", "score_range")
+    assert logged == {f"loss_{name}" for name in names}
+
+
+@pytest.mark.parametrize("family", ["bert", "vit"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(trainer_of: Make, family: str) -> None:
+    whole = trainer_of(family, folder="whole")
+    whole.train()
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(family, folder="parts", callbacks=[Interrupt(7)]).train()  # of 15; the first epoch ends at 5
+    resumed = trainer_of(family, folder="parts")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == whole.state.global_step
+    found = weights_of(resumed.model)
+    for name, value in weights_of(whole.model).items():
+        assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize("family", ["bert", "vit"])
+def test_the_best_checkpoint_is_what_remains(trainer_of: Make, family: str) -> None:
+    trainer = trainer_of(family, learning_rate=0.3)  # so high that later epochs are worse
+    trainer.train()
+    measured = [
+        (entry["eval_selection_divergence"], entry["step"])
+        for entry in trainer.state.log_history
+        if "eval_selection_divergence" in entry
+    ]
+    assert (trainer.state.best_metric, trainer.state.best_global_step) == min(measured)
+    assert trainer.evaluate()["eval_selection_divergence"] == pytest.approx(min(measured)[0], rel=1e-6)
+
+
+def test_the_best_checkpoint_is_chosen_on_training_rows_that_are_held_out(trainer_of: Make, rows_for: Make) -> None:
+    trainer = trainer_of(selection_share=0.25)
+    kept, held = trainer.train_dataset.indices, trainer.eval_dataset["selection"].indices
+    assert sorted([*kept, *held]) == list(range(40))
+    assert len(held) == 10
+    again, other = trainer_of(selection_share=0.25), trainer_of(selection_share=0.25, seed=1)
+    assert again.eval_dataset["selection"].indices == held
+    assert other.eval_dataset["selection"].indices != held
+    assert len(trainer_of(selection_share=0.25, selection_limit=3).eval_dataset["selection"]) == 3
+
+
+def test_the_teacher_is_untouched_bit_for_bit(trainer_of: Make) -> None:
+    trainer = trainer_of(num_train_epochs=1)
+    before = copy.deepcopy(trainer.teacher.state_dict())
+    trainer.train()
+    assert not trainer.teacher.training
+    assert all(weight.grad is None for weight in trainer.teacher.parameters())
+    for name, value in trainer.teacher.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_c_and_gamma_do_not_decay(trainer_of: Make) -> None:
+    trainer = trainer_of(weight_decay=0.1)
+    trainer.create_optimizer()
+    decaying, constant = trainer.optimizer.param_groups
+    assert (decaying["weight_decay"], constant["weight_decay"]) == (0.1, 0.0)
+    ids = {id(weight) for weight in constant["params"]}
+    for layer in trainer.model.bert.encoder.layer:
+        assert {id(layer.attention.self.c), id(layer.attention.self.log_gamma)} <= ids
+        assert id(layer.attention.self.query.weight) not in ids
+
+
+def test_logits_count_after_a_third_of_the_steps(trainer_of: Make) -> None:
+    trainer = trainer_of()
+    trainer.train()
+    logged = [("loss_logits" in entry) for entry in trainer.state.log_history if "loss_hidden" in entry]
+    assert logged == [False] * 5 + [True] * 10
+
+
+def test_each_stage_has_its_learning_rate(trainer_of: Make) -> None:
+    rates = []
+    for rate in (1.0, 0.5):
+        trainer = trainer_of(logits_rate=rate, folder=f"run{rate}")
+        trainer.train()
+        rates.append([entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry])
+    plain, staged = rates
+    assert staged == pytest.approx([value * (1 if step < 5 else 0.5) for step, value in enumerate(plain)])
+
+
+def test_at_most_a_fifth_of_a_short_run_is_warm_up() -> None:
+    args = DistillationArguments("unused", use_cpu=True)
+    assert (args.get_warmup_steps(100), args.get_warmup_steps(10_000)) == (20, 200)
+
+
+def test_the_student_trains_without_dropout(trainer_of: Make) -> None:
+    trainer = trainer_of()
+    assert {module.p for module in trainer.model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0}
+    assert trainer.model.config.hidden_dropout_prob == 0.1  # what stands in the checkpoint is the teacher's
+
+
+def test_a_public_table_stays_frozen(trainer_of: Make, teacher_of: Make) -> None:
+    student = convert(teacher_of(), "2quad-freediv")
+    student.config.mpcify["base"] = {"name": "base", "sha256": "0" * 64}
+    table = student.get_input_embeddings().weight.detach().clone()
+    trainer = trainer_of(student=student, num_train_epochs=1)
+    trainer.train()
+    assert torch.equal(student.get_input_embeddings().weight, table)
+
+
+def test_a_diverging_run_stops_names_the_layer_and_keeps_the_last_checkpoint(trainer_of: Make) -> None:
+    class Break(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, model: PreTrainedModel, **_: Any) -> None:
+            if state.global_step == 7:
+                model.bert.encoder.layer[1].output.dense.weight.data.fill_(float("nan"))
+
+    trainer = trainer_of(callbacks=[Break()])
+    with pytest.raises(MpcifyError, match=r"MPC-602 bert\.encoder\.layer\.1: training diverged at step 7"):
+        trainer.train()
+    assert (Path(trainer.args.output_dir) / "checkpoint-5" / "model.safetensors").is_file()
+
+
+def test_regression_is_measured_by_the_mean_square(
+    teacher_of: Make, rows_for: Make, tokenizer: Any, tmp_path: Path
+) -> None:
+    teacher = teacher_of(num_labels=1)
+    rows = [{**row, "labels": index / 7} for index, row in enumerate(rows_for(teacher))]
+    args = DistillationArguments(str(tmp_path), num_train_epochs=1, use_cpu=True)
+    collate = DataCollatorWithPadding(tokenizer)
+    trainer = DistillationTrainer(convert(teacher, "2quad-freediv"), teacher, args, rows, rows, data_collator=collate)
+    trainer.train()
+    measured = trainer.evaluate()
+    assert {"eval_evaluation_pearson", "eval_evaluation_spearman", "eval_evaluation_divergence"} <= set(measured)
+
+
+def test_rows_without_labels_train_and_are_measured_against_the_teacher(
+    teacher_of: Make, rows_for: Make, tokenizer: Any, tmp_path: Path
+) -> None:
+    teacher = teacher_of()
+    rows = [{name: value for name, value in row.items() if name != "labels"} for row in rows_for(teacher)]
+    args = DistillationArguments(str(tmp_path), num_train_epochs=1, use_cpu=True)
+    collate = DataCollatorWithPadding(tokenizer)
+    trainer = DistillationTrainer(convert(teacher, "2quad-freediv"), teacher, args, rows, data_collator=collate)
+    trainer.train()
+    measured = trainer.evaluate()
+    assert "eval_selection_agreement" in measured
+    assert "eval_selection_accuracy" not in measured
+
+
+def test_stdout_stays_clean(trainer_of: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    trainer_of(num_train_epochs=1).train()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "epoch 1/1 selection: divergence" in err
+
+
+def test_a_checkpoint_holds_no_arguments_and_loads_as_a_student(trainer_of: Make) -> None:
+    trainer = trainer_of("vit", num_train_epochs=1)
+    trainer.train()
+    folder = Path(trainer.args.output_dir) / "checkpoint-5"
+    assert not (folder / "training_args.bin").exists()
+    found = weights_of(load(folder))
+    assert all(torch.equal(value, found[name]) for name, value in weights_of(trainer.model).items())
+
+
+def test_another_teacher_is_refused(teacher_of: Make, rows_for: Make, tmp_path: Path) -> None:
+    student, other = convert(teacher_of("bert"), "2quad-freediv"), teacher_of("electra")
+    with pytest.raises(MpcifyError, match="MPC-604"):
+        DistillationTrainer(student, other, DistillationArguments(str(tmp_path), use_cpu=True), rows_for(other))
+
+
+def test_one_row_is_too_few(teacher_of: Make, rows_for: Make, tmp_path: Path) -> None:
+    teacher = teacher_of()
+    args = DistillationArguments(str(tmp_path), use_cpu=True)
+    with pytest.raises(MpcifyError, match="MPC-108"):
+        DistillationTrainer(convert(teacher, "2quad-freediv"), teacher, args, rows_for(teacher, 1))
