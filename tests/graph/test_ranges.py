@@ -118,6 +118,32 @@ def test_layernorm_records_its_variance_and_every_product_inside() -> None:
     assert found["product"] == pytest.approx((min(p.min() for p in products), max(p.max() for p in products)))
 
 
+def power(times: int) -> Graph:
+    """(S/2ᵗ + 1)·g squared `times` times, for one head; S/2ᵗ·g is the client's."""
+    builder = Builder(2, 4)
+    scores, g = builder.input("scores", "client", (2, 1, 4, 4)), builder.weight("g", np.full((1, 1, 1), 0.5))
+    name = builder.emit("shifted", "add", (scores, g))
+    for _ in range(times):
+        name = builder.emit("square", "square", (name,))
+    return builder.finish(None, [name])
+
+
+def test_where_exp_t_begins_its_exponent_is_recorded() -> None:
+    scores = np.zeros((2, 1, 4, 4))
+    scores[0, 0, 1, 2] = -0.75  # S/2ᵗ = −1.5, times g = 0.5
+    for times, expected in ((6, {"value": (-0.25, 0.5), "exponent": (-1.5, 0)}), (1, {"value": (-0.25, 0.5)})):
+        recorder = RangeRecorder(power(times), {})
+        recorder(power(times).operations[0], (scores, np.full((1, 1, 1), 0.5)), scores + 0.5)
+        assert recorder.ranges["shifted"] == expected, "one square is 2quad's"
+
+
+def test_scores_below_where_exp_t_rises_again_are_refused() -> None:
+    graph = power(6)
+    assert declare(graph, {"shifted": {"exponent": (-0.9, 0.5)}})["shifted"]["exponent"] == (-1.8, 1)
+    assert not check_ranges(graph, {"shifted": {"exponent": (-1.9, 0.5)}}, RING_64)[0].overflow
+    assert check_ranges(graph, {"shifted": {"exponent": (-2.0, 0.5)}}, RING_64)[0].overflow
+
+
 def test_merging_keeps_the_least_and_the_largest() -> None:
     a = {"x": {"value": (-1.0, 2.0)}, "y": {"value": (0.0, 1.0)}}
     b = {"x": {"value": (0.0, 3.0), "input": (5.0, 6.0)}, "z": {"value": (7.0, 8.0)}}

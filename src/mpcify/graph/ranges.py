@@ -24,11 +24,13 @@ PRODUCTS = ("matmul", "mul", "square", "scale", "exp", "reciprocal", "gelu", "ge
 FUNCTIONS = ("exp", "reciprocal", "gelu", "gelu-tanh", "gelu-poly")
 MARGIN = 4.0
 VARIANCE_MARGIN = 8.0
+EXPONENT_MARGIN = 2.0  # training holds S/2ᵗ above −1
 ROW_MAXIMUM_MARGIN = 8.0  # added: a score is a logarithm
 LEAST_ROW_MAXIMUM = -20.0  # masked scores stand at −30
 SPU_EXP_LEAST = -512.0  # (1 + x/256)^256 rises again below
 SPU_EXP_LARGEST = 12.0  # and is 24 % too small above
 SPU_STEPS = 26  # below 26 steps (1e-4 at f = 18) rsqrt and reciprocal feel the rounding of their input
+LEAST_EXPONENT = -2.0  # exp_t(S) = (1 + S/2ᵗ)^(2ᵗ) rises again below
 GELU_POLY_INNER = 3.0  # its polynomials count up to here
 LIKE = ("spu",)
 
@@ -44,17 +46,19 @@ class RangeRecorder:
         given = next((inputs[name] for name in ("mask", "share") if name in inputs), None)
         real = None if given is None else np.asarray(given)[..., 0] > 0  # (B, n)
         self.real = None if real is None or real.all() else real
+        self.exponents = exponents(graph)
         self.requests: tuple[Ranges, ...] = tuple({} for _ in range(graph.batch))
 
     def __call__(self, operation: Operation, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> None:
         """Takes note of one operation, its inputs and its output (float arrays)."""
-        for quantity, values in quantities(operation, inputs, output).items():
+        found = quantities(operation, inputs, output)
+        if operation.name in self.exponents:
+            found["exponent"] = output / inputs[1] - 1
+        for quantity, values in found.items():
             for request, ranges in enumerate(self.requests):
                 here = self.real_values(operation, values, request)
                 if here.size:
-                    found = (float(here.min()), float(here.max()))
-                    entry = ranges.setdefault(operation.name, {})
-                    entry[quantity] = hull(entry[quantity], found) if quantity in entry else found
+                    ranges.setdefault(operation.name, {})[quantity] = (float(here.min()), float(here.max()))
 
     def real_values(self, operation: Operation, values: np.ndarray, request: int) -> np.ndarray:
         """The values of one request that belong to real tokens; what has no batch axis belongs to all requests."""
@@ -78,11 +82,26 @@ class RangeRecorder:
         return together
 
 
+def exponents(graph: Graph) -> frozenset[str]:
+    """The additions (S/2ᵗ + 1)·g from which exp_t is squared, twice or more; g is their second input, the owner's."""
+    readers, owned = graph.consumers(), {item.name for item in graph.role("owner")}
+
+    def only_squared(name: str) -> bool:
+        return [reader.kind for reader in readers[name]] == ["square"]
+
+    return frozenset(
+        operation.name
+        for operation in graph.operations
+        if operation.kind == "add" and operation.inputs[-1] in owned and only_squared(operation.name)
+        if only_squared(readers[operation.name][0].name)
+    )
+
+
 def quantities(operation: Operation, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays whose ranges an operation needs.
 
     "value": its output. "product": what `linear` and `layernorm` truncate (the bias comes after). "variance":
-    layernorm's. "input": of exp, reciprocal and the GeLUs.
+    layernorm's. "input": of exp, reciprocal and the GeLUs. A recorder adds "exponent", S/2ᵗ, where exp_t begins.
     """
     found = {"value": output}
     if operation.kind in FUNCTIONS:
@@ -117,7 +136,7 @@ def merge(a: AnyRanges, b: AnyRanges) -> Ranges:
 def declare(graph: Graph, measured: AnyRanges) -> Ranges:
     """Measured ranges with their margins: ×4 outwards, ÷4 towards zero; variances, and the squares in them, ×8 and ÷8.
 
-    A row's maximum may fall by 8. Whether all that fits a ring is `check_ranges`' question.
+    An exponent of exp_t gets ×2, and a row's maximum may fall by 8. `check_ranges` says whether all that fits a ring.
     """
     kinds = {operation.name: operation.kind for operation in graph.operations}
     declared: Ranges = {}
@@ -125,7 +144,7 @@ def declare(graph: Graph, measured: AnyRanges) -> Ranges:
         declared[name] = {}
         for quantity, (least, largest) in entry.items():
             in_variance = quantity == "variance" or (kinds.get(name) == "layernorm" and quantity == "product")
-            margin = VARIANCE_MARGIN if in_variance else MARGIN
+            margin = VARIANCE_MARGIN if in_variance else EXPONENT_MARGIN if quantity == "exponent" else MARGIN
             low = least * margin if least < 0 else least / margin
             if kinds.get(name) == "max":
                 low = least - ROW_MAXIMUM_MARGIN
@@ -176,7 +195,8 @@ def check_ranges(graph: Graph, ranges: AnyRanges, number: FixedPoint, like: str 
     """One row a quantity, in the graph's order. like: the engine whose functions' ranges count ("spu"; else MPC-501).
 
     Products, a dot's whole sum included, stay below 2^(K−2−2f); other values below 2^(K−2−f). For spu: variances and
-    reciprocals' inputs within 26·2^−f … 2^(f−1), exp's within −512 … 12; a masked softmax's row maximum above −20.
+    reciprocals' inputs within 26·2^−f … 2^(f−1), exp's within −512 … 12; a masked softmax's row maximum above −20,
+    exp_t's scores above −2^(t+1).
     """
     check_like(like)
     masked = any(item.name == "mask" for item in graph.inputs)
@@ -213,8 +233,8 @@ def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[flo
         elif kind == "gelu-poly":  # so is x⁶, which counts up to 3
             reach = value if product > GELU_POLY_INNER**6 else product ** (1 / 6)
         return -reach, reach
-    if kind == "max":
-        return LEAST_ROW_MAXIMUM, value
+    if kind == "max" or quantity == "exponent":
+        return LEAST_ROW_MAXIMUM if kind == "max" else LEAST_EXPONENT, value
     bound = product if kind in PRODUCTS else value
     return -bound, bound
 
