@@ -85,7 +85,7 @@ def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def present(answer: Answer, format: Format) -> None:
     """Prints an answer on stdout."""
     if format is Format.json:
-        print(json.dumps({"format": 1, **answer.values}, ensure_ascii=False))
+        print(json.dumps({"format": 1, **answer.values}, ensure_ascii=False), flush=True)
         return
     from rich.console import Console
 
@@ -93,6 +93,7 @@ def present(answer: Answer, format: Format) -> None:
     if not console.is_terminal:
         console = Console(width=160)  # a pipe has no width: rows stay whole
     console.print(answer.text)
+    sys.stdout.flush()  # a disk that is full refuses here, not at exit
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
