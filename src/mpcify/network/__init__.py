@@ -1,0 +1,1 @@
+"""What moves between parties and between processes: channels and frames."""

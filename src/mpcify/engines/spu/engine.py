@@ -1,0 +1,138 @@
+"""SecretFlow SPU: a graph under ABY3, CHEETAH or SEMI2K, all parties simulated in one child process.
+
+This module and what it imports know neither SPU nor JAX; `worker` is where they live.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mpcify.engines.engine import Arrays, Cost, Engine, Program, Session
+from mpcify.engines.plain import check_arrays, check_kinds
+from mpcify.engines.spu.child import INSTALL, Child
+from mpcify.engines.spu.settings import Settings
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
+from mpcify.graph.ranges import check_ranges, refuse
+from mpcify.numerics import FixedPoint
+
+SPU_KINDS = {kind: None for kind in KINDS if kind not in COMPOSITES}
+
+
+class SpuEngine(Engine):
+    """SPU with simulated parties (client, owner and, under ABY3, helper): semi-honest, no two of them collude.
+
+    protocol: `aby3`, `cheetah` (two parties; products take fifty times as long, and the first request sets up its
+    oblivious transfers too) or `semi2k`, whose only mode here lets its first party, the client, unmask everything:
+    MPC-502 unless trust_first_party. ring: 64, or 32, which has no layernorm, division, erf or exp. fraction_bits: if
+    None, 18 in ring 64 and 12 in 32. force: run although declared ranges overflow. Raises MPC-501 for other settings,
+    MPC-504 without SPU.
+    """
+
+    name = "spu"
+
+    def __init__(
+        self,
+        protocol: str = "aby3",
+        ring: int = 64,
+        fraction_bits: int | None = None,
+        force: bool = False,
+        trust_first_party: bool = False,
+    ) -> None:
+        self.settings = Settings(protocol, FixedPoint.of(ring, fraction_bits))
+        self.protocol, self.ring, self.force = protocol, ring, force
+        if protocol == "semi2k" and not trust_first_party:
+            what = "SPU's SEMI2K gives its first party, the client, every random seed, so it can unmask the weights"
+            remedy = "use --protocol aby3, or --trust-first-party where that party may know everything"
+            raise MpcifyError(502, "protocol semi2k", what, remedy)
+        if importlib.util.find_spec("spu") is None:
+            raise MpcifyError(504, "spu engine", "SPU is not installed", INSTALL)
+
+    def compile(self, graph: Graph) -> "SpuProgram":
+        """Proves that nothing wraps in the declared ranges; SPU's own compiler runs in the child, at `load`.
+
+        Raises MPC-401 for a graph that is not lowered, MPC-402 where a range overflows (unless forced), MPC-501 for an
+        operation that the ring does not have.
+        """
+        check_kinds(graph, SPU_KINDS, self.name)
+        self.settings.check_graph(graph)
+        refuse(check_ranges(graph, graph.ranges, self.settings.number), self.force)
+        return SpuProgram(graph, self.settings)
+
+
+class SpuProgram(Program):
+    """A graph that SPU can run."""
+
+    def __init__(self, graph: Graph, settings: Settings) -> None:
+        self.graph, self.settings = graph, settings
+
+    def load(self, weights: Arrays) -> "SpuSession":
+        """Starts the child and shares the weights, tensor by tensor. MPC-402 for one that the ring cannot hold."""
+        child = Child()
+        try:
+            reply, _ = child.ask({"do": "start", "settings": self.settings.to_json()})
+            return SpuSession(self, weights, child, reply["environment"], cost_of(reply))
+        except BaseException:
+            child.close()
+            raise
+
+
+class SpuSession(Session):
+    """A child with the weights in shares. environment: what the child says of its threads."""
+
+    def __init__(
+        self, program: SpuProgram, weights: Arrays, child: Child, environment: Mapping[str, Any], setup: Cost
+    ) -> None:
+        self.program, self.child, self.environment = program, child, environment
+        reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
+        self.number, missing = reply["program"], set(reply["missing"])
+        for item in program.graph.role("owner"):
+            if item.name in missing:
+                reply, _ = child.ask({"do": "weight"}, encodable((item,), weights, program.settings.number))
+                setup += cost_of(reply)
+        self._setup = setup
+
+    def attach(self, program: SpuProgram, weights: Arrays) -> "SpuSession":
+        """A session of another program (another length, say) in the same child, with the same parties.
+
+        Weights of a name that is there already are not shared again; they must be equal. Closing either closes both.
+        """
+        return SpuSession(program, weights, self.child, self.environment, Cost())
+
+    @property
+    def setup(self) -> Cost:
+        return self._setup
+
+    @property
+    def code(self) -> str:
+        """The compiled program, as every party holds it: SPU's own operations, as text."""
+        reply, _ = self.child.ask({"do": "code", "program": self.number})
+        return str(reply["code"])
+
+    def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
+        """One request. Raises MPC-402 for an input that the ring cannot hold, MPC-503 where SPU fails (and ends)."""
+        graph = self.program.graph
+        given = encodable((*graph.role("client"), *graph.role("public")), inputs, self.program.settings.number)
+        reply, outputs = self.child.ask({"do": "run", "program": self.number}, given)
+        return {name: outputs[f"output/{name}"] for name in graph.outputs}, cost_of(reply)
+
+    def close(self) -> None:
+        self.child.close()
+
+
+def encodable(wanted: tuple[Input, ...], arrays: Arrays, number: FixedPoint) -> dict[str, np.ndarray]:
+    """The wanted arrays in float32. Raises MPC-402 for NaN and for what SPU would clamp, MPC-503 for a wrong shape."""
+    chosen = check_arrays(wanted, arrays)
+    for item in wanted:
+        array = chosen[item.name] = chosen[item.name].astype(np.float32, copy=False)
+        if not (array.size == 0 or max(array.max(), -array.min()) < number.value_bound):
+            what = f"it holds NaN, or a value beyond {number.value_bound:g}, the limit of the ring"
+            raise MpcifyError(402, f"{item.role} input {item.name}", what, "use a wider ring or fewer fraction bits")
+    return chosen
+
+
+def cost_of(reply: Mapping[str, Any]) -> Cost:
+    """The cost in a reply."""
+    return Cost(**reply["cost"])

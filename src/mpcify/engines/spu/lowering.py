@@ -1,0 +1,121 @@
+"""Graph to SPU: one JAX function that interprets the operations, exported and compiled.
+
+Weights and inputs are arguments, never constants: a constant stands in the compiled program, which every party holds.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.export import export
+from spu import libspu
+
+from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
+from mpcify.graph.graph import Graph
+
+OUTPUT = "output/"  # before the name of an output variable
+
+
+def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
+    """x @ w + b, as one product of two matrices: SPU runs batched products one after the other."""
+    return (x.reshape(-1, x.shape[-1]) @ w + b).reshape(*x.shape[:-1], w.shape[-1])
+
+
+def mean(x: jax.Array) -> jax.Array:
+    """The mean over the last axis, by 2^−k and then by 2^k/n: 1/n has too few bits (f = 18: 1/768 is off by 1e-3)."""
+    size = x.shape[-1]
+    power = 1 << (size - 1).bit_length()
+    part = x.sum(-1, keepdims=True) * (1 / power)
+    return part if power == size else part * (power / size)
+
+
+def layernorm(x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
+    """(x − mean) · rsqrt(variance + eps) · g + b over the last axis; an eps below 2^−f is 0."""
+    deviation = x - mean(x)
+    return deviation * lax.rsqrt(mean(deviation * deviation) + eps) * g + b
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x/2 · (1 + erf(x/√2)); jax.nn.gelu takes erfc, which SPU expands to exp and division: 2.5 times the bytes."""
+    return 0.5 * x * (1 + lax.erf(x * math.sqrt(0.5)))
+
+
+def gelu_tanh(x: jax.Array) -> jax.Array:
+    """x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))."""
+    return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + GELU_TANH_CUBE * (x * x * x))))
+
+
+def gelu_poly(x: jax.Array) -> jax.Array:
+    """PUMA's piecewise GeLU (Dong et al. 2023): 0 below −4, a cubic to −1.95, a sextic to 3, x above."""
+    x2 = x * x
+    powers = {0: 1.0, 1: x, 2: x2, 3: x2 * x, 4: x2 * x2}
+    powers[6] = powers[3] * powers[3]
+    low, high = (
+        sum(coefficient * powers[degree] for degree, coefficient in enumerate(part) if coefficient)
+        for part in (GELU_POLY_LOW, GELU_POLY_HIGH)
+    )
+    return jnp.where(x < -4.0, 0.0, jnp.where(x < -1.95, low, jnp.where(x > 3.0, x, high)))
+
+
+KINDS: Mapping[str, Callable[..., jax.Array]] = {
+    "linear": linear,
+    "matmul": lambda a, b, transpose: a @ (b.swapaxes(-1, -2) if transpose else b),
+    "mul": lambda a, b: a * b,
+    "square": lambda x: x * x,
+    "scale": lambda x, by: x * by,
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "shift": lambda x, by: x + by,
+    "sum": lambda x, axis: x.sum(axis, keepdims=True),
+    "reshape": lambda x, shape: x.reshape(shape),
+    "transpose": lambda x, axes: x.transpose(axes),
+    "slice": lambda x, axis, start, stop: lax.slice_in_dim(x, start, stop, axis=axis),
+    "concat": lambda *x, axis: jnp.concatenate(x, axis),
+    "broadcast": lambda x, shape: jnp.broadcast_to(x, shape),
+    "max": lambda x, axis: x.max(axis, keepdims=True),
+    "exp": jnp.exp,
+    "reciprocal": lambda x: 1 / x,
+    "tanh": jnp.tanh,
+    "relu": lambda x: jnp.maximum(x, 0),
+    "gelu": gelu,
+    "gelu-tanh": gelu_tanh,
+    "gelu-poly": gelu_poly,
+    "layernorm": layernorm,
+}
+
+
+def function_of(graph: Graph) -> Callable[..., tuple[jax.Array, ...]]:
+    """f(every input of the graph, in order) → its outputs, in order."""
+
+    def function(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        values = dict(zip((item.name for item in graph.inputs), arrays, strict=True))
+        for operation in graph.operations:
+            inputs = (values[name] for name in operation.inputs)
+            values[operation.name] = KINDS[operation.kind](*inputs, **operation.attributes)
+        return tuple(values[name] for name in graph.outputs)
+
+    return function
+
+
+def compile_graph(graph: Graph) -> libspu.Executable:
+    """The graph as one SPU executable: reads the variables named as its inputs, writes OUTPUT + each output's name.
+
+    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out.
+    """
+    specs = [jax.ShapeDtypeStruct(item.shape, jnp.float32) for item in graph.inputs]
+    exported = export(jax.jit(function_of(graph)), platforms=["cpu"])(*specs)
+    inputs = [graph.inputs[index] for index in exported.module_kept_var_idx]
+    visibility = [
+        libspu.Visibility.VIS_PUBLIC if item.role == "public" else libspu.Visibility.VIS_SECRET for item in inputs
+    ]
+    source = libspu.CompilationSource(libspu.SourceIRType.STABLEHLO, exported.mlir_module().encode(), visibility)
+    options = libspu.CompilerOptions()
+    options.enable_optimize_denominator_with_broadcast = True  # x/sum as x · (1/sum): one division a row
+    return libspu.Executable(
+        name="graph",
+        input_names=[item.name for item in inputs],
+        output_names=[OUTPUT + name for name in graph.outputs],
+        code=libspu.compile(source, options),
+    )
