@@ -73,6 +73,22 @@ def test_evaluate_in_fixed_point_says_which_ring(mpcify: Callable, model: Path, 
     assert 0 < report["max_logit_error"] < 2e-2
 
 
+def test_a_private_evaluation_counts_what_is_sent(mpcify: Callable, model: Path, data: Path, tmp_path: Path) -> None:
+    student = tmp_path / "student"
+    assert mpcify("convert", model, student, "--recipe", "2quad-freediv", "--calibration", data).code == 0
+    arguments = ("evaluate", student, "--data", data, "--engine", "spu", "--limit", 2, "--format", "json")
+    outcome = mpcify(*arguments, "--accept-embedding-leak")
+    report = outcome.json
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (report["engine"], report["protocol"], report["ring"]) == ("spu", "aby3", 64)
+    assert report["agreement_with_plain"] == 1
+    assert report["max_logit_error"] < 2e-2
+    cost = report["cost"]
+    assert cost["bytes"] == sum(cost["bytes_per_party"].values()) > 0
+    assert cost["rounds"] > 0
+    assert "table is not recorded as public" in mpcify(*arguments).err
+
+
 def test_two_models_are_compared_on_the_same_examples(mpcify: Callable, model: Path, data: Path) -> None:
     outcome = mpcify("evaluate", model, "--data", data, "--engine", "plain", "--compare", model, "--format", "json")
     assert (outcome.json["agreement"], outcome.json["mcnemar_p"]) == (1.0, 1.0)

@@ -33,7 +33,7 @@ class EngineSettings:
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long, and say how many.")] = False
     force: Annotated[bool, typer.Option("--force", help="Run though declared ranges overflow the ring.")] = False
     trust_first_party: Annotated[
-        bool, typer.Option("--trust-first-party", help="semi2k: the first party may see everything.")
+        bool, typer.Option("--trust-first-party", help="semi2k: the client may unmask the weights.")
     ] = False
     accept_embedding_leak: AcceptEmbeddingLeak = False
 
