@@ -202,3 +202,11 @@ def test_operations_know_their_layer(family, teacher):
     assert squares == [0, 0, 1, 1]
     assert graph.operations[-1].part == "head"
     assert graph.operations[-1].layer is None
+
+
+def test_scores_are_told_from_contexts_even_where_they_have_the_same_shape(teacher):
+    """Heads are 8 wide: at 8 tokens QKᵀ and the weighted values are both 8 by 8."""
+    graph, _ = lower(*trace_graph(student_of(teacher("bert"), "2quad-freediv"), 1, 8))
+    products = [operation.rows for operation in graph.operations if operation.kind == "matmul" and operation.layer == 0]
+    assert products == ["scores", "heads"]
+    assert [operation.rows for operation in graph.operations if operation.kind == "square"][:2] == ["scores", "tokens"]

@@ -87,14 +87,12 @@ class Builder:
         while free in self.operations or free in self.inputs:
             number += 1
             free = f"{name}.{number}"
-        rows = self.rows(shape, inputs, kind)
+        rows = "scores" if attributes.get("transpose") else self.rows(shape, inputs, kind)
         self.operations[free] = Operation(free, kind, inputs, shape, attributes, self.layer, self.part, rows)
         return free
 
     def rows(self, shape: Shape, inputs: Sequence[str], kind: str) -> Any:
-        """Which of an output's values belong to real tokens (see Operation.rows)."""
-        if kind == "matmul" and len(shape) == 4 and shape[2:] == (self.length, self.length):
-            return "scores"
+        """Which of an output's values belong to real tokens (see Operation.rows); a product with a transpose is QKᵀ."""
         if kind in ("add", "sub", "square", "exp", "relu", "mul", "shift", "scale") and len(shape) == 4:
             known = [self.operations[name].rows for name in inputs if name in self.operations]
             if "scores" in known:
