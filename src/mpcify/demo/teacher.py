@@ -1,0 +1,96 @@
+"""The demo's teacher: a small BERT, trained from nothing on the demo's language, with its tokenizer."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from mpcify.demo.grammar import Review, vocabulary
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
+LONGEST = 32  # tokens, of which a sentence takes up to 24
+EPOCHS, BATCH, RATE = 12, 64, 1e-3
+SHORT = 13  # words: the first half of the epochs sees shorter sentences alone, where negation is easier to learn
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word of the language, in lower case."""
+    words = {word: index for index, word in enumerate((*SPECIAL, *vocabulary()))}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(word, words[word]) for word in ("[CLS]", "[SEP]")],
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=LONGEST, model_input_names=INPUTS, **names
+    )
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> BertForSequenceClassification:
+    """A BERT of two layers, 64 wide, with random weights; equal for equal seeds."""
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=LONGEST,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.05,  # so narrow a model barely starts from BERT's 0.02
+        id2label={0: "negative", 1: "positive"},
+        label2id={"negative": 0, "positive": 1},
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BertForSequenceClassification(config)
+
+
+def train(
+    model: BertForSequenceClassification,
+    tokenizer: PreTrainedTokenizerFast,
+    reviews: Sequence[Review],
+    seed: int,
+    epochs: int = EPOCHS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Trains the model in place: AdamW, a tenth of the steps as warm-up, then linear decay.
+
+    progress: told how many steps are done, of how many.
+    """
+    shuffle = torch.Generator().manual_seed(seed)
+    schedule = [batch for epoch in range(epochs) for batch in batches(reviews, epoch < epochs // 2, shuffle)]
+    warm_up = max(1, len(schedule) // 10)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    scheduler = LambdaLR(optimizer, lambda step: min((step + 1) / warm_up, 1 - step / len(schedule)))
+    model.train()
+    for step, batch in enumerate(schedule):
+        inputs = tokenizer([review.text for review in batch], padding=True, return_tensors="pt")
+        model(**inputs, labels=torch.tensor([review.label for review in batch])).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        progress(step + 1, len(schedule))
+    model.eval()
+
+
+def batches(reviews: Sequence[Review], short: bool, shuffle: torch.Generator) -> list[list[Review]]:
+    """One epoch's batches in random order, the last rows that fill none left out."""
+    chosen = [review for review in reviews if not short or len(review.text.split()) <= SHORT]
+    order = torch.randperm(len(chosen), generator=shuffle).tolist()
+    return [
+        [chosen[index] for index in order[start : start + BATCH]] for start in range(0, len(order) - BATCH + 1, BATCH)
+    ]
