@@ -216,7 +216,7 @@ def test_the_base_s_table_is_taken_over_recorded_and_frozen(
     student = load(out)
     table = base.embeddings.word_embeddings.weight.detach()
     assert torch.equal(student.get_input_embeddings().weight, table)
-    assert student.config.mpcify["base"] == {"name": "base", "sha256": table_digest(table)}
+    assert student.config.mpcify["base"] == {"name": f"{tmp_path.name}/base", "sha256": table_digest(table)}
     assert student.config.mpcify["base"]["sha256"] in (out / "README.md").read_text(encoding="utf-8")
 
 

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
-from transformers.utils.logging import tqdm
 
 from mpcify.conversion.blocks import Block, LayerBlocks, evaluating, find_blocks, not_finite, watching
 from mpcify.conversion.convert import extra_parameters

@@ -23,8 +23,9 @@ def table_digest(table: Tensor) -> str:
 def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = None) -> None:
     """Puts a public checkpoint's word-embedding table into a student, and freezes it there.
 
-    `config.mpcify["base"]` records the base's name (of the hub, or its folder's) and the table's SHA-256. A student
-    whose table changes so needs calibrating again. tokenizer: the student's, compared with the base's where given.
+    `config.mpcify["base"]` records the base's name (of the hub, or a path's last two parts) and the table's SHA-256. A
+    student whose table changes so needs calibrating again. tokenizer: the student's, compared with the base's where
+    given.
     Raises MPC-201 and MPC-202 where there is no base, MPC-603 where its table or its vocabulary is another.
     """
     if takes_images(student):
@@ -47,6 +48,6 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
     same = torch.equal(table, source.to(table.device))
     table.copy_(source)
     table.requires_grad_(False)
-    name = Path(base).resolve().name if Path(base).is_dir() else str(base)
+    name = "/".join(Path(base).resolve().parts[-2:]) if Path(base).is_dir() else str(base)
     settings = {**student.config.mpcify, "base": {"name": name, "sha256": table_digest(table)}}
     student.config.mpcify = settings if same else {**settings, "calibrated": False}

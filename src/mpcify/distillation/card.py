@@ -30,18 +30,23 @@ def front_matter(result: Distilled) -> str:
 def introduction(result: Distilled, recipe: Recipe) -> str:
     """What the model is, and how it is loaded."""
     name = Path(result.model).name
-    return f"""# {name}
-
-A student of `{result.teacher_model}` for private prediction by secure multi-party computation, made by mpcify with the
-recipe `{result.recipe}` ({described(recipe)}). Only mpcify loads it: `transformers.AutoModel` refuses, since with the
-exact functions its answers would be wrong.
-
-```python
-import mpcify
-
-with mpcify.compile("{name}", engine="spu") as private:
-    answers = private.classify([...])
-```"""
+    made = (
+        f"A student of `{result.teacher_model}` for private prediction by secure multi-party computation, made by "
+        f"mpcify with the recipe `{result.recipe}` ({described(recipe)})."
+    )
+    only = (
+        "Only mpcify loads it: `transformers.AutoModel` refuses, since with the exact functions its answers would be "
+        "wrong."
+    )
+    code = [
+        "```python",
+        "import mpcify",
+        "",
+        f'with mpcify.compile("{name}", engine="spu") as private:',
+        "    answers = private.classify([...])",
+        "```",
+    ]
+    return "\n\n".join([f"# {name}", f"{made} {only}", "\n".join(code)])
 
 
 def described(recipe: Recipe) -> str:
@@ -59,11 +64,9 @@ def measured(result: Distilled) -> str:
         f"| {name} | {number(result.teacher.get(name))} | {number(value)} |" for name, value in result.student.items()
     ]
     table = "\n".join(["| | teacher | student |", "|---|---|---|", *rows]) + "\n\n" if rows else ""
-    return f"""## Measured
-
-On {result.examples} examples of `{result.evaluation_source}`, in plain floats:
-
-{table}The student answers as its teacher does on {100 * result.agreement:.2f} % of them."""
+    place = f"On {result.examples} examples of `{result.evaluation_source}`, in plain floats:"
+    same = f"The student answers as its teacher does on {100 * result.agreement:.2f} % of them."
+    return f"## Measured\n\n{place}\n\n{table}{same}"
 
 
 def number(value: float | None) -> str:
@@ -104,8 +107,9 @@ def leakage(result: Distilled) -> str:
             "The word-embedding table is the owner's secret: it stays so with `--embeddings one-hot`; otherwise the "
             "client holds it."
         )
-    return f"""## What leaks
-
-To every party: the architecture, the recipe, the labels' names, that a request is made{length}. {table} The answer goes
-to the client alone. Whoever sees many answers can imitate the model, or learn something of its training data; secure
-computation does not prevent that."""
+    seen = f"To every party: the architecture, the recipe, the labels' names, that a request is made{length}."
+    answer = (
+        "The answer goes to the client alone. Whoever sees many answers can imitate the model, or learn something of "
+        "its training data; secure computation does not prevent that."
+    )
+    return f"## What leaks\n\n{seen} {table} {answer}"

@@ -76,7 +76,8 @@ def distill(
     if checkpoint is not None:
         student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
     elif not (student.config.mpcify["calibrated"] and student.config.mpcify.get("refit")):
-        student.to(args.device), teacher.to(args.device)
+        device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which the refit needs
+        student.to(device), teacher.to(device)
         calibrate(student, calibration_batches(rows, chosen, collate), teacher)
     trainer = DistillationTrainer(
         student, teacher, args, rows, evaluation_rows, weights=settings.weights, data_collator=collate

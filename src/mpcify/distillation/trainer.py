@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Subset
+from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils import logging
@@ -50,6 +51,7 @@ class DistillationArguments(TrainingArguments):
     greater_is_better: bool | None = False
     logging_steps: float = 50
     dataloader_pin_memory: bool = False
+    disable_tqdm: bool | None = False
     report_to: str | list[str] | None = "none"
     logits_after: float = field(default=1 / 3, metadata={"help": "Share of the steps on representations alone."})
     logits_rate: float = field(default=1.0, metadata={"help": "Learning rate's factor once the logits count."})
@@ -255,9 +257,7 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Opens the bar where the run begins, or is taken up again."""
-        self.bar = logging.tqdm(
-            total=state.max_steps, initial=state.global_step, desc="distill", unit="step", disable=None
-        )
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="distill", unit="step", disable=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """One step further."""
