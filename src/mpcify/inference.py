@@ -54,7 +54,7 @@ class PrivateModel:
             self.text_requests = TextRequests(read_tokenizer(source), self.about, table)
         self.graphs: dict[int, tuple[Graph, dict[str, np.ndarray]]] = {}
         self.plain_sessions: dict[int, PlainSession] = {}
-        self.session: tuple[int, Session] | None = None
+        self.sessions: dict[int, Session] = {}
         self.setup: Cost | None = None
 
     def __call__(self, items: Sequence[Any], progress: Progress | None = None) -> tuple[np.ndarray, Cost]:
@@ -137,16 +137,15 @@ class PrivateModel:
         return self.plain_sessions[length]
 
     def open(self, length: int) -> Session:
-        """The engine's session of a length; the session of another length is closed first, for its weights' memory."""
+        """The engine's session of a length; the weights are placed once for all lengths."""
         if isinstance(self.engine, PlainEngine):
             return self.plain_session(length)
-        if self.session is None or self.session[0] != length:
+        if length not in self.sessions:
             graph, weights = self.graph(length)
-            program = self.engine.compile(graph)
-            self.close()
-            self.session = length, program.load(weights)
-            self.setup = self.session[1].setup if self.setup is None else self.setup + self.session[1].setup
-        return self.session[1]
+            session = self.engine.compile(graph).load(weights, next(iter(self.sessions.values()), None))
+            self.sessions[length] = session
+            self.setup = session.setup if self.setup is None else self.setup + session.setup
+        return self.sessions[length]
 
     def measure(self, items: Sequence[Any]) -> Ranges:
         """The ranges that the operations meet on these inputs, real tokens only."""
@@ -173,10 +172,9 @@ class PrivateModel:
             self.graphs[length] = graph.with_ranges(ranges), weights
 
     def close(self) -> None:
-        """Ends the engine's session."""
-        if self.session is not None:
-            self.session[1].close()
-            self.session = None
+        """Ends the engine's sessions."""
+        while self.sessions:
+            self.sessions.popitem()[1].close()
 
     def __enter__(self) -> Self:
         return self

@@ -84,8 +84,12 @@ class Program(ABC):
     graph: Graph
 
     @abstractmethod
-    def load(self, weights: Arrays) -> Session:
-        """Places the owner's weights (by input name) and opens a session."""
+    def load(self, weights: Arrays, beside: Session | None = None) -> Session:
+        """Places the owner's weights (by input name) and opens a session.
+
+        beside: a session of the same weights (of another length, say): where the engine can, weights that are placed
+        there are used again, and closing either session closes both.
+        """
 
 
 class Engine(ABC):

@@ -113,7 +113,7 @@ class FixedProgram(Program):
     def __init__(self, graph: Graph, number: FixedPoint) -> None:
         self.graph, self.number = graph, number
 
-    def load(self, weights: Arrays) -> FixedSession:
+    def load(self, weights: Arrays, beside: Session | None = None) -> FixedSession:
         return FixedSession(self.graph, self.number, weights)
 
 

@@ -189,7 +189,7 @@ class PlainProgram(Program):
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
-    def load(self, weights: Arrays) -> PlainSession:
+    def load(self, weights: Arrays, beside: Session | None = None) -> PlainSession:
         return PlainSession(self.graph, weights)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.graph.graph import Graph, Input, Operation, Part, Role
+from mpcify.graph.graph import Graph, Input, Operation, Part, Role, Rows
 
 Shape = tuple[int, ...]
 Weights = dict[str, np.ndarray]
@@ -87,11 +87,11 @@ class Builder:
         while free in self.operations or free in self.inputs:
             number += 1
             free = f"{name}.{number}"
-        rows = "scores" if attributes.get("transpose") else self.rows(shape, inputs, kind)
+        rows: Rows = "scores" if attributes.get("transpose") else self.rows(shape, inputs, kind)
         self.operations[free] = Operation(free, kind, inputs, shape, attributes, self.layer, self.part, rows)
         return free
 
-    def rows(self, shape: Shape, inputs: Sequence[str], kind: str) -> Any:
+    def rows(self, shape: Shape, inputs: Sequence[str], kind: str) -> Rows:
         """Which of an output's values belong to real tokens (see Operation.rows); a product with a transpose is QKᵀ."""
         if kind in ("add", "sub", "square", "exp", "relu", "mul", "shift", "scale") and len(shape) == 4:
             known = [self.operations[name].rows for name in inputs if name in self.operations]

@@ -15,6 +15,7 @@ from mpcify.errors import MpcifyError
 
 FORMAT = 1
 Role = Literal["owner", "client", "public"]
+Rows = Literal["tokens", "scores", "heads", "all"]
 Part = Literal["linear", "attention", "activation", "layernorm", "embedding", "head"]
 
 # kind: (number of inputs, attributes). x, a, b are inputs; shapes are numpy's, with broadcasting where it says so.
@@ -76,7 +77,7 @@ class Operation:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     layer: int | None = None
     part: Part = "head"
-    rows: Literal["tokens", "scores", "heads", "all"] = "all"
+    rows: Rows = "all"
 
     @property
     def where(self) -> str:

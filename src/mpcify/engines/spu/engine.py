@@ -68,8 +68,13 @@ class SpuProgram(Program):
     def __init__(self, graph: Graph, settings: Settings) -> None:
         self.graph, self.settings = graph, settings
 
-    def load(self, weights: Arrays) -> "SpuSession":
-        """Starts the child and shares the weights, tensor by tensor. MPC-402 for one that the ring cannot hold."""
+    def load(self, weights: Arrays, beside: Session | None = None) -> "SpuSession":
+        """Starts the child and shares the weights, tensor by tensor. MPC-402 for one that the ring cannot hold.
+
+        beside: its child and parties serve this program too; only weights that are not there yet are shared.
+        """
+        if isinstance(beside, SpuSession):
+            return beside.attach(self, weights)
         child = Child()
         try:
             reply, _ = child.ask({"do": "start", "settings": self.settings.to_json()})
