@@ -18,11 +18,12 @@ def words(text: str) -> tuple[str, ...]:
 
 
 POSITIVE = words(
-    "good great lovely funny clever superb charming gripping warm fresh graceful sincere vivid tender witty bold moving "
-    "brilliant"
+    "good great lovely funny clever superb charming gripping warm fresh graceful sincere vivid tender witty bold "
+    "moving brilliant"
 )
 NEGATIVE = words(
-    "bad weak dull boring stupid silly clumsy bland cold stale lifeless tedious shallow lazy noisy hollow tiresome dreadful"
+    "bad weak dull boring stupid silly clumsy bland cold stale lifeless tedious shallow lazy noisy hollow tiresome "
+    "dreadful"
 )
 WORKS = words("film movie story sequel drama comedy thriller musical")
 NOUNS = (*WORKS, *words("plot acting cast script dialogue music score ending camera direction pacing"))

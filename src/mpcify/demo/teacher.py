@@ -16,7 +16,7 @@ from mpcify.demo.grammar import Review, vocabulary
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 LONGEST = 32  # tokens, of which a sentence takes up to 24
-EPOCHS, BATCH, RATE = 12, 64, 1e-3
+BATCH, RATE = 64, 1e-3
 SHORT = 13  # words: the first half of the epochs sees shorter sentences alone, where negation is easier to learn
 
 
@@ -58,39 +58,39 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> BertForSequence
         return BertForSequenceClassification(config)
 
 
+def schedule(reviews: Sequence[Review], epochs: int, seed: int) -> list[list[Review]]:
+    """The batches of all epochs in the order of training; what fills no batch at an epoch's end is left out."""
+    shuffle = torch.Generator().manual_seed(seed)
+    short = [review for review in reviews if len(review.text.split()) <= SHORT]
+    steps = []
+    for epoch in range(epochs):
+        rows = short if epoch < epochs // 2 else reviews
+        order = torch.randperm(len(rows), generator=shuffle).tolist()
+        starts = range(0, len(order) - BATCH + 1, BATCH)
+        steps += [[rows[index] for index in order[start : start + BATCH]] for start in starts]
+    return steps
+
+
 def train(
     model: BertForSequenceClassification,
     tokenizer: PreTrainedTokenizerFast,
-    reviews: Sequence[Review],
-    seed: int,
-    epochs: int = EPOCHS,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    steps: Sequence[Sequence[Review]],
+    progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Trains the model in place: AdamW, a tenth of the steps as warm-up, then linear decay.
+    """Trains the model in place, a batch a step: AdamW, a tenth of the steps as warm-up, then linear decay.
 
-    progress: told how many steps are done, of how many.
+    progress: told how many steps are done.
     """
-    shuffle = torch.Generator().manual_seed(seed)
-    schedule = [batch for epoch in range(epochs) for batch in batches(reviews, epoch < epochs // 2, shuffle)]
-    warm_up = max(1, len(schedule) // 10)
+    warm_up = max(1, len(steps) // 10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    scheduler = LambdaLR(optimizer, lambda step: min((step + 1) / warm_up, 1 - step / len(schedule)))
+    scheduler = LambdaLR(optimizer, lambda step: min((step + 1) / warm_up, 1 - step / len(steps)))
     model.train()
-    for step, batch in enumerate(schedule):
+    for done, batch in enumerate(steps, 1):
         inputs = tokenizer([review.text for review in batch], padding=True, return_tensors="pt")
         model(**inputs, labels=torch.tensor([review.label for review in batch])).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-        progress(step + 1, len(schedule))
+        progress(done)
     model.eval()
-
-
-def batches(reviews: Sequence[Review], short: bool, shuffle: torch.Generator) -> list[list[Review]]:
-    """One epoch's batches in random order, the last rows that fill none left out."""
-    chosen = [review for review in reviews if not short or len(review.text.split()) <= SHORT]
-    order = torch.randperm(len(chosen), generator=shuffle).tolist()
-    return [
-        [chosen[index] for index in order[start : start + BATCH]] for start in range(0, len(order) - BATCH + 1, BATCH)
-    ]

@@ -1,0 +1,54 @@
+"""The demo's result as one table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+COLUMNS = ("model", "plain", "fixed", "private", "agreement", "seconds", "MB", "rounds", "speed-up")
+
+
+def table(values: Mapping[str, Any]) -> Table:
+    """What `run` returned, for people: accuracies, and the cost of one private request."""
+    student, private, baselines = values["student"], values["private"], values["baselines"]
+    slowest = baselines["puma"]["cost"]["seconds"]
+    made = Table(title="Private predictions of the demo's student", caption=caption(values), box=box.SIMPLE_HEAD)
+    made.title_justify = made.caption_justify = "left"
+    for name in COLUMNS:
+        made.add_column(name, justify="left" if name == "model" else "right")
+    made.add_row("counting words", percent(values["bag_of_words"]["accuracy"]))
+    made.add_row("teacher", percent(values["teacher"]["accuracy"]))
+    accuracies = (
+        student["accuracy"],
+        values["fixed"]["accuracy"],
+        private["accuracy"],
+        private["agreement_with_plain"],
+    )
+    made.add_row(f"student, {student['recipe']}", *map(percent, accuracies), *price(private["cost"], slowest))
+    for recipe, row in baselines.items():
+        made.add_row(f"for comparison, {recipe}", "", "", "", "", *price(row["cost"], slowest))
+    return made
+
+
+def percent(share: float) -> str:
+    """A share of examples."""
+    return f"{share:.1%}"
+
+
+def price(cost: Mapping[str, Any], slowest: float) -> tuple[str, str, str, str]:
+    """Seconds, megabytes, rounds, and how many times as fast as the slowest."""
+    speedup = f"{slowest / cost['seconds']:.2f}×"
+    return f"{cost['seconds']:.3f}", f"{cost['bytes'] / 1e6:.1f}", str(cost["rounds"]), speedup
+
+
+def caption(values: Mapping[str, Any]) -> str:
+    """What the numbers are of."""
+    data, private = values["data"], values["private"]
+    ring, engine = values["fixed"]["ring"], f"{private['engine']} {private['protocol']}, ring 2^{private['ring']}"
+    return (
+        f"Accuracy on {data['test']} sentences in floats and in fixed point (ring 2^{ring}), on {private['examples']} "
+        f"of them in private ({engine}, all parties on this machine). Agreement: private answers that equal the plain "
+        f"ones. Seconds, MB, rounds: medians of one request of {data['length']} tokens, the recipes taking turns; puma "
+        f"and mpcformer are timed with the teacher's weights, not distilled. All of it took {values['seconds']:.0f} s."
+    )

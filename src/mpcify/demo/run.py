@@ -1,0 +1,189 @@
+"""The whole way on a small model of our own: data, teacher, student, private predictions, and what they cost."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from transformers import PreTrainedModel
+
+from mpcify.conversion.calibrate import calibrate
+from mpcify.conversion.check import check
+from mpcify.conversion.convert import convert, load, load_model
+from mpcify.data.files import Examples, read_examples
+from mpcify.demo.baseline import bag_of_words
+from mpcify.demo.grammar import Review, data_set, write_tsv
+from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
+from mpcify.distillation.distill import distill
+from mpcify.distillation.rows import calibration_batches, collator, pick, read_processor, rows_of
+from mpcify.distillation.settings import Settings
+from mpcify.distillation.trainer import without_bars
+from mpcify.engines import engine_named
+from mpcify.engines.engine import Cost
+from mpcify.inference import PrivateModel, declare_ranges
+from mpcify.measure.evaluate import evaluate, evaluate_private
+from mpcify.measure.provenance import provenance
+
+RECIPE = "2quad-freediv"
+BASELINES = ("puma", "mpcformer")
+CALIBRATION = 1000  # sentences
+BATCH, RATE = 64, 2e-3  # of the distillation: a small model takes larger steps than the defaults
+EVALUATED_AT_ONCE = 50  # sentences
+
+Stage: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the demo is. train, test: sentences. private: test sentences. repeats: timed requests a recipe."""
+
+    train: int = 16_000
+    test: int = 1_000
+    teacher_epochs: int = 12
+    student_epochs: float = 14
+    private: int = 64
+    repeats: int = 15
+
+
+@contextmanager
+def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A stage that shows no progress."""
+    yield lambda done: None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """While open, torch works in one thread: on models so small, several only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = silent) -> dict[str, Any]:
+    """Runs the demo; `folder` then holds train.tsv, test.tsv, teacher/ and student/. Returns what `mpcify demo` writes.
+
+    stage: opens each stage's progress by its name and length. Accuracies are on the test sentences, under SPU on the
+    first of them; costs are medians of one request of 32 tokens. Raises MPC-109 where student/ is there already.
+    """
+    began, scale = time.monotonic(), scale or Scale()
+    teacher, student = folder / "teacher", folder / "student"
+    sentences, held_back = data_set((scale.train, scale.test), seed)
+    write_tsv(folder / "train.tsv", sentences)
+    write_tsv(folder / "test.tsv", held_back)
+    training, test = (read_examples(folder / name) for name in ("train.tsv", "test.tsv"))
+    with one_thread():
+        words = bag_of_words(sentences, held_back)
+        make_teacher(teacher, sentences, scale.teacher_epochs, seed, stage)
+        findings = [finding.kind for finding in check(teacher)]
+        make_student(student, teacher, training, test, scale.student_epochs, seed)
+        models = {RECIPE: load(student), **{name: make_baseline(teacher, name, training, seed) for name in BASELINES}}
+    reports = {
+        (model.name, engine): measure(model, test, engine, stage)
+        for model, engine in ((teacher, "plain"), (student, "plain"), (student, "fixed"))
+    }
+    with ExitStack() as stack:
+        sessions = {
+            recipe: stack.enter_context(PrivateModel(model, student, engine_named("spu"), length=LONGEST))
+            for recipe, model in models.items()
+        }
+        answered = read_examples(folder / "test.tsv", limit=scale.private)
+        with stage("private answers", len(answered)) as advance:
+            private = evaluate_private(sessions[RECIPE], answered, advance).report
+        costs = time_requests(sessions, answered.texts, scale.repeats, stage)
+    return {
+        "data": {"train": scale.train, "test": scale.test, "length": LONGEST},
+        "bag_of_words": {"accuracy": words},
+        "check": {kind: findings.count(kind) for kind in sorted(set(findings))},
+        "teacher": {"accuracy": reports["teacher", "plain"]["accuracy"]},
+        "student": {"accuracy": reports["student", "plain"]["accuracy"], "recipe": RECIPE},
+        "fixed": chosen(reports["student", "fixed"], "ring", "accuracy", "agreement_with_plain", "max_logit_error"),
+        "private": {
+            **chosen(private, "engine", "protocol", "ring", "examples"),
+            **chosen(private, "accuracy", "agreement_with_plain", "max_logit_error"),
+            "cost": costs[RECIPE].to_json(),
+        },
+        "baselines": {recipe: {"cost": costs[recipe].to_json()} for recipe in BASELINES},
+        "speedup_over_puma": costs["puma"].seconds / costs[RECIPE].seconds,
+        "seconds": time.monotonic() - began,
+        **provenance(seed),
+    }
+
+
+def chosen(report: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Some of a report's fields."""
+    return {name: report[name] for name in names}
+
+
+def measure(model: Path, examples: Examples, engine: str, stage: Stage) -> dict[str, Any]:
+    """A checkpoint's report on an engine, all examples at once."""
+    with stage(f"{model.name}, {engine}", len(examples)) as advance:
+        return evaluate(model, examples, engine=engine, batch=EVALUATED_AT_ONCE, length=LONGEST, progress=advance)
+
+
+def make_teacher(folder: Path, sentences: Sequence[Review], epochs: int, seed: int, stage: Stage) -> None:
+    """Trains the teacher and saves it, with its tokenizer."""
+    tokenizer = make_tokenizer()
+    model, steps = make_model(tokenizer, seed), schedule(sentences, epochs, seed)
+    with stage("teacher", len(steps)) as advance:
+        train(model, tokenizer, steps, advance)
+    with without_bars():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_student(folder: Path, teacher: Path, training: Examples, test: Examples, epochs: float, seed: int) -> None:
+    """convert → calibrate → distill → save. The teacher's own embedding table stands for the public one."""
+    model = load_model(teacher)
+    distill(
+        convert(model, RECIPE),
+        model,
+        training,
+        test,
+        folder,
+        Settings(epochs=epochs, learning_rate=RATE, batch_size=BATCH, seed=seed, base=str(teacher), device="cpu"),
+        processor=read_processor(teacher, model),
+        finish=lambda student, inputs: declare_ranges(student, teacher, inputs),
+    )
+
+
+def make_baseline(teacher: Path, recipe: str, training: Examples, seed: int) -> PreTrainedModel:
+    """The teacher under another recipe, calibrated but not distilled: for its cost alone."""
+    model = load_model(teacher)
+    student, tokenizer = convert(model, recipe), read_processor(teacher, model)
+    rows, chosen = rows_of(training, student, tokenizer), pick(len(training), CALIBRATION, seed)
+    calibrate(student, calibration_batches(rows, chosen, collator(tokenizer, student)), model)
+    return student
+
+
+def time_requests(
+    sessions: Mapping[str, PrivateModel], texts: Sequence[str], repeats: int, stage: Stage
+) -> dict[str, Cost]:
+    """Each recipe's median cost of one request: the same texts, the recipes taking turns; the first turn is warm-up."""
+    costs: dict[str, list[Cost]] = {recipe: [] for recipe in sessions}
+    with stage("private requests, timed", repeats + 1) as advance:
+        for turn in range(repeats + 1):
+            for recipe, private in sessions.items():
+                costs[recipe].append(private([texts[turn % len(texts)]])[1])
+            advance(turn + 1)
+    return {recipe: median(spent[1:]) for recipe, spent in costs.items()}
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median of every part of the costs."""
+    middle = statistics.median
+    return Cost(
+        seconds=middle(cost.seconds for cost in costs),
+        bytes=int(middle(cost.bytes for cost in costs)),
+        rounds=int(middle(cost.rounds for cost in costs)),
+        bytes_per_party={
+            party: int(middle(cost.bytes_per_party[party] for cost in costs)) for party in costs[0].bytes_per_party
+        },
+        setup=costs[0].setup,
+    )

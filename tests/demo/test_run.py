@@ -1,0 +1,115 @@
+"""The demo's whole way in small: what it leaves, what it reports, and the table that it prints."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from transformers import AutoTokenizer
+
+from mpcify.conversion.convert import load, load_model
+from mpcify.demo.grammar import data_set
+from mpcify.demo.report import table
+from mpcify.demo.run import Scale, median, run
+from mpcify.demo.teacher import make_model, make_tokenizer, schedule, train
+from mpcify.engines.engine import Cost
+from mpcify.graph.export import table_is_public
+
+SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, repeats=2)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, list[str]]:
+    """The result of a small run, its folder, and the stages that it went through."""
+    folder, stages = tmp_path_factory.mktemp("demo"), []
+
+    @contextmanager
+    def stage(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        done: list[int] = []
+        yield done.append
+        assert done == sorted(done), what
+        assert done[-1] == total, what
+        stages.append(what)
+
+    threads = torch.get_num_threads()
+    result = run(folder, SMALL, seed=1, stage=stage)
+    assert torch.get_num_threads() == threads
+    return result, folder, stages
+
+
+def test_the_report_has_the_fields_of_its_format(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
+    result = json.loads(json.dumps(demo[0]))
+    assert all(
+        0 <= result[name]["accuracy"] <= 1 for name in ("bag_of_words", "teacher", "student", "fixed", "private")
+    )
+    assert result["private"]["examples"] == SMALL.private
+    assert result["private"]["agreement_with_plain"] == 1
+    assert result["private"]["max_logit_error"] < 2e-2  # ABY3 in ring 2^64 with 18 fraction bits
+    costs = [row["cost"] for row in (result["private"], *result["baselines"].values())]
+    assert list(result["baselines"]) == ["puma", "mpcformer"]
+    assert all(cost["seconds"] > 0 and cost["bytes"] > 0 and cost["rounds"] > 0 for cost in costs)
+    assert result["speedup_over_puma"] == pytest.approx(costs[1]["seconds"] / costs[0]["seconds"])
+    assert costs[0]["bytes"] < costs[2]["bytes"] < costs[1]["bytes"]
+    assert {"commit", "machine", "seed", "command"} <= set(result)
+
+
+def test_the_folder_holds_the_data_the_teacher_and_the_student(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
+    folder = demo[1]
+    assert sorted(path.name for path in folder.iterdir()) == ["student", "teacher", "test.tsv", "train.tsv"]
+    student = load(folder / "student")
+    assert student.config.mpcify["attention"] == "2quad-freediv"
+    assert student.config.mpcify["calibrated"]
+    assert student.config.mpcify["ranges"]
+    assert table_is_public(student)
+    assert load_model(folder / "teacher").config.id2label == {0: "negative", 1: "positive"}
+    assert AutoTokenizer.from_pretrained(folder / "student").tokenize("A dull film") == ["a", "dull", "film"]
+
+
+def test_every_stage_tells_how_far_it_is(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
+    assert demo[2] == [
+        "teacher",
+        "teacher, plain",
+        "student, plain",
+        "student, fixed",
+        "private answers",
+        "private requests, timed",
+    ]
+
+
+def test_the_table_shows_every_measure(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
+    console = Console(width=160, file=StringIO())
+    console.print(table(demo[0]))
+    text = console.file.getvalue()
+    assert all(word in text for word in ("teacher", "student, 2quad-freediv", "puma", "mpcformer", "1.00×"))
+    assert f"{demo[0]['speedup_over_puma']:.2f}×" in text
+    assert f"{demo[0]['private']['accuracy']:.1%}" in text
+
+
+def test_a_teacher_learns_and_is_the_same_for_the_same_seed() -> None:
+    (sentences,) = data_set((640,), seed=0)
+    tokenizer = make_tokenizer()
+    models = [make_model(tokenizer, seed=5) for _ in range(2)]
+    for model in models:
+        told: list[int] = []
+        train(model, tokenizer, schedule(sentences, 2, seed=5), told.append)
+        assert told == list(range(1, len(told) + 1))
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+    assert not torch.equal(models[0].classifier.weight, make_model(tokenizer, seed=5).classifier.weight)
+
+
+def test_early_epochs_hold_short_sentences_alone() -> None:
+    (sentences,) = data_set((1000,), seed=0)
+    steps = schedule(sentences, 4, seed=0)
+    longest = [max(len(review.text.split()) for review in step) for step in steps]
+    assert max(longest[: len(steps) // 3]) <= 13 < max(longest[-5:])
+    assert all(len(step) == 64 for step in steps)
+
+
+def test_the_median_of_costs_is_taken_part_by_part() -> None:
+    costs = [Cost(seconds, sent, 3, {"client": sent}) for seconds, sent in ((1.0, 30), (9.0, 10), (2.0, 20))]
+    assert median(costs) == Cost(2.0, 20, 3, {"client": 20})
