@@ -26,6 +26,7 @@ ORDER = (
     ("measure",),
     ("demo",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 HEAVY = {"torch", "transformers", "jax", "spu", "datasets", "accelerate", "sklearn", "matplotlib"}

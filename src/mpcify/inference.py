@@ -10,12 +10,13 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import as_student, load_model
+from mpcify.conversion.facts import table_is_public, takes_images, word_table
 from mpcify.conversion.families import TESTED
 from mpcify.engines import engine_named
 from mpcify.engines.engine import Cost, Engine, Session
 from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.graph.export import describe, export_graph, read_tokenizer, table_is_public, takes_images, word_table
+from mpcify.graph.export import describe, export_graph, read_tokenizer
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
 from mpcify.requests.images import ImageRequests

@@ -13,12 +13,12 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from mpcify.conversion.convert import load, load_model
+from mpcify.conversion.facts import table_is_public
 from mpcify.demo.grammar import data_set
 from mpcify.demo.report import table
 from mpcify.demo.run import Scale, median, run
 from mpcify.demo.teacher import make_model, make_tokenizer, schedule, train
 from mpcify.engines.engine import Cost
-from mpcify.graph.export import table_is_public
 
 SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, repeats=2)
 

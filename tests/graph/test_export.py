@@ -5,8 +5,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from mpcify.conversion.convert import convert, load_model
+from mpcify.conversion.facts import longest_text, table_digest, word_table
 from mpcify.errors import MpcifyError
-from mpcify.graph.export import describe, export_folder, export_graph, longest_text, table_digest, word_table
+from mpcify.graph.export import describe, export_folder, export_graph
 from mpcify.graph.graph import Graph
 
 

@@ -1,7 +1,6 @@
 """What a model really calls, found by tracing it: the proof that nothing escapes a replacement."""
 
 import copy
-import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.activations import ACT2CLS
 from transformers.masking_utils import AttentionMaskInterface
 
+from mpcify.conversion.facts import takes_images, takes_segments
 from mpcify.conversion.families import family_of
 from mpcify.errors import MpcifyError
 from mpcify.replacements.modules import Activation, key_mask, refuse_unknown_terms
@@ -60,7 +60,7 @@ def layer_path(module: str) -> str:
 def sample_inputs(model: PreTrainedModel, batch: int = 1, length: int = 8) -> dict[str, Tensor]:
     """Inputs of the right shapes: embeddings and mask (and token types) of `length` tokens, or pixels; all ones."""
     config = model.config
-    if model.main_input_name == "pixel_values":
+    if takes_images(model):
         size = config.image_size
         height, width = (size, size) if isinstance(size, int) else size
         return {"pixel_values": torch.ones(batch, config.num_channels, height, width)}
@@ -69,12 +69,6 @@ def sample_inputs(model: PreTrainedModel, batch: int = 1, length: int = 8) -> di
     if takes_segments(model):
         inputs["token_type_ids"] = torch.zeros(batch, length, dtype=torch.long)
     return inputs
-
-
-def takes_segments(model: PreTrainedModel) -> bool:
-    """Whether the model tells a pair's first text from its second by token types."""
-    named = "token_type_ids" in inspect.signature(model.forward).parameters
-    return named and getattr(model.config, "type_vocab_size", 0) > 1
 
 
 @contextmanager

@@ -1,22 +1,14 @@
 """The public embedding table: what lets a client look its tokens up by itself."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from mpcify.conversion.convert import read_config
-from mpcify.distillation.rows import takes_images
+from mpcify.conversion.facts import table_digest, takes_images, word_table
 from mpcify.errors import MpcifyError
-
-
-def table_digest(table: Tensor) -> str:
-    """SHA-256 of a table's float32 values, little-endian, row by row."""
-    return hashlib.sha256(np.ascontiguousarray(table.detach().cpu().numpy(), "<f4").tobytes()).hexdigest()
 
 
 @torch.no_grad()
@@ -49,5 +41,5 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
     table.copy_(source)
     table.requires_grad_(False)
     name = "/".join(Path(base).resolve().parts[-2:]) if Path(base).is_dir() else str(base)
-    settings = {**student.config.mpcify, "base": {"name": name, "sha256": table_digest(table)}}
+    settings = {**student.config.mpcify, "base": {"name": name, "sha256": table_digest(word_table(student))}}
     student.config.mpcify = settings if same else {**settings, "calibrated": False}

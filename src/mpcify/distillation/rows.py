@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import (
     AutoImageProcessor,
@@ -18,17 +18,13 @@ from transformers import (
     default_data_collator,
 )
 
+from mpcify.conversion.facts import longest_text, takes_images
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.errors import MpcifyError, MpcifyWarning
 
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
 MODES = {1: "L", 3: "RGB"}  # of images, by channels
-
-
-def takes_images(model: PreTrainedModel) -> bool:
-    """Whether a model reads pixels instead of tokens."""
-    return model.main_input_name == "pixel_values"
 
 
 def read_processor(source: str | Path, model: PreTrainedModel) -> Any:
@@ -40,14 +36,6 @@ def read_processor(source: str | Path, model: PreTrainedModel) -> Any:
         raise MpcifyError(
             208, str(source), f"there is no {name} beside the model", f"save its {name} there with save_pretrained"
         ) from problem
-
-
-def longest_text(model: PreTrainedModel) -> int:
-    """The most tokens a model takes: its positions, less those it keeps for padding (RoBERTa's first two)."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return int(getattr(model.config, "max_position_embeddings", 512))
 
 
 def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_length: int = 128) -> Dataset:

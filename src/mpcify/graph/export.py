@@ -1,6 +1,5 @@
 """A student as graphs, weights and public facts: in memory, or as one folder a party."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +8,17 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
-from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from mpcify.conversion.convert import recipe_of, task_of, teacher_class
+from mpcify.conversion.facts import (
+    longest_text,
+    table_is_public,
+    takes_images,
+    takes_segments,
+    word_table,
+)
 from mpcify.conversion.folder import new_folder
-from mpcify.conversion.trace import takes_segments
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
@@ -23,19 +27,6 @@ from mpcify.graph.trace import trace_graph
 TABLE = "word_embeddings"  # the public table's name in its file
 # One of them must be there: without any, transformers makes a tokenizer up.
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
-
-
-def takes_images(student: PreTrainedModel) -> bool:
-    """Whether a model reads pixels instead of tokens."""
-    return student.main_input_name == "pixel_values"
-
-
-def longest_text(student: PreTrainedModel) -> int:
-    """The most tokens a model takes: its positions, less those it keeps for padding (RoBERTa's first two)."""
-    for name, module in student.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return int(getattr(student.config, "max_position_embeddings", 512))
 
 
 def read_tokenizer(source: str | Path) -> Tokenizer:
@@ -132,22 +123,6 @@ def export_graph(
     }
     graph = Graph(graph.inputs, graph.operations, graph.outputs, graph.batch, graph.length, dict(about), declared)
     return graph, {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
-
-
-def word_table(student: PreTrainedModel) -> np.ndarray:
-    """The table that a client looks its tokens up in, (vocabulary, width)."""
-    return student.get_input_embeddings().weight.detach().float().numpy()
-
-
-def table_digest(table: np.ndarray) -> str:
-    """SHA-256 of a table's float32 values, little-endian, row by row."""
-    return hashlib.sha256(np.ascontiguousarray(table, "<f4").tobytes()).hexdigest()
-
-
-def table_is_public(student: PreTrainedModel) -> bool:
-    """Whether a student's table is, bit for bit, the public one that `config.json` records."""
-    base = student.config.mpcify.get("base")
-    return bool(base) and base["sha256"] == table_digest(word_table(student))
 
 
 def export_folder(

@@ -1,0 +1,43 @@
+"""What a model takes: tokens or pixels, how many, and the table that its tokens are looked up in."""
+
+import hashlib
+import inspect
+
+import numpy as np
+from torch import nn
+from transformers import PreTrainedModel
+
+
+def takes_images(model: PreTrainedModel) -> bool:
+    """Whether a model reads pixels instead of tokens."""
+    return model.main_input_name == "pixel_values"
+
+
+def takes_segments(model: PreTrainedModel) -> bool:
+    """Whether a model tells a pair's first text from its second by token types."""
+    named = "token_type_ids" in inspect.signature(model.forward).parameters
+    return named and getattr(model.config, "type_vocab_size", 0) > 1
+
+
+def longest_text(model: PreTrainedModel) -> int:
+    """The most tokens a model takes: its positions, less those it keeps for padding (RoBERTa's first two)."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return int(getattr(model.config, "max_position_embeddings", 512))
+
+
+def word_table(model: PreTrainedModel) -> np.ndarray:
+    """The table that a client looks its tokens up in, (vocabulary, width), float32."""
+    return model.get_input_embeddings().weight.detach().float().cpu().numpy()
+
+
+def table_digest(table: np.ndarray) -> str:
+    """SHA-256 of a table's float32 values, little-endian, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(table, "<f4").tobytes()).hexdigest()
+
+
+def table_is_public(student: PreTrainedModel) -> bool:
+    """Whether a student's table is, bit for bit, the public one that `config.json` records."""
+    base = student.config.mpcify.get("base")
+    return bool(base) and base["sha256"] == table_digest(word_table(student))
