@@ -12,6 +12,7 @@ import typer
 from mpcify import __version__
 from mpcify.cli.check import check
 from mpcify.cli.convert import convert
+from mpcify.cli.demo import demo
 from mpcify.cli.distill import distill
 from mpcify.cli.evaluate import evaluate
 from mpcify.cli.export import export
@@ -25,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (check, convert, distill, evaluate, infer, export):
+for command in (check, convert, distill, evaluate, infer, export, demo):
     app.command()(command)
 
 

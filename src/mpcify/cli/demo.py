@@ -1,0 +1,66 @@
+"""mpcify demo: the whole way on a small model of our own, in a few minutes and without a download."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpcify.cli.progress import progress
+from mpcify.cli.verb import Answer, verb
+from mpcify.errors import MpcifyError
+
+Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result there too, as JSON.")]
+Keep = Annotated[
+    Path | None, typer.Option(metavar="OUT", help="A new folder for the data, the teacher and the student.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes from it.")]
+
+
+@verb
+def demo(report: Report = None, keep: Keep = None, seed: Seed = 0) -> Answer:
+    """Train a teacher on generated reviews, convert and distill it, and answer in private: accuracy and cost."""
+    if report is not None:
+        refuse_unwritable(report)
+    from mpcify.demo.report import table
+    from mpcify.demo.run import run
+
+    with folder(keep) as place:
+        values = run(place, seed=seed, stage=progress)
+    if report is not None:
+        write(report, json.dumps({"format": 1, **values}, indent=1) + "\n")
+    return Answer(values, table(values))
+
+
+@contextmanager
+def folder(keep: Path | None) -> Iterator[Path]:
+    """A folder that stays under the name given, or goes."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="mpcify-demo-") as place:
+            yield Path(place)
+        return
+    from mpcify.conversion.folder import new_folder
+
+    with new_folder(keep) as place:
+        yield place
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises MPC-109 where a file cannot be written: before minutes of work, not after."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        what = "it is a folder" if path.is_dir() else "its folder is not there, or you may not write in it"
+        raise MpcifyError(109, str(path), what, "name a file in a folder you may write")
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
