@@ -8,8 +8,9 @@ demo: $(READY)
 	mkdir -p build
 	$(BIN)/mpcify demo --report build/demo.json
 
+# One thread: on models as small as the tests', several only wait for each other.
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -105,7 +105,11 @@ def test_fixed_is_compared_with_plain(classifier: tuple[Path, BertForSequenceCla
     report = evaluate(folder, examples(texts(6), [0] * 6), engine="fixed", ring=64, batch=2)
     with compile(folder, "fixed", batch=2) as private:
         logits, plain = private(texts(6))[0], private.plain(texts(6))
-    assert list(report) == KEYS
+    assert list(report) == [*KEYS[:-1], "tightest", "cost"]
+    headroom = [row["headroom_bits"] for row in report["tightest"]]
+    assert headroom == sorted(headroom)
+    assert not any(row["overflow"] for row in report["tightest"])
+    assert report["tightest"][0]["where"]
     assert (report["engine"], report["protocol"], report["ring"]) == ("fixed", None, 64)
     assert report["agreement_with_plain"] == np.mean(logits.argmax(-1) == plain.argmax(-1))
     assert report["max_logit_error"] == np.abs(logits - plain).max() > 0

@@ -48,5 +48,7 @@ def measures(report: dict[str, Any]) -> tuple[list[str], list[str]]:
     found["max logit error"] = f"{report['max_logit_error']:.1e}"
     if "outside_ranges" in report:
         found["outside declared ranges"] = str(report["outside_ranges"])
+    for row in report.get("tightest", [])[:1]:
+        found["least headroom"] = f"{row['headroom_bits']:.1f} bits, {row['where']} {row['quantity']}"
     found["cost"] = cost_line(report["cost"])
     return list(found), list(found.values())

@@ -12,11 +12,15 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import encoder_layers, recipe_of
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
+from mpcify.engines.fixed import FixedEngine
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.graph.ranges import RangeRecorder, outside
+from mpcify.graph.graph import Graph
+from mpcify.graph.ranges import RangeRecorder, RangeRow, Ranges, check_ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
 
 Progress = Callable[[int], None]
+
+TIGHTEST = 8  # rows of the range report that an evaluation shows
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ def evaluate(
 
     Returns model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and spearman
     beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
-    requests; on the engine `fixed`, for a student with declared ranges, also outside_ranges: how many leave them.
+    requests. On the engine `fixed` also tightest, the rows of the range report with the least headroom, and for a
+    student with declared ranges outside_ranges, how many examples leave them.
     Raises MPC-103 and MPC-104 where the examples do not fit the model, and what `compile` and the requests raise.
     """
     with compile(model, engine, **settings) as private:
@@ -101,16 +106,29 @@ def evaluate_private(private: PrivateModel, examples: Examples, progress: Progre
     return Evaluation(report, logits, labels)
 
 
-def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, int]]:
-    """The logits of the same graphs in floats, and on the engine `fixed` how many requests leave declared ranges."""
+def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, Any]]:
+    """The logits of the same graphs in floats, and on the engine `fixed` what the range report says."""
+    if not isinstance(private.engine, FixedEngine):
+        return private.plain(examples.texts), {}
     left: list[bool] = []
+    met: Ranges = {}
+    graphs: list[Graph] = []
 
     def observe(recorder: RangeRecorder, count: int) -> None:
         left.extend(bool(outside(measured, recorder.graph.ranges)) for measured in recorder.requests[:count])
+        met.update(merge(met, recorder.ranges))
+        graphs[:] = [recorder.graph]
 
-    counts = private.engine.name == "fixed" and bool(private.student.config.mpcify.get("ranges"))
-    logits = private.plain(examples.texts, observe if counts else None)
-    return logits, {"outside_ranges": sum(left)} if counts else {}
+    logits = private.plain(examples.texts, observe)
+    rows = sorted(check_ranges(graphs[0], met, private.engine.number), key=lambda row: row.headroom_bits)
+    counts = {"outside_ranges": sum(left)} if private.student.config.mpcify.get("ranges") else {}
+    return logits, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}
+
+
+def tight(row: RangeRow) -> dict[str, Any]:
+    """A row of the range report, for JSON."""
+    names = ("where", "layer", "quantity", "least", "largest", "bound", "headroom_bits", "overflow")
+    return {name: getattr(row, name) for name in names}
 
 
 def warn_uncalibrated(student: PreTrainedModel) -> None:
