@@ -2,7 +2,8 @@
 
     python benchmarks/readme.py
 
-Reads benchmarks/results/*.json: answers of `mpcify evaluate` and `mpcify demo`, with commit, machine, seed and command.
+Reads benchmarks/results/*.json: answers of `mpcify evaluate` and `mpcify demo`, and what benchmarks/layer.py measured,
+each with commit, machine, seed and command.
 """
 
 import json
@@ -38,44 +39,69 @@ def cost(values: dict[str, Any] | None, requests: int = 1) -> list[str]:
 
 def evaluated(name: str, result: dict[str, Any]) -> list[str]:
     """One row for an answer of `mpcify evaluate`."""
-    engine = result["engine"] if result["protocol"] is None else f"{result['engine']}, {result['protocol']}"
+    ring = result["ring"] and f"2^{result['ring']}"
     right = result["accuracy"] if result["accuracy"] is not None else result.get("pearson")
+    plain = result["engine"] == "plain"
     return [
         f"[{name}](benchmarks/results/{name}.json)",
         result["recipe"],
-        engine if result["ring"] is None else f"{engine}, ring 2^{result['ring']}",
+        " ".join(filter(None, (result["engine"], result["protocol"], ring))),
         str(result["examples"]),
         number(right, ".1f", 100),
-        number(result["agreement_with_plain"], ".1f", 100),
-        number(result["max_logit_error"], ".1e"),
+        number(None if plain else result["agreement_with_plain"], ".1f", 100),
+        number(None if plain else result["max_logit_error"], ".1e"),
         *cost(result["cost"], result["examples"]),
     ]
 
 
 def demo(name: str, result: dict[str, Any]) -> str:
     """The table for an answer of `mpcify demo`."""
-    private, speedup = result["private"], result["speedup_over_puma"]
-    accuracy = [number(result[key]["accuracy"], ".1f", 100) for key in ("teacher", "student", "fixed")]
+    teacher, student, fixed = (number(result[key]["accuracy"], ".1f", 100) for key in ("teacher", "student", "fixed"))
+    private, baselines = result["private"], result["baselines"]
     right, same = (number(private[key], ".1f", 100) for key in ("accuracy", "agreement_with_plain"))
-    found = (
-        f"[`make demo`](benchmarks/results/{name}.json), a small model on a synthetic task: teacher {accuracy[0]} %, "
-        f"student {accuracy[1]} %, in integers {accuracy[2]} %; {private['examples']} examples privately: {right} %, "
-        f"{same} % of the answers equal to plain.\n\n"
+    text = (
+        f"**A small model of our own** ([`make demo`](benchmarks/results/{name}.json)): teacher {teacher} %, student "
+        f"{student} %, in integers {fixed} %; {private['examples']} sentences in private {right} %, {same} % of the "
+        "answers equal to plain. One private request:\n\n"
     )
-    cells = [["2quad-freediv", *cost(private["cost"]), f"**{speedup:.2f}**"]]
-    base = result["baselines"]["puma"]["cost"]["seconds"]
-    for recipe, baseline in result["baselines"].items():
-        cells.append([recipe, *cost(baseline["cost"]), number(base / baseline["cost"]["seconds"], ".2f")])
-    return found + rows(("recipe, spu, aby3", "seconds", "MB", "rounds", "speed-up over puma"), cells)
+    costs = {result["student"].get("recipe", "2quad-freediv"): private["cost"]}
+    costs |= {recipe: row["cost"] for recipe, row in baselines.items()}
+    cells = [
+        [recipe, *cost(spent), number(costs["puma"]["seconds"] / spent["seconds"], ".2f")]
+        for recipe, spent in costs.items()
+    ]
+    return text + rows(("recipe", "s", "MB", "rounds", "× puma"), cells)
+
+
+def layers(name: str, result: dict[str, Any]) -> str:
+    """The table for what benchmarks/layer.py measured."""
+    what = "One encoder layer" if result["layers"] == 1 else f"{result['layers']} encoder layers"
+    text = (
+        f"**{what} of BERT-base's shape**, {result['length']} tokens, spu {result['protocol']} "
+        f"([result](benchmarks/results/{name}.json)):\n\n"
+    )
+    cells = [
+        [
+            row["recipe"],
+            *cost({**row, "seconds": row["median_seconds"]}),
+            number(row["times_faster_than_first"], ".2f"),
+        ]
+        for row in result["rows"]
+    ]
+    return text + rows(("recipe", "s", "MB", "rounds", f"× {result['rows'][0]['recipe']}"), cells)
 
 
 def tables(folder: Path = RESULTS) -> str:
     """The tables for the results in a folder."""
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    parts = [demo(name, result) for name, result in results.items() if "speedup_over_puma" in result]
     cells = [evaluated(name, result) for name, result in results.items() if "agreement_with_plain" in result]
-    if cells:
-        parts.append(rows(COLUMNS, cells))
+    parts = (
+        ["**Real checkpoints**; s, MB and rounds are of one private request:\n\n" + rows(COLUMNS, cells)]
+        if cells
+        else []
+    )
+    parts += [layers(name, result) for name, result in results.items() if "rows" in result and "layers" in result]
+    parts += [demo(name, result) for name, result in results.items() if "speedup_over_puma" in result]
     return "\n".join(parts)
 
 

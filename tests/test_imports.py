@@ -25,7 +25,7 @@ ORDER = (
     ("inference",),
     ("measure",),
     ("demo",),
-    ("cli",),
+    ("cli", "__main__"),
     ("__main__",),
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
