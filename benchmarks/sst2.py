@@ -7,30 +7,13 @@ dev.tsv. Stages whose models or results are there already are not run again; rem
 """
 
 import argparse
-import json
-import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from mpcify.measure.provenance import provenance
+from verbs import RESULTS, stage, verb
 
 ROOT = Path(__file__).parent.parent
-
-
-def verb(*words: str) -> dict[str, Any]:
-    """Runs `mpcify WORDS --format json`; its object, and where it comes from."""
-    print("mpcify", *words, file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "mpcify", *words, "--format", "json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return {**json.loads(done.stdout), **provenance(seed=0), "command": shlex.join(["mpcify", *words])}
-
-
-def stage(path: Path, *words: str) -> None:
-    """Runs a verb and keeps what it prints, unless it is there."""
-    if not path.is_file():
-        path.write_text(json.dumps(verb(*words), indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -40,7 +23,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/sst2"))
     parser.add_argument("--epochs", default="1")
     parser.add_argument("--limit", default="64")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     work, train, dev = options.work, str(options.data / "train.tsv"), str(options.data / "dev.tsv")
     work.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,26 @@
+"""What the real runs share: a verb as a user types it, and its answer kept as a result."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mpcify.measure.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def verb(*words: str) -> dict[str, Any]:
+    """Runs `mpcify WORDS --format json`; its object, and where it comes from."""
+    print("mpcify", *words, file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "mpcify", *words, "--format", "json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return {**json.loads(done.stdout), **provenance(seed=0), "command": shlex.join(["mpcify", *words])}
+
+
+def stage(path: Path, *words: str) -> None:
+    """Runs a verb and keeps what it prints, unless it is there."""
+    if not path.is_file():
+        path.write_text(json.dumps(verb(*words), indent=1) + "\n", encoding="utf-8")
