@@ -73,8 +73,7 @@ def demo(name: str, result: dict[str, Any]) -> str:
     return text + rows(("recipe", "s", "MB", "rounds", "× puma"), cells)
 
 
-        f"[Encoder layers alone](benchmarks/results/{name}.json), {count} of BERT-base's shape, {result['length']} "
-        "tokens, random weights, recipes in turn in one run:\n\n"
+def layers(name: str, result: dict[str, Any]) -> str:
     """The table for what benchmarks/layer.py measured."""
     what = "One encoder layer" if result["layers"] == 1 else f"{result['layers']} encoder layers"
     text = (
