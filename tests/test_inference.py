@@ -113,6 +113,16 @@ def test_declared_ranges_travel_with_the_student(student):
             assert measured <= set(graph.ranges)
 
 
+def test_an_answer_that_is_not_finite_is_refused(checkpoint):
+    """Every real score of some row lies below the masked ones: 0/0."""
+    folder = checkpoint("bert")
+    model = load_model(folder)
+    model.bert.encoder.layer[1].attention.self.query.weight.data *= 1e9
+    model.save_pretrained(folder)
+    with mpcify.compile(folder, "plain") as private, pytest.raises(MpcifyError, match=r"MPC-402 .*not finite"):
+        private(["the film is good"])
+
+
 @pytest.mark.parametrize("texts, settings, code", [([], {}, 108), ([""], {}, 105), (["film " * 60], {}, 106)])
 def test_bad_requests_are_refused(texts, settings, code, student):
     with mpcify.compile(student, "plain", **settings) as private, pytest.raises(MpcifyError) as raised:

@@ -74,6 +74,9 @@ class PrivateModel:
                 chunk = slice(start, start + self.batch)
                 outputs, spent = session.run(self.inputs(encoded[chunk], length))
                 rows.update(zip(order[chunk], outputs["logits"], strict=False))
+                if not np.isfinite(outputs["logits"]).all():
+                    remedy = "look where values grow: mpcify evaluate --engine fixed"
+                    raise MpcifyError(402, "logits", "the answer is not finite", remedy)
                 cost += spent
                 if progress:
                     progress(len(rows))
@@ -199,12 +202,14 @@ def compile(
     truncate: bool = False,
     force: bool = False,
     trust_first_party: bool = False,
+    accept_embedding_leak: bool = False,
 ) -> PrivateModel:
     """A checkpoint (student, or teacher under recipe `exact`), ready to answer on an engine.
 
     engine: plain, fixed or spu. protocol, ring, fraction_bits: the engine's own defaults where None. embeddings:
     `client` looks tokens up in the table, which every client then holds; `one-hot` keeps the table with the owner.
-    length: one padded length, or None for the smallest bucket of each text. force: run although declared ranges
+    length: one padded length, or None for the smallest bucket of each text. accept_embedding_leak: do not warn where
+    that table is not recorded as public. force: run although declared ranges
     overflow. Raises MPC-2xx for the model, MPC-5xx for the engine's settings.
     """
     runner = engine_named(
@@ -221,7 +226,8 @@ def compile(
         raise MpcifyError(501, f"batch {batch}", "a batch has at least one input", "use 1 or more")
     student = as_student(load_model(model))
     private = PrivateModel(student, model, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate)
-    if engine == "spu" and not private.images and embeddings == "client" and not table_is_public(student):
+    looked_up = engine == "spu" and not private.images and embeddings == "client"
+    if looked_up and not accept_embedding_leak and not table_is_public(student):
         warnings.warn(
             MpcifyWarning(
                 "the embedding table is not recorded as public: a real client would hold the owner's weights"

@@ -1,6 +1,5 @@
 """The arguments and options that several verbs take, in the words of `mpcify.compile`."""
 
-import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,8 +37,5 @@ class EngineSettings:
     accept_embedding_leak: AcceptEmbeddingLeak = False
 
     def keywords(self) -> dict[str, Any]:
-        """The keywords of `mpcify.compile`; where the leak is accepted, its warning is silenced until the verb ends."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if values.pop("accept_embedding_leak"):
-            warnings.filterwarnings("ignore", message="the embedding table is not recorded as public")
-        return values
+        """The keywords of `mpcify.compile`."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

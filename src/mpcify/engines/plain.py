@@ -48,7 +48,7 @@ def erf(x: np.ndarray) -> np.ndarray:
     x = np.clip(x, -ERF_END, ERF_END)
     index = np.rint(x * ERF_STEPS)
     node = index / ERF_STEPS
-    index = (index + ERF_END * ERF_STEPS).astype(np.intp)
+    index = np.nan_to_num(index + ERF_END * ERF_STEPS).astype(np.intp)  # a NaN stays one: d is
     d = x - node
     return values[index] + slopes[index] * d * (1 - d * (node - d * (2 * node * node - 1) / 3))
 
