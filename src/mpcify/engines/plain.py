@@ -176,7 +176,8 @@ class PlainSession(Session):
         start = time.perf_counter()
         given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
         values = self.weights | {name: array.astype(np.float64) for name, array in given.items()}
-        outputs = run_operations(self.graph, values, evaluate_operation, observe)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what is not finite shows in the outputs
+            outputs = run_operations(self.graph, values, evaluate_operation, observe)
         return outputs, Cost(seconds=time.perf_counter() - start)
 
     def close(self) -> None:
