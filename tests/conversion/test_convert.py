@@ -3,7 +3,13 @@ import json
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 import mpcify
 from mpcify.conversion.convert import convert, encoder_layers, extra_parameters, load, load_model, recipe_of
@@ -69,11 +75,17 @@ def test_each_layer_has_one_c_and_gamma_a_head(family, teacher):
         torch.testing.assert_close(module.log_gamma.exp(), torch.full((4,), 1 / 26))
 
 
-def test_no_other_library_loads_a_student_as_an_exact_model(teacher, tmp_path):
-    convert(teacher("bert"), "2quad-freediv").save_pretrained(tmp_path / "student")
-    with pytest.raises(KeyError):
-        AutoModelForSequenceClassification.from_pretrained(tmp_path / "student")
-    assert AutoConfig.from_pretrained(tmp_path / "student").hidden_act == "mpcify-quad"
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "vit"])
+@pytest.mark.parametrize("recipe, activation", [("2quad-freediv", "mpcify-quad"), ("exact", "mpcify-gelu")])
+def test_transformers_never_loads_a_student_as_an_exact_model(family, recipe, activation, teacher, tmp_path):
+    student = convert(teacher(family), recipe)
+    student.save_pretrained(tmp_path / "student")
+    config = AutoConfig.from_pretrained(tmp_path / "student")
+    assert activation in (getattr(config, "hidden_act", None), getattr(config, "activation", None))
+    task = AutoModelForImageClassification if family == "vit" else AutoModelForSequenceClassification
+    for loader in (AutoModel, task):
+        with pytest.raises(KeyError, match=activation):
+            loader.from_pretrained(tmp_path / "student")
 
 
 def test_even_a_student_with_its_own_activation_is_not_loaded_as_exact(teacher, tmp_path):
