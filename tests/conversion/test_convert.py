@@ -226,3 +226,70 @@ def test_what_is_no_checkpoint_is_refused(damage, code, checkpoint, tmp_path):
     with pytest.raises(MpcifyError) as raised:
         load_model(folder)
     assert raised.value.code == code
+
+
+def patch_forward(model):
+    attention = model.bert.encoder.layer[0].attention.self
+    attention.forward = type(attention).forward.__get__(attention)
+
+
+def patch_scaling(model):
+    model.bert.encoder.layer[0].attention.self.scaling = 3.0
+
+
+def add_hook(model):
+    model.bert.encoder.layer[1].output.register_forward_hook(lambda module, inputs, output: output * 2)
+
+
+def widen_head(model):
+    model.classifier = torch.nn.Linear(32, 5)
+
+
+@pytest.mark.parametrize("change", [patch_forward, patch_scaling, add_hook, widen_head])
+def test_a_change_that_a_student_would_lose_is_refused(change, teacher):
+    model = teacher("bert")
+    change(model)
+    with pytest.raises(MpcifyError, match="MPC-206"):
+        convert(model, "2quad-freediv")
+    assert mpcify.check(model)[0].code == "MPC-206"
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "vit"])
+def test_a_model_that_has_answered_is_not_taken_for_a_changed_one(family, teacher):
+    model = teacher(family)
+    model(**inputs(family), output_hidden_states=True, output_attentions=True)
+    convert(model, "2quad-freediv")
+
+
+def test_a_pickled_checkpoint_is_not_read(checkpoint):
+    folder = checkpoint("bert")
+    torch.save(load_model(folder).state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(MpcifyError, match=r"MPC-202 .*safetensors"):
+        load_model(folder)
+
+
+def test_a_student_whose_layers_are_not_all_named_is_not_loaded(teacher, tmp_path):
+    convert(teacher("bert"), "2quad-freediv").save_pretrained(tmp_path / "student")
+    path = tmp_path / "student" / "config.json"
+    for damage in (lambda layers: layers.pop(), lambda layers: layers[0].update(activation="bert.pooler.activation")):
+        config = json.loads(path.read_text())
+        damage(config["mpcify"]["layers"])
+        path.write_text(json.dumps(config))
+        with pytest.raises(MpcifyError, match="MPC-202"):
+            load(tmp_path / "student")
+
+
+def test_a_value_from_an_image_is_not_supported(teacher):
+    with pytest.raises(MpcifyError, match="MPC-203"):
+        convert(teacher("vit", labels=1), "2quad-freediv")
+
+
+@pytest.mark.parametrize("name", ["LiltForSequenceClassification", "CanineForSequenceClassification"])
+def test_a_model_that_cannot_be_traced_is_refused_with_a_number(name):
+    import transformers as hf
+
+    kind = getattr(hf, name)
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    with pytest.raises(MpcifyError, match=r"MPC-20[34]"):
+        convert(kind(kind.config_class(**small)).eval(), "2quad-freediv")

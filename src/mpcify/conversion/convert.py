@@ -96,8 +96,13 @@ def teacher_class(model: PreTrainedModel) -> type[PreTrainedModel]:
 
 def teacher_config(model: PreTrainedModel) -> Any:
     """The config with which the model's teacher was built (a copy)."""
-    config = copy.deepcopy(model.config)
-    if is_student(model):
+    return teacher_config_of(model.config)
+
+
+def teacher_config_of(config: Any) -> Any:
+    """A student's config as its teacher's, a teacher's as it is (a copy)."""
+    config = copy.deepcopy(config)
+    if getattr(config, "mpcify", None) is not None:
         setattr(config, family_of(config.model_type).activation_field, config.mpcify["own_activation"])
         del config.mpcify
     return config
@@ -116,7 +121,9 @@ def task_of(config: Any, architecture: str) -> str:
     regression = config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1)
     if regression and config.num_labels != 1:
         raise MpcifyError(203, architecture, "it predicts several values at once", "use a model with one output")
-    return "regression" if regression and task == "classification" else task
+    if regression and task == "image-classification":
+        raise MpcifyError(203, architecture, "it predicts a value from an image", "use an image classifier")
+    return "regression" if regression else task
 
 
 def refuse_unsupported(model: PreTrainedModel) -> None:
@@ -144,7 +151,9 @@ def examine(model: PreTrainedModel) -> Survey:
     kind, config = teacher_class(model), teacher_config(model)
     if is_student(model):
         return Survey(tuple(encoder_layers(model)), count_calls(model), ())
-    return trace.survey(model, lambda: trace.meta_twin(kind, config))
+    found, twin = trace.survey(kind, config)
+    trace.refuse_strangers(model, twin)
+    return found
 
 
 def count_calls(student: PreTrainedModel) -> int:
@@ -241,17 +250,27 @@ def load_model(path: str | Path) -> PreTrainedModel:
     if kind is None:
         raise MpcifyError(203, architecture, "transformers has no such class", "use a model that transformers knows")
     converted = getattr(config, "mpcify", None) is not None
-    kind = student_class(kind) if converted else kind
+    if converted:
+        prove_sites(path, kind, config)
+        kind = student_class(kind)
     options = {"attn_implementation": IMPLEMENTATION} if converted else {}
     try:
         model, report = kind.from_pretrained(
-            str(path), config=config, dtype=torch.float32, output_loading_info=True, **options
+            str(path),
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,  # the other format is pickle, which runs what its author likes
+            output_loading_info=True,
+            **options,
         )
     except MpcifyError:
         raise
     except Exception as problem:
         raise MpcifyError(
-            202, str(path), "the weights cannot be read or do not fit config.json", "save the model again"
+            202,
+            str(path),
+            "the weights cannot be read as safetensors, or do not fit config.json",
+            "save the model again, with save_pretrained",
         ) from problem
     if report["missing_keys"] or report.get("mismatched_keys"):
         name = sorted(map(str, report["missing_keys"] or report["mismatched_keys"]))[0]
@@ -259,6 +278,20 @@ def load_model(path: str | Path) -> PreTrainedModel:
             202, str(path), f"the checkpoint lacks {name}", "fine-tune the model for its task, and save it"
         )
     return model.eval()
+
+
+def prove_sites(path: str | Path, kind: type[PreTrainedModel], config: Any) -> None:
+    """Raises MPC-202 unless a student's config names every layer's attention and activation, as a trace finds them."""
+    try:
+        stored = [LayerSites(**site) for site in config.mpcify["layers"]]
+        Recipe.from_json(config.mpcify).check_layers(len(stored))
+        found, _ = trace.survey(kind, teacher_config_of(config))
+    except (KeyError, TypeError, AttributeError):
+        stored, found = [], None
+    if found is None or stored != list(found.layers):
+        raise MpcifyError(
+            202, str(path), 'the layers under "mpcify" in config.json are not the model\'s', "convert the model again"
+        )
 
 
 def load(path: str | Path) -> PreTrainedModel:

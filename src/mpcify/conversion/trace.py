@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -125,16 +125,26 @@ class Listener(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Survey:
-    """Traces one forward of an empty twin of the model, made by `build` on the meta device.
+@contextmanager
+def refusing(where: str) -> Iterator[None]:
+    """Turns whatever a model raises while it is traced into MPC-204; our own errors pass."""
+    try:
+        yield
+    except MpcifyError:
+        raise
+    except Exception as problem:
+        raise unproven(where, f"the model cannot be traced ({type(problem).__name__})") from problem
 
-    Raises MPC-206 where the model's modules are not those its class builds, MPC-203 and MPC-204 where its attention
-    or its activations cannot be swapped.
+
+def survey(kind: type[PreTrainedModel], config: Any) -> tuple[Survey, PreTrainedModel]:
+    """Traces one forward of an empty twin of a teacher's class; what it called, and the twin.
+
+    Raises MPC-203 and MPC-204 where its attention or its activations cannot be swapped.
     """
     seen: list[tuple[nn.Module, int]] = []
     listener = Listener()
-    with probing(seen), torch.device("meta"):
-        twin = build()
+    with probing(seen), torch.device("meta"), refusing(config.model_type):
+        twin = meta_twin(kind, config)
         names: dict[nn.Module, str] = {module: name for name, module in twin.named_modules()}
         listener.follow(names)
         inputs = {name: value.to("meta") for name, value in sample_inputs(twin).items()}
@@ -142,11 +152,10 @@ def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Surv
             inputs["attention_mask"] = inputs["attention_mask"][:, 0, 0]
         with torch.no_grad(), listener:
             twin.eval()(**inputs)
-    refuse_strangers(model, twin)
     attentions = {names[module]: heads for module, heads in seen}
     if not attentions:
         raise MpcifyError(
-            203, model.config.model_type, "its attention ignores a replacement", "use a model of a tested family"
+            203, config.model_type, "its attention ignores a replacement", "use a model of a tested family"
         )
     layers = []
     for attention, heads in attentions.items():
@@ -160,17 +169,48 @@ def survey(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> Surv
     kept = dict.fromkeys(
         call for call in listener.functions if layer_path(call[0]) not in {site.layer for site in layers}
     )
-    return Survey(tuple(layers), len(seen), tuple(kept))
+    return Survey(tuple(layers), len(seen), tuple(kept)), twin
+
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+def plain_values(module: nn.Module) -> dict[str, Any]:
+    """A module's own numbers and words (scaling, eps, …), which decide what it computes as its class does."""
+    kept = ("training", "name_or_path", "attn_implementation")  # of no effect here, or looked at elsewhere
+    values = {name: value for name, value in vars(module).items() if name not in kept}
+    return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)}
 
 
 def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
-    """Raises MPC-206 where something replaced modules of the model, or its attention."""
-    expected = {name: type(module).__name__ for name, module in twin.named_modules()}
+    """Raises MPC-206 where something changed the model: a module, a method, a hook, a number, or a weight's shape."""
+    expected = dict(twin.named_modules())
     for name, module in model.named_modules():
-        if expected.pop(name, None) != type(module).__name__:
-            raise customised(name, f"a {type(module).__name__} stands where its class builds another module")
+        own = expected.pop(name, None)
+        where = name or type(model).__name__
+        if type(own).__name__ != type(module).__name__:
+            raise customised(where, f"a {type(module).__name__} stands where its class builds another module")
+        if "forward" in vars(module):
+            raise customised(where, "its forward is replaced")
+        for hooks in HOOKS:
+            # transformers leaves hooks of its own behind, which only note outputs
+            if any(not str(hook.__module__).startswith("transformers.") for hook in getattr(module, hooks).values()):
+                raise customised(where, "it has hooks")
+        theirs = plain_values(own)  # type: ignore[arg-type]
+        for field, value in plain_values(module).items():
+            if (
+                field in theirs
+                and not field.startswith("_")
+                and theirs[field] != value
+                and not isinstance(module, nn.Dropout)
+            ):
+                raise customised(where, f"its {field} is not what its config says")
     if expected:
         raise customised(next(iter(expected)), "the module is missing")
+    shapes = {name: value.shape for name, value in twin.state_dict().items()}
+    for name, value in model.state_dict().items():
+        if name in shapes and shapes[name] != value.shape:
+            raise customised(name, "its shape is not what its config says")
 
 
 def customised(where: str, what: str) -> MpcifyError:
@@ -193,7 +233,7 @@ def export_program(model: PreTrainedModel, batch: int, length: int) -> torch.exp
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), refusing(model.config.model_type):
             return torch.export.export(Logits(), (), inputs, strict=False)
     finally:
         model.train(training)
