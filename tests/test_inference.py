@@ -10,7 +10,8 @@ import mpcify
 from mpcify.conversion.convert import load, load_model
 from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError
-from mpcify.inference import declare_ranges
+from mpcify.graph.trace import trace_graph
+from mpcify.inference import declare_ranges, prove_equal
 
 TEXTS = ["the film is good", "a very dull film", "not bad", "good but not very good and the film is dull a bad film"]
 
@@ -137,7 +138,14 @@ def test_cutting_a_text_is_said(student):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"engine": "abacus"}, {"engine": "plain", "ring": 64}, {"batch": 0}, {"embeddings": "x"}]
+    "settings",
+    [
+        {"engine": "abacus"},
+        {"engine": "plain", "ring": 64},
+        {"engine": "fixed", "ring": 0},
+        {"batch": 0},
+        {"embeddings": "x"},
+    ],
 )
 def test_unknown_settings_are_refused(settings, student):
     with pytest.raises(MpcifyError, match="MPC-501"):
@@ -171,3 +179,19 @@ def test_real_pretrained_weights_answer_as_transformers_does(recipe, tmp_path):
         tokens = AutoTokenizer.from_pretrained(source)(texts[0], return_tensors="pt")
         np.testing.assert_allclose(reference[:1], model.eval()(**tokens).logits.detach().numpy(), atol=1e-4)
     np.testing.assert_allclose(logits, reference, atol=1e-4)
+
+
+def test_a_family_that_no_test_covers_is_proven_on_padded_pairs(teacher, monkeypatch):
+    student = mpcify.convert(teacher("albert"), "2quad-freediv")
+    prove_equal(student)
+    table = student.albert.embeddings.token_type_embeddings.weight.detach().double().numpy()
+
+    def twisted(*shape):
+        """The same graph with the two token types changed over."""
+        graph, weights = trace_graph(*shape)
+        step = next(name for name in weights if name.endswith(".step"))
+        return graph, {**weights, step: (table[0] - table[1])[None]}
+
+    monkeypatch.setattr("mpcify.inference.trace_graph", twisted)
+    with pytest.raises(MpcifyError, match="MPC-204"):
+        prove_equal(student)

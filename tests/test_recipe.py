@@ -64,3 +64,9 @@ def test_an_unknown_recipe_is_refused(name):
 def test_a_list_must_name_every_layer():
     with pytest.raises(MpcifyError, match=r"MPC-303 .*names 2 layers, the model has 3"):
         Recipe("softmax", ("quad", "quad")).check_layers(3)
+
+
+def test_a_list_with_softmax_freediv_centres_keys_too():
+    values = {"attention": ["softmax", "softmax-freediv"], "activation": "quad"}
+    assert Recipe.from_json(values).centre_keys
+    assert not Recipe.from_json({**values, "centre_keys": False}).centre_keys

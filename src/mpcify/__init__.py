@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mpcify.conversion.calibrate import calibrate
     from mpcify.conversion.check import Finding, check
     from mpcify.conversion.convert import convert, load
-    from mpcify.distillation.trainer import DistillationTrainer
+    from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
     from mpcify.engines.engine import Cost
     from mpcify.errors import MpcifyError, MpcifyWarning
     from mpcify.inference import PrivateModel, compile
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 HOMES = {
     "Cost": "engines.engine",
+    "DistillationArguments": "distillation.trainer",
     "DistillationTrainer": "distillation.trainer",
     "Finding": "conversion.check",
     "MpcifyError": "errors",
@@ -37,6 +38,7 @@ HOMES = {
 __all__ = [
     "RECIPES",
     "Cost",
+    "DistillationArguments",
     "DistillationTrainer",
     "Finding",
     "MpcifyError",

@@ -100,10 +100,12 @@ class Recipe:
         if missing or unknown:
             problem = f"missing {', '.join(sorted(missing))}" if missing else f"unknown {', '.join(sorted(unknown))}"
             raise wrong(f"fields: {problem}", f"use the fields {', '.join(sorted(known))}")
-        chosen = {
+        chosen: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
         }
-        return Recipe(**{"centre_keys": values["attention"] == "softmax-freediv", **chosen})
+        names = chosen["attention"] if isinstance(chosen["attention"], tuple) else (chosen["attention"],)
+        centred = "softmax-freediv" in names  # its scores need it, in whichever layer
+        return Recipe(**{"centre_keys": centred, **chosen})
 
 
 def wrong(what: str, remedy: str) -> MpcifyError:

@@ -239,3 +239,11 @@ def test_a_teacher_of_another_shape_is_refused() -> None:
 def test_no_texts_are_refused() -> None:
     with pytest.raises(MpcifyError, match="MPC-108"):
         calibrate(convert(make(), "2quad-freediv"), [])
+
+
+def test_ranges_of_other_weights_are_forgotten() -> None:
+    teacher = make()
+    student = convert(teacher, "2quad-freediv")
+    student.config.mpcify["ranges"] = {"logits": {"value": [-1, 1]}}
+    calibrate(student, make_batches(teacher), teacher)
+    assert "ranges" not in student.config.mpcify

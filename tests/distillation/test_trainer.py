@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import DataCollatorWithPadding, PreTrainedModel, TrainerCallback, default_data_collator
+from transformers import (
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
 
 from mpcify.conversion.convert import convert, load
 from mpcify.distillation.losses import LossWeights
@@ -238,3 +244,24 @@ def test_one_row_is_too_few(teacher_of: Make, rows_for: Make, tmp_path: Path) ->
     args = DistillationArguments(str(tmp_path), use_cpu=True)
     with pytest.raises(MpcifyError, match="MPC-108"):
         DistillationTrainer(convert(teacher, "2quad-freediv"), teacher, args, rows_for(teacher, 1))
+
+
+def test_usual_training_arguments_keep_what_was_set(
+    teacher_of: Make, rows_for: Make, tokenizer: Any, tmp_path: Path
+) -> None:
+    teacher = teacher_of("bert")
+    student, rows = convert(teacher, "2quad-freediv"), rows_for(teacher)
+    student.config.mpcify["ranges"] = {"logits": {"value": [-1, 1]}}
+    trainer = DistillationTrainer(
+        student,
+        teacher=teacher,
+        args=TrainingArguments(str(tmp_path / "run"), num_train_epochs=1, weight_decay=0.01, use_cpu=True),
+        train_dataset=rows,
+        eval_dataset=rows[:8],
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    args = trainer.args
+    assert (args.num_train_epochs, args.weight_decay, args.learning_rate) == (1, 0.01, 1e-4)
+    assert args.output_dir == str(tmp_path / "run")
+    trainer.train()
+    assert "ranges" not in student.config.mpcify

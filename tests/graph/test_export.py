@@ -1,4 +1,8 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,6 +10,7 @@ from safetensors.numpy import load_file
 
 from mpcify.conversion.convert import convert, load_model
 from mpcify.conversion.facts import longest_text, table_digest, word_table
+from mpcify.conversion.folder import new_folder
 from mpcify.errors import MpcifyError
 from mpcify.graph.export import describe, export_folder, export_graph
 from mpcify.graph.graph import Graph
@@ -141,3 +146,36 @@ def test_a_damaged_graph_is_refused(damage, student, source, tmp_path):
     path.write_text(json.dumps(values)[: 100 if damage == "cut" else None])
     with pytest.raises(MpcifyError, match="MPC-404"):
         Graph.read(path)
+
+
+def test_unknown_embeddings_are_refused_and_nothing_written(student, source, tmp_path):
+    with pytest.raises(MpcifyError, match="MPC-501"):
+        export_folder(student, source, tmp_path / "out", [16], embeddings="Client")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_removes_the_folders_it_made(tmp_path):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(ValueError, match="stop"), new_folder(tmp_path / "old" / "p" / "q" / "out"):
+        raise ValueError("stop")
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+
+
+def test_one_hot_rows_have_a_declared_range(student, source):
+    student.config.mpcify["ranges"] = {"logits": {"value": [-1, 1]}}
+    graph, weights = export_graph(student, 1, 16, describe(student, source, "one-hot"))
+    table = weights["word_embeddings"]
+    assert graph.ranges["embeddings"]["product"] == pytest.approx((table.min(), table.max()))
+
+
+def test_what_stands_beside_a_model_of_the_hub_is_found(source, tmp_path):
+    """In the hub's own cache, without a network."""
+    cached = tmp_path / "cache" / "models--me--tiny"
+    shutil.copytree(source, cached / "snapshots" / ("0" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    words = ["convert", "me/tiny", "out", "--recipe", "mpcformer"]
+    code = f"from mpcify.cli.main import run; raise SystemExit(run({words}))"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert {"tokenizer.json", "config.json", "model.safetensors"} <= set(files(tmp_path / "out"))

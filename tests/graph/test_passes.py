@@ -210,3 +210,12 @@ def test_scores_are_told_from_contexts_even_where_they_have_the_same_shape(teach
     products = [operation.rows for operation in graph.operations if operation.kind == "matmul" and operation.layer == 0]
     assert products == ["scores", "heads"]
     assert [operation.rows for operation in graph.operations if operation.kind == "square"][:2] == ["scores", "tokens"]
+
+
+@pytest.mark.parametrize("family, options", [("vit", {}), ("albert", {"layers": 4, "num_hidden_groups": 2})])
+def test_layers_count_as_they_run(family, options, teacher):
+    """A layer norm before its attention belongs to its own layer; groups of shared layers do not collide."""
+    graph, _ = lower(*trace_graph(student_of(teacher(family, **options), "2quad-freediv"), 1, LENGTH))
+    counts = [layer_kinds(graph, layer) for layer in range(options.get("layers", 2))]
+    assert [count["layernorm"] for count in counts] == [2] * len(counts)
+    assert [count["square"] for count in counts] == [2] * len(counts)

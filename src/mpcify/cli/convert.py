@@ -29,10 +29,12 @@ def convert(model: Model, out: Out, recipe: RecipeName, calibration: Calibration
     from mpcify.conversion.convert import convert as converted
     from mpcify.conversion.convert import load_model, recipe_of
     from mpcify.conversion.folder import copy_companions, new_folder
+    from mpcify.inference import prove_equal
 
     with new_folder(out) as folder:
         teacher = load_model(model)
         student = converted(teacher, chosen)
+        prove_equal(student)
         if examples is not None:
             calibrate(student, teacher, model, replace(examples, labels=None))
         student.save_pretrained(folder)

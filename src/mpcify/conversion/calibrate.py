@@ -64,7 +64,9 @@ def calibrate(
                     refit(student, teacher, blocks.site.layer, block, states, targets)
             states = advance(student, blocks, states)
             targets = None if teacher is None or targets is None else advance(teacher, blocks, targets)
-    student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": teacher is not None}
+    settings = {**student.config.mpcify, "calibrated": True, "refit": teacher is not None}
+    settings.pop("ranges", None)  # they were those of other weights
+    student.config.mpcify = settings
 
 
 def enter(model: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], first: LayerBlocks) -> list[State]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import PreTrainedModel
+from transformers.utils import cached_file
 
 from mpcify.errors import MpcifyError
 
@@ -35,6 +36,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise MpcifyError(109, str(target), "something is there already", "name a new folder")
+    made = [parent for parent in target.absolute().parents if not parent.exists()]  # the innermost first
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -53,13 +55,32 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         raise MpcifyError(109, str(target), reason, "free some space, or name another folder") from problem
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        for parent in made:
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def beside(source: str | Path, name: str) -> Path | None:
+    """A file of a checkpoint, a local folder or a hub name; None where it has none of that name."""
+    if Path(source).is_dir():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    found = cached_file(
+        str(source),
+        name,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
 
 
 def copy_companions(source: str | Path, target: Path) -> None:
-    """Copies what stands beside a model's weights (tokenizer, image processor) from a local folder."""
+    """Copies what stands beside a model's weights: tokenizer, or image processor."""
     for name in COMPANIONS:
-        if (Path(source) / name).is_file():
-            shutil.copyfile(Path(source) / name, target / name)
+        path = beside(source, name)
+        if path is not None:
+            shutil.copyfile(path, target / name)
 
 
 def save(model: PreTrainedModel, out: str | Path, companions: str | Path) -> None:

@@ -85,7 +85,6 @@ def distill(
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     result = measure(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
     student.to("cpu").eval()
-    student.config.mpcify = {name: value for name, value in student.config.mpcify.items() if name != "ranges"}
     if finish is not None:
         finish(student, [train.texts[index] for index in chosen])
     versions = {package: version(package) for package in ("mpcify", "torch", "transformers")}

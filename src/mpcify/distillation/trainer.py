@@ -4,7 +4,7 @@ import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,16 @@ class DistillationArguments(TrainingArguments):
         return min(super().get_warmup_steps(num_training_steps), num_training_steps // 5)
 
 
+def with_defaults(args: TrainingArguments) -> DistillationArguments:
+    """DistillationArguments as they are; of other TrainingArguments what was set, the rest as distillation has it."""
+    if isinstance(args, DistillationArguments):
+        return args
+    usual = TrainingArguments(output_dir=args.output_dir)
+    names = [item.name for item in fields(TrainingArguments) if item.init]
+    chosen = {name: getattr(args, name) for name in names if getattr(args, name) != getattr(usual, name)}
+    return DistillationArguments(**{"output_dir": args.output_dir, **chosen})
+
+
 class DistillationTrainer(Trainer):
     """Trains a student on the losses of `LossWeights`; labels are used for reports alone.
 
@@ -86,13 +96,17 @@ class DistillationTrainer(Trainer):
         self,
         student: PreTrainedModel,
         teacher: PreTrainedModel,
-        args: DistillationArguments,
+        args: TrainingArguments,
         train_dataset: Dataset,
         eval_dataset: Dataset | Mapping[str, Dataset] | None = None,
         weights: LossWeights | None = None,
         **options: Any,
     ) -> None:
         refuse_other(teacher, student)
+        args = with_defaults(args)
+        settings = dict(student.config.mpcify)
+        settings.pop("ranges", None)  # they will be those of other weights
+        student.config.mpcify = settings
         self.weights = LossWeights() if weights is None else weights
         self.layers = find_blocks(student)
         self.regression = task_of(student.config, type(student).__name__) == "regression"

@@ -16,11 +16,16 @@ def engine_named(
     trust_first_party: bool = False,
 ) -> Engine:
     """An engine by its name; None chooses its default. Raises MPC-501 for a name or a setting that it does not have."""
+    width = 64 if ring is None else ring
     if name == "spu":
         from mpcify.engines.spu.engine import SpuEngine
 
         return SpuEngine(
-            protocol or "aby3", ring or 64, fraction_bits, force=force, trust_first_party=trust_first_party
+            protocol or "aby3",
+            width,
+            fraction_bits,
+            force=force,
+            trust_first_party=trust_first_party,
         )
     given = {"--protocol": protocol, "--ring": ring, "--fraction-bits": fraction_bits}
     taken = {"plain": (), "fixed": ("--ring", "--fraction-bits")}.get(name)
@@ -32,7 +37,7 @@ def engine_named(
     if name == "fixed":
         from mpcify.engines.fixed import FixedEngine
 
-        return FixedEngine(ring or 64, fraction_bits, force=force)
+        return FixedEngine(width, fraction_bits, force=force)
     from mpcify.engines.plain import PlainEngine
 
     return PlainEngine()

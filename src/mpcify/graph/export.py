@@ -18,7 +18,7 @@ from mpcify.conversion.facts import (
     takes_segments,
     word_table,
 )
-from mpcify.conversion.folder import new_folder
+from mpcify.conversion.folder import beside, new_folder
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
@@ -50,8 +50,9 @@ def read_preprocessing(student: PreTrainedModel, source: str | Path) -> dict[str
 
     Raises MPC-208.
     """
+    path = beside(source, "preprocessor_config.json")
     try:
-        values = json.loads((Path(source) / "preprocessor_config.json").read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8") if path else "")
     except (OSError, ValueError):
         raise MpcifyError(
             208,
@@ -85,7 +86,9 @@ def read_preprocessing(student: PreTrainedModel, source: str | Path) -> dict[str
 
 
 def describe(student: PreTrainedModel, source: str | Path, embeddings: str) -> dict[str, Any]:
-    """The public facts of a student: `Graph.about`."""
+    """The public facts of a student: `Graph.about`. Raises MPC-501 for embeddings that are neither of the two."""
+    if embeddings not in ("client", "one-hot"):
+        raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
     config, images = student.config, takes_images(student)
     return {
         "model": Path(source).name,
@@ -115,6 +118,9 @@ def export_graph(
     embeddings = "client" if about["embeddings"] == "patches" else about["embeddings"]
     graph, weights = lower(*trace_graph(student, batch, length, embeddings))
     ranges = student.config.mpcify.get("ranges") or {}
+    if ranges and embeddings == "one-hot":  # the product gives rows of the table, so its ends are the table's
+        ends = (float(weights[TABLE].min()), float(weights[TABLE].max()))
+        ranges = {**ranges, "embeddings": {"value": ends, "product": ends}}
     known = {operation.name for operation in graph.operations}
     declared = {
         name: {quantity: (float(pair[0]), float(pair[1])) for quantity, pair in entry.items()}

@@ -3,7 +3,6 @@
 Constants of the trace (positions, shapes) are computed here; weights stay inputs.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +28,9 @@ class Tracer:
         self.student, self.embeddings = student, embeddings
         self.builder = Builder(batch, length)
         self.values: dict[Node, Any] = {}
-        self.layers = {site.layer: index for index, site in enumerate(encoder_layers(student))}
-        self.visits: Counter[str] = Counter()
+        self.layers = {site.layer for site in encoder_layers(student)}
+        self.layer, self.number = "", -1  # the layer that runs, and which in the order of execution
+        self.visited: set[str] = set()  # the linear modules it has called
         self.path = ""
         self.entered = False
 
@@ -98,18 +98,18 @@ class Tracer:
         return handler(node, *arguments, **node.kwargs)
 
     def enter(self, node: Node, name: str) -> None:
-        """Sets where the next operations belong. A layer that is called again (shared weights) counts on."""
+        """Sets where the next operations belong. Layers count as they run: one with shared weights each time."""
         self.path = module_path(node)
         layer = layer_path(self.path)
         if layer not in self.layers:
             self.builder.layer, self.builder.part = None, "head" if self.entered else "embedding"
             return
         self.entered = True
+        if layer != self.layer or (name == "linear" and self.path in self.visited):
+            self.layer, self.number, self.visited = layer, self.number + 1, set()
         if name == "linear":
-            self.visits[self.path] += 1
-            self.builder.layer = self.layers[layer] + self.visits[self.path] - 1
-        elif self.builder.layer is None:
-            self.builder.layer = self.layers[layer]
+            self.visited.add(self.path)
+        self.builder.layer = self.number
         self.path = f"layer.{self.builder.layer}.{self.path.removeprefix(layer).strip('.')}".rstrip(".")
 
     def emit(self, kind: str, inputs: tuple[str, ...], **attributes: Any) -> str:
