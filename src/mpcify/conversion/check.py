@@ -62,7 +62,7 @@ def check(model: PreTrainedModel | str | Path) -> list[Finding]:
         for module, function in found.kept
     ]
     if model.config.model_type not in TESTED:
-        what = "this family is proven by the trace alone; no test of ours covers it"
+        what = "no test of ours covers this family: its trace is proven, and its graph where it is written or run"
         findings.append(Finding("family", model.config.model_type, "keep", what))
     if own not in OWN_ACTIVATIONS:
         what = f"the model's own activation {own!r} has no secure form, so recipe `exact` does not fit"
