@@ -3,8 +3,9 @@
     python examples/finetune_text.py --model BASE --train train.tsv --eval dev.tsv OUT
 
 BASE is a local folder or a hub name of any encoder; FILE has the columns `sentence` (or `sentence1`, `sentence2`)
-and `label`, tab-separated, without quoting. An interrupted run goes on where it stopped when called again with
---resume.
+and `label`, tab-separated, without quoting. --freeze-table keeps BASE's word embeddings as they are: public, so that
+the clients of a student distilled with `--base BASE` look their tokens up themselves and learn nothing of the owner's.
+An interrupted run goes on where it stopped when called again with --resume.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--freeze-table", action="store_true")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
 
@@ -52,8 +54,10 @@ def main() -> None:
         remove_columns=texts,
     )
     labels = len(set(data["train"]["label"]))
+    model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=labels)
+    model.get_input_embeddings().weight.requires_grad_(not options.freeze_table)
     trainer = Trainer(
-        AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=labels),
+        model,
         TrainingArguments(
             output_dir=f"{options.out}-training",
             num_train_epochs=options.epochs,

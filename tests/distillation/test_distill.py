@@ -251,6 +251,15 @@ def test_no_base_is_an_error(teacher_of: Make, tmp_path: Path) -> None:
         freeze_base(convert(teacher_of("vit"), "2quad-freediv"), tmp_path)
 
 
+def test_a_pickled_base_is_not_read(teacher_of: Make, tmp_path: Path) -> None:
+    student = convert(teacher_of(), "2quad-freediv")
+    base = BertModel(student.config.__class__(**BERT))
+    base.config.save_pretrained(tmp_path)
+    torch.save(base.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(MpcifyError, match="MPC-603"):
+        freeze_base(student, tmp_path)
+
+
 def test_a_new_table_asks_for_a_new_calibration(teacher_of: Make, tmp_path: Path) -> None:
     teacher = teacher_of()
     student = convert(teacher, "2quad-freediv")

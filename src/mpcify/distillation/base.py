@@ -24,7 +24,8 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
         raise MpcifyError(603, str(base), "an image model has no word embeddings", "leave the base out")
     read_config(base)
     try:
-        source = AutoModel.from_pretrained(str(base), dtype=torch.float32).get_input_embeddings().weight.detach()
+        loaded = AutoModel.from_pretrained(str(base), dtype=torch.float32, use_safetensors=True)
+        source = loaded.get_input_embeddings().weight.detach()
         words = None if tokenizer is None else AutoTokenizer.from_pretrained(str(base)).get_vocab()
     except Exception as problem:
         reason = "its weights or its tokenizer cannot be read"
