@@ -40,10 +40,11 @@ CODES: dict[int, str] = {
     503: "engine failed",
     504: "engine not installed",
     # 6xx: training
-    601: "training cannot resume",
+    601: "run cannot resume",
     602: "training diverged",
     603: "base does not fit",
     604: "teacher does not fit",
+    605: "teacher worse than chance",
     # 9xx: the command line
     901: "wrong usage",
     902: "interrupted",

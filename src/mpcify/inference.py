@@ -1,7 +1,8 @@
 """Requests around an engine: texts or images go in, logits and their cost come out."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +29,15 @@ from mpcify.requests.inputs import TextRequests
 from mpcify.requests.outputs import answers
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one run of the engine answered. places: of its inputs among all. logits: (inputs, labels)."""
+
+    places: tuple[int, ...]
+    logits: np.ndarray
+    cost: Cost
 
 
 class PrivateModel:
@@ -67,26 +77,35 @@ class PrivateModel:
 
         progress: told how many are done. Raises MPC-105 to MPC-107 for an input, MPC-402 where values overflow.
         """
+        rows: dict[int, np.ndarray] = {}
+        cost = Cost()
+        for batch in self.batches(items):
+            rows.update(zip(batch.places, batch.logits, strict=True))
+            cost += batch.cost
+            if progress:
+                progress(len(rows))
+        return np.stack([rows[index] for index in range(len(items))]), replace(cost, setup=self.setup)
+
+    def batches(self, items: Sequence[Any], known: Container[tuple[int, ...]] = ()) -> Iterator[Batch]:
+        """Answers batch by batch, shortest inputs first; a batch whose places are known is not run again.
+
+        The same inputs and settings always make the same batches. Raises what a call raises.
+        """
         groups = self.groups(items)
         if not isinstance(self.engine, PlainEngine):
             self.declare_missing(groups)
-        rows: dict[int, np.ndarray] = {}
-        cost = Cost()
         for length, order, encoded in groups:
-            session = self.open(length)
             for start in range(0, len(order), self.batch):
                 chunk = slice(start, start + self.batch)
-                outputs, spent = session.run(self.inputs(encoded[chunk], length))
-                rows.update(zip(order[chunk], outputs["logits"], strict=False))
-                if not np.isfinite(outputs["logits"]).all():
+                places = tuple(order[chunk])
+                if places in known:
+                    continue
+                outputs, spent = self.open(length).run(self.inputs(encoded[chunk], length))
+                logits = outputs["logits"][: len(places)]
+                if not np.isfinite(logits).all():
                     remedy = "look where values grow: mpcify evaluate --engine fixed"
                     raise MpcifyError(402, "logits", "the answer is not finite", remedy)
-                cost += spent
-                if progress:
-                    progress(len(rows))
-        return np.stack([rows[index] for index in range(len(items))]), Cost(
-            cost.seconds, cost.bytes, cost.rounds, cost.bytes_per_party, self.setup
-        )
+                yield Batch(places, logits, spent)
 
     def classify(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         """An answer an input: {"label", "score", "scores"}, or {"value"} for regression."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertModel, PreTrainedModel
 
-from mpcify.conversion.convert import convert, load
+from mpcify.conversion.convert import convert, load, load_model
 from mpcify.conversion.facts import table_digest
 from mpcify.distillation import distill as module
 from mpcify.distillation.base import freeze_base
@@ -315,3 +315,31 @@ def test_settings_that_make_no_sense_are_refused(folders: tuple[Path, Path], tex
             Settings(**settings)
     with pytest.raises(MpcifyError, match="MPC-901 device cuda:7"):
         distill(*folders, texts(), texts(), tmp_path / "out", replace(SETTINGS, device="cuda:7"))
+
+
+def answered(folder: Path, examples: Any, shift: int) -> Any:
+    """The same examples labelled by the teacher itself, `shift` labels further."""
+    teacher, tokens = load_model(folder), AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        logits = [teacher.eval()(**tokens(text, return_tensors="pt")).logits[0] for text in examples.texts]
+    count = teacher.config.num_labels
+    return replace(examples, labels=[(int(row.argmax()) + shift) % count for row in logits])
+
+
+def test_a_teacher_worse_than_chance_is_refused_before_training(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path
+) -> None:
+    wrong = answered(folders[1], texts(60), 1)
+    with pytest.raises(MpcifyError, match=r"MPC-605 .*accuracy on 30 of these examples is 0\.000, worse than chance"):
+        distill(*folders, wrong, texts(8, seed=1), tmp_path / "out", SETTINGS)
+    assert not (tmp_path / "out").exists()
+    distill(*folders, answered(folders[1], texts(), 0), texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
+
+
+def test_labels_that_the_teacher_does_not_have_are_refused(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path
+) -> None:
+    wrong = replace(texts(), labels=[7] * 40)
+    with pytest.raises(MpcifyError, match=r"MPC-104 .*row 1"):
+        distill(*folders, wrong, texts(8, seed=1), tmp_path / "out", SETTINGS)
+    assert not (tmp_path / "out-training").exists()

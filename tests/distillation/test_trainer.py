@@ -18,7 +18,7 @@ from transformers import (
 
 from mpcify.conversion.convert import convert, load
 from mpcify.distillation.losses import LossWeights
-from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, Growth
 from mpcify.errors import MpcifyError
 
 FAMILIES = ("bert", "roberta", "electra", "distilbert", "vit")
@@ -188,6 +188,29 @@ def test_a_diverging_run_stops_names_the_layer_and_keeps_the_last_checkpoint(tra
     with pytest.raises(MpcifyError, match=r"MPC-602 bert\.encoder\.layer\.1: training diverged at step 7"):
         trainer.train()
     assert (Path(trainer.args.output_dir) / "checkpoint-5" / "model.safetensors").is_file()
+
+
+def test_an_exploding_run_stops_names_the_layer_and_keeps_the_last_checkpoint(trainer_of: Make) -> None:
+    class Spoil(TrainerCallback):
+        """From a step on, a layer's output is finite and far off."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, model: PreTrainedModel, **_: Any) -> None:
+            if state.global_step >= 52:
+                model.bert.encoder.layer[1].output.LayerNorm.weight.data.mul_(2.0)
+
+    trainer = trainer_of(callbacks=[Spoil()], num_train_epochs=30, logits_after=0.0)
+    with pytest.raises(MpcifyError, match=r"MPC-602 bert\.encoder\.layer\.1: .*the loss has grown 10 times"):
+        trainer.train()
+    assert 52 < trainer.state.global_step < 100
+    assert (Path(trainer.args.output_dir) / "checkpoint-50" / "model.safetensors").is_file()
+
+
+def test_a_loss_explodes_only_against_the_same_stage() -> None:
+    growth = Growth()
+    assert not any(growth.exploded(loss, False) for loss in [100.0] * 5 + [1.0] * 200)
+    assert not any(growth.exploded(loss, True) for loss in [50.0] * 100)  # other losses count: no comparison
+    assert not growth.exploded(500.0, True)  # one bad step is no divergence
+    assert any(growth.exploded(loss, True) for loss in [2000.0] * 20)
 
 
 def test_regression_is_measured_by_the_mean_square(

@@ -1,5 +1,6 @@
 """mpcify evaluate MODEL --data FILE: accuracy, agreement with plain, and cost on an engine."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,11 +10,22 @@ from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
 
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N examples only.")]
+Answers = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Keep answers there as they come; the same command then goes on from them."),
+]
 Other = Annotated[str | None, typer.Option(metavar="OTHER", help="Another model, on the same examples and engine.")]
 
 
 @verb
-def evaluate(model: Model, settings: EngineSettings, data: Data, limit: Limit = None, compare: Other = None) -> Answer:
+def evaluate(
+    model: Model,
+    settings: EngineSettings,
+    data: Data,
+    limit: Limit = None,
+    compare: Other = None,
+    answers: Answers = None,
+) -> Answer:
     """Measure a model on labelled examples, on an engine."""
     from mpcify.data.files import read_examples
 
@@ -22,9 +34,9 @@ def evaluate(model: Model, settings: EngineSettings, data: Data, limit: Limit = 
 
     with progress("examples", len(examples)) as advance:
         if compare is None:
-            report = measure.evaluate(model, examples, progress=advance, **settings.keywords())
+            report = measure.evaluate(model, examples, answers=answers, progress=advance, **settings.keywords())
             return Answer(report, table(heading(report), ("", model), zip(*measures(report), strict=True)))
-        both = measure.compare(model, compare, examples, progress=advance, **settings.keywords())
+        both = measure.compare(model, compare, examples, answers=answers, progress=advance, **settings.keywords())
     names, first = measures(both["a"])
     _, second = measures(both["b"])
     p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"

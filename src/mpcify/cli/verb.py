@@ -67,7 +67,7 @@ def verb(work: Callable[..., Answer]) -> Callable[..., int]:
             with clean_stdout(), warnings_as_lines():
                 answer = work(**values)
         except KeyboardInterrupt:
-            remedy = "run the same command again; `mpcify distill` goes on where it stopped with --resume"
+            remedy = "run the same command again; `distill --resume` and `evaluate --answers` go on where they stopped"
             raise MpcifyError(902, f"mpcify {work.__name__}", "interrupted before the end", remedy) from None
         present(answer, format)
         return 0 if answer.error is None else complain(answer.error)

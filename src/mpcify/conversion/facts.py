@@ -4,6 +4,7 @@ import hashlib
 import inspect
 
 import numpy as np
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -30,6 +31,15 @@ def longest_text(model: PreTrainedModel) -> int:
 def word_table(model: PreTrainedModel) -> np.ndarray:
     """The table that a client looks its tokens up in, (vocabulary, width), float32."""
     return model.get_input_embeddings().weight.detach().float().cpu().numpy()
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """SHA-256 of all weights: two models with the same digest give the same answers."""
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def table_digest(table: np.ndarray) -> str:

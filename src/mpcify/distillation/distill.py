@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from mpcify.conversion.calibrate import calibrate, refuse_other
 from mpcify.conversion.convert import encoder_layers, load, load_model, recipe_of, task_of
+from mpcify.conversion.facts import weights_digest
 from mpcify.conversion.folder import copy_companions, new_folder
 from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
@@ -25,6 +29,7 @@ from mpcify.distillation.trainer import DistillationArguments, DistillationTrain
 from mpcify.errors import MpcifyError
 
 RUN = "distillation.json"  # in the training folder: what a run that is resumed must share
+SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
 STATE = "trainer_state.json"  # Trainer writes it last, so a checkpoint that has it is whole
 
 Model: TypeAlias = str | Path | PreTrainedModel
@@ -55,7 +60,8 @@ def distill(
     processor: the tokenizer or image processor, where not the one beside the student. command: for the card. finish:
     called with the student and the calibration inputs before it is written (to declare ranges, say).
     Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-901 for a
-    device that is not there, and what `freeze_base`, `calibrate`, `rows_of` and DistillationTrainer raise.
+    device that is not there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and
+    DistillationTrainer raise.
     """
     began, out = time.monotonic(), Path(out)
     settings = Settings() if settings is None else settings
@@ -75,7 +81,9 @@ def distill(
     collate, chosen = collator(processor, student), pick(len(train), settings.calibration, settings.seed)
     if checkpoint is not None:
         student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
-    elif not (student.config.mpcify["calibrated"] and student.config.mpcify.get("refit")):
+    else:
+        refuse_chance(teacher.to(args.device), train.source, calibration_batches(rows, chosen, collate, labels=True))
+    if not (student.config.mpcify["calibrated"] and student.config.mpcify.get("refit")):
         device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which the refit needs
         student.to(device), teacher.to(device)
         calibrate(student, calibration_batches(rows, chosen, collate), teacher)
@@ -137,6 +145,32 @@ def measure(
     )
 
 
+@torch.no_grad()
+def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mapping[str, Tensor]]) -> None:
+    """Raises MPC-605 where a teacher is worse than chance on labelled training examples: its labels mean another thing.
+
+    Worse than chance is an accuracy below p − 2.33 √(p(1 − p)/N), p = 1/labels, or for regression a Pearson correlation
+    below −2.33/√N: by chance so low in one of a hundred cases.
+    """
+    if "labels" not in batches[0]:
+        return
+    teacher.eval()
+    labels = np.concatenate([batch["labels"].numpy() for batch in batches])
+    inputs = ({name: value for name, value in batch.items() if name != "labels"} for batch in batches)
+    answers = (teacher(**{name: value.to(teacher.device) for name, value in batch.items()}).logits for batch in inputs)
+    logits = np.concatenate([values.float().cpu().numpy() for values in answers])
+    regression = task_of(teacher.config, type(teacher).__name__) == "regression"
+    found = metrics(logits, labels, regression)
+    share = 1 / teacher.config.num_labels
+    spread = SIGMAS * math.sqrt((1.0 if regression else share * (1 - share)) / len(labels))
+    name, value, least = (
+        ("correlation", found.pearson, -spread) if regression else ("accuracy", found.accuracy, share - spread)
+    )
+    if value is not None and value < least:
+        what = f"the teacher's {name} on {len(labels)} of these examples is {value:.3f}, worse than chance"
+        raise MpcifyError(605, source, what, "check that the labels are numbered as the teacher numbers them")
+
+
 def refuse_taken(out: Path) -> None:
     """Raises MPC-109 where something stands under a name that is to be written: before hours of training, not after."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -173,12 +207,7 @@ def fingerprint(
     student: PreTrainedModel, teacher: PreTrainedModel, train: Examples, settings: Settings
 ) -> dict[str, Any]:
     """What decides the weights that a run ends with: settings, and digests of the models and of the training data."""
-    digests: dict[str, Any] = {}
-    for name, model in (("student", student), ("teacher", teacher)):
-        digest = hashlib.sha256()
-        for weight in model.state_dict().values():
-            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        digests[name] = digest.hexdigest()
+    digests = {"student": weights_digest(student), "teacher": weights_digest(teacher)}
     texts = "\0".join(str(text) if isinstance(text, str | tuple | Path) else "" for text in train.texts)
     digests["training data"] = hashlib.sha256(texts.encode()).hexdigest()
     return digests | {name: value for name, value in settings.to_json().items() if name != "device"}

@@ -115,8 +115,10 @@ def pick(count: int, wanted: int, seed: int) -> list[int]:
     return random.Random(seed).sample(range(count), min(wanted, count))
 
 
-def calibration_batches(rows: Any, chosen: Sequence[int], collate: Collate, size: int = 32) -> list[dict[str, Tensor]]:
-    """Batches for `calibrate`: the chosen rows without labels, texts of like length together."""
-    picked = [{name: value for name, value in rows[index].items() if name != "labels"} for index in chosen]
+def calibration_batches(
+    rows: Any, chosen: Sequence[int], collate: Collate, size: int = 32, labels: bool = False
+) -> list[dict[str, Tensor]]:
+    """Batches for `calibrate`: the chosen rows (without labels unless asked for), texts of like length together."""
+    picked = [{name: value for name, value in rows[index].items() if labels or name != "labels"} for index in chosen]
     picked.sort(key=lambda row: len(row.get("input_ids", ())))
     return [collate(picked[start : start + size]) for start in range(0, len(picked), size)]

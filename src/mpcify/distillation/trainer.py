@@ -1,6 +1,7 @@
 """A transformers.Trainer that makes a student match its teacher."""
 
 import copy
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +23,11 @@ from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
 from mpcify.data.metrics import agreement, metrics
-from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe
+from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
 from mpcify.errors import MpcifyError
+
+EXPLODED = 10.0  # times the least loss: such a run is lost
+SMOOTHED = 20  # steps
 
 
 @dataclass
@@ -89,7 +93,8 @@ class DistillationTrainer(Trainer):
     logits, labels where there are any) as label_ids.
 
     datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`.
-    Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, where the loss is not finite.
+    Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, where the loss is
+    not finite or explodes.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class DistillationTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # our losses are means over a batch
         self.sums: dict[str, Tensor] = {}
         self.sum_count = 0
+        self.growth = Growth()
 
     def compute_loss(
         self,
@@ -157,23 +163,22 @@ class DistillationTrainer(Trainer):
             terms.pop("logits", None)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
-            raise self.diverged(ours, real)
+            raise self.diverged(not_finite(ours, real), "values are not finite")
+        if model.training and self.growth.exploded(float(loss.detach()), "logits" in terms):
+            raise self.diverged(furthest(ours, theirs, real), f"the loss has grown {EXPLODED:g} times")
         if model.training:
             for name, term in terms.items():
                 self.sums[name] = self.sums.get(name, torch.zeros_like(loss)) + term.detach()
             self.sum_count += 1
         return (loss, {"logits": ours.logits, "teacher": theirs.logits}) if return_outputs else loss
 
-    def diverged(self, ours: Representations, real: Tensor) -> MpcifyError:
-        """The error for a loss that is not finite: it names the first layer whose output is not."""
+    def diverged(self, call: int | None, why: str) -> MpcifyError:
+        """The error for a run that diverges. call: which call of an encoder layer is to blame."""
         paths = [blocks.site.layer for blocks in self.layers for _ in range(blocks.calls)]
-        broken = (
-            path for path, hidden in zip(paths, ours.hidden, strict=True) if not torch.isfinite(hidden[real]).all()
-        )
         return MpcifyError(
             602,
-            next(broken, "the loss"),
-            f"training diverged at step {self.state.global_step}: values are not finite",
+            "the loss" if call is None else paths[call],
+            f"training diverged at step {self.state.global_step}: {why}",
             f"start again with a lower learning rate; the checkpoints in {self.args.output_dir} are the last good ones",
         )
 
@@ -232,6 +237,42 @@ class DistillationTrainer(Trainer):
             self.model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
+
+
+class Growth:
+    """Whether a loss explodes: its running mean comes to `EXPLODED` times the least that it has been in this stage.
+
+    The running mean is over about 20 steps; the first 20 of a stage only fill it.
+    """
+
+    def __init__(self) -> None:
+        self.begin(False)
+
+    def begin(self, stage: bool) -> None:
+        """A stage: other losses count from here on."""
+        self.stage, self.steps, self.mean, self.least = stage, 0, 0.0, math.inf
+
+    def exploded(self, loss: float, stage: bool) -> bool:
+        """Takes in a step's loss."""
+        if stage != self.stage:
+            self.begin(stage)
+        self.steps += 1
+        self.mean += (loss - self.mean) / min(self.steps, SMOOTHED)
+        if self.steps >= SMOOTHED:
+            self.least = min(self.least, self.mean)
+        return self.mean > EXPLODED * self.least
+
+
+def not_finite(ours: Representations, real: Tensor) -> int | None:
+    """The first call of a layer whose output is not finite."""
+    return next((call for call, hidden in enumerate(ours.hidden) if not torch.isfinite(hidden[real]).all()), None)
+
+
+@torch.no_grad()
+def furthest(ours: Representations, theirs: Representations, real: Tensor) -> int:
+    """The call of a layer whose output is furthest from the teacher's, by MSE ÷ variance."""
+    errors = [float(relative_error(mine, his, real)) for mine, his in zip(ours.hidden, theirs.hidden, strict=True)]
+    return errors.index(max(errors))
 
 
 @contextmanager

@@ -93,11 +93,12 @@ class Program(ABC):
 
 
 class Engine(ABC):
-    """Runs graphs. `protocol` and `ring` say what runs: None where that means nothing."""
+    """Runs graphs. `protocol`, `ring` and `fraction_bits` say what runs: None where that means nothing."""
 
     name: str
     protocol: str | None
     ring: int | None
+    fraction_bits: int | None
 
     @abstractmethod
     def compile(self, graph: Graph) -> Program:

@@ -132,7 +132,8 @@ class FixedEngine(Engine):
     ) -> None:
         check_like(like)
         self.number = FixedPoint.of(ring, fraction_bits)
-        self.ring, self.like, self.force = ring, like, force
+        self.ring, self.fraction_bits = ring, self.number.fraction_bits
+        self.like, self.force = like, force
         if importlib.util.find_spec("torch") is None:
             what = "it multiplies integer matrices with torch, which is not installed"
             raise MpcifyError(504, "engine fixed", what, "pip install 'mpcify[train]'")

@@ -200,6 +200,7 @@ class PlainEngine(Engine):
     name = "plain"
     protocol = None
     ring = None
+    fraction_bits = None
 
     def compile(self, graph: Graph) -> PlainProgram:
         """Raises MPC-401 for a graph that is not lowered. Declared ranges mean nothing to floats."""

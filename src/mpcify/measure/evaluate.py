@@ -17,6 +17,7 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import RangeRecorder, RangeRow, Ranges, check_ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
+from mpcify.measure.answers import answer
 
 Progress = Callable[[int], None]
 
@@ -33,9 +34,17 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Path, examples: Examples, *, engine: str = "plain", progress: Progress | None = None, **settings: Any
+    model: str | Path,
+    examples: Examples,
+    *,
+    engine: str = "plain",
+    answers: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Runs a checkpoint on labelled examples. settings: those of `mpcify.compile`. progress: told how many are done.
+
+    answers: a folder where the answers are kept as they come: the same call goes on where an earlier one broke off.
 
     Returns model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and spearman
     beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
@@ -44,7 +53,7 @@ def evaluate(
     Raises MPC-103 and MPC-104 where the examples do not fit the model, and what `compile` and the requests raise.
     """
     with compile(model, engine, **settings) as private:
-        return evaluate_private(private, examples, progress).report
+        return evaluate_private(private, examples, progress, answers).report
 
 
 def compare(
@@ -53,6 +62,7 @@ def compare(
     examples: Examples,
     *,
     engine: str = "plain",
+    answers: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -63,12 +73,12 @@ def compare(
     where the two do not predict the same labels.
     """
     with compile(model, engine, **settings) as private:
-        a, about = evaluate_private(private, examples, progress), private.about
+        a, about = evaluate_private(private, examples, progress, answers), private.about
     with compile(other, engine, **settings) as private:
         if private.about["task"] != about["task"] or private.about["labels"] != about["labels"]:
             where = f"{model} and {other}"
             raise MpcifyError(103, where, "the models have different labels", "compare models of the same task")
-        b = evaluate_private(private, examples, progress)
+        b = evaluate_private(private, examples, progress, answers)
     regression = about["task"] == "regression"
     return {
         "a": a.report,
@@ -78,7 +88,12 @@ def compare(
     }
 
 
-def evaluate_private(private: PrivateModel, examples: Examples, progress: Progress | None = None) -> Evaluation:
+def evaluate_private(
+    private: PrivateModel,
+    examples: Examples,
+    progress: Progress | None = None,
+    answers: str | Path | None = None,
+) -> Evaluation:
     """Evaluates a model that is compiled already; see `evaluate`."""
     about, regression = private.about, private.about["task"] == "regression"
     if (examples.kind == "image") != private.images:
@@ -88,7 +103,7 @@ def evaluate_private(private: PrivateModel, examples: Examples, progress: Progre
         raise MpcifyError(103, examples.source, what, "give examples of the model's kind")
     labels = np.asarray(check_labels(examples, about["labels"]).labels)
     warn_uncalibrated(private.student)
-    logits, cost = private(examples.texts, progress)
+    logits, cost = answer(private, examples, progress, None if answers is None else Path(answers))
     plain, counts = (logits, {}) if private.engine.name == "plain" else in_floats(private, examples)
     report = {
         "model": about["model"],

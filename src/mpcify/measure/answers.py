@@ -1,0 +1,134 @@
+"""Answers of a long evaluation, kept on disk as they come, so that one that was interrupted goes on where it was."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpcify.conversion.facts import weights_digest
+from mpcify.data.files import Examples
+from mpcify.engines.engine import Cost
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.inference import Batch, PrivateModel
+
+FORMAT = 1
+
+
+def answer(
+    private: PrivateModel, examples: Examples, progress: Callable[[int], None] | None, folder: Path | None
+) -> tuple[np.ndarray, Cost]:
+    """Logits (N, labels) and their cost; with a folder, each batch is kept there, and what is there is not run again.
+
+    The folder gets one file a run (`<digest>.jsonl`): the first line says which run, every other holds one batch: the
+    places of its examples, their logits, the cost. No text and no weight stands in it. A line that a kill left half
+    written is run again. The cost of weights shared anew after an interruption stands in place of the first.
+    Raises MPC-109 where the folder cannot be made, MPC-601 where a file in it is damaged.
+    """
+    if folder is None:
+        return private(examples.texts, progress)
+    path, known = take_up(folder, fingerprint(private, examples))
+    if known:
+        done = sum(map(len, known))
+        warnings.warn(MpcifyWarning(f"{done} of {len(examples)} examples were answered before: going on"), stacklevel=2)
+        if progress:
+            progress(done)
+    with path.open("a", encoding="utf-8") as file:
+        for batch in private.batches(examples.texts, known):
+            batch = replace(batch, cost=replace(batch.cost, setup=private.setup))
+            file.write(json.dumps(to_json(batch)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            known[batch.places] = batch
+            if progress:
+                progress(sum(map(len, known)))
+    rows: dict[int, np.ndarray] = {}
+    cost = Cost()
+    for batch in known.values():
+        rows.update(zip(batch.places, batch.logits, strict=True))
+        cost = replace(cost + batch.cost, setup=batch.cost.setup or cost.setup)
+    return np.stack([rows[index] for index in range(len(examples))]), cost
+
+
+def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
+    """What decides a run's answers: digests of the weights and of the examples, and the engine's settings."""
+    texts = hashlib.sha256(json.dumps([examples.kind, [str(text) for text in examples.texts]]).encode()).hexdigest()
+    engine = private.engine
+    return {
+        "format": FORMAT,
+        "weights": weights_digest(private.student),
+        "recipe": private.about["recipe"],
+        "examples": texts,
+        "engine": engine.name,
+        "protocol": engine.protocol,
+        "ring": engine.ring,
+        "fraction_bits": engine.fraction_bits,
+        "embeddings": private.about["embeddings"],
+        "batch": private.batch,
+        "length": private.length,
+        "truncate": private.truncate,
+    }
+
+
+def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ...], Batch]]:
+    """The file of a run, made where it is not there, and the batches in it; a last line half written is cut off."""
+    path = folder / f"{hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]}.jsonl"
+    header = json.dumps(run) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        whole, _, torn = path.read_text(encoding="utf-8").rpartition("\n") if path.is_file() else ("", "", "")
+    except (FileExistsError, NotADirectoryError) as problem:
+        raise MpcifyError(109, str(folder), "it is not a folder", "name a new folder") from problem
+    except UnicodeDecodeError as problem:
+        raise damaged(path, 1) from problem
+    first, *lines = whole.split("\n")
+    if not first:
+        path.touch(mode=0o600)
+        path.write_text(header, encoding="utf-8")
+        return path, {}
+    if first + "\n" != header:
+        raise damaged(path, 1)
+    known: dict[tuple[int, ...], Batch] = {}
+    for number, line in enumerate(lines, 2):
+        try:
+            batch = from_json(json.loads(line))
+        except (ValueError, KeyError, TypeError) as problem:
+            raise damaged(path, number) from problem
+        known[batch.places] = batch
+    if torn:
+        os.truncate(path, len((whole + "\n").encode()))
+    return path, known
+
+
+def damaged(path: Path, line: int) -> MpcifyError:
+    """The error for a file that holds something else than answers."""
+    return MpcifyError(601, f"{path} line {line}", "kept answers cannot be read", "remove the file")
+
+
+def to_json(batch: Batch) -> dict[str, Any]:
+    """A line of the file."""
+    logits = batch.logits.astype(np.float64).tolist()  # exact: every float32 is a float64, and JSON keeps those
+    return {"places": list(batch.places), "logits": logits, "cost": batch.cost.to_json()}
+
+
+def from_json(line: dict[str, Any]) -> Batch:
+    """The batch of a line. Raises ValueError, KeyError or TypeError where it is none."""
+    places, logits = tuple(line["places"]), np.asarray(line["logits"], np.float64)
+    if not all(type(place) is int for place in places) or logits.ndim != 2 or len(logits) != len(places):
+        raise ValueError("not a batch")
+    if not np.isfinite(logits).all():
+        raise ValueError("not finite")
+    return Batch(places, logits, cost_from(line["cost"]))
+
+
+def cost_from(values: dict[str, Any]) -> Cost:
+    """A cost from its JSON object."""
+    known = {field.name for field in fields(Cost)}
+    setup = values.get("setup")
+    plain = {name: value for name, value in values.items() if name in known - {"setup"}}
+    return Cost(**plain, setup=None if setup is None else cost_from(setup))
