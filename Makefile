@@ -2,7 +2,10 @@
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint dist clean
+# make accuracy DATA=FOLDER [ONLY="--task sst2 --recipe 2quad-freediv --seed 0"]: docs/accuracy.md; hours, resumes.
+STAGES := teachers students encrypted fixed padding
+
+.PHONY: demo test lint dist accuracy clean
 
 demo: $(READY)
 	mkdir -p build
@@ -16,6 +19,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+accuracy: $(READY)
+	for stage in $(STAGES); do $(BIN)/python -m benchmarks.accuracy.$$stage --data $(DATA) $(ONLY) || exit 1; done
+	$(BIN)/python -m benchmarks.accuracy.tables
 
 dist: $(READY)
 	rm -rf dist

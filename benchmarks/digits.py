@@ -1,6 +1,6 @@
 """The image example as the verbs a user types: a small ViT on scikit-learn's digits, converted, distilled, private.
 
-    python benchmarks/digits.py --work build/digits
+    python -m benchmarks.digits --work build/digits
 
 Stages whose models or results are there already are not run again; remove a result to make it anew.
 """
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from verbs import RESULTS, stage, verb
+from benchmarks.verbs import RESULTS, stage, verb
 
 
 def main() -> None:

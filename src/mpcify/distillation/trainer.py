@@ -179,7 +179,7 @@ class DistillationTrainer(Trainer):
             602,
             "the loss" if call is None else paths[call],
             f"training diverged at step {self.state.global_step}: {why}",
-            f"start again with a lower learning rate; the checkpoints in {self.args.output_dir} are the last good ones",
+            f"start again with a lower learning rate; {self.args.output_dir} keeps the best checkpoint so far",
         )
 
     def prediction_step(

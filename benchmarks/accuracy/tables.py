@@ -1,0 +1,168 @@
+"""Writes the tables of docs/accuracy.md from the committed results.
+
+python -m benchmarks.accuracy.tables
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.readme import cost, number, rows
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
+PAGE = ROOT / "docs" / "accuracy.md"
+START, END = "<!-- tables: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of tables -->"
+TASKS = ("sst2", "trec", "mrpc", "rte")
+Results = dict[str, dict[str, Any]]
+
+
+def read(folder: Path = RESULTS) -> Results:
+    """The results by the names of their files."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def percent(value: float) -> str:
+    """A share as a percentage."""
+    return number(value, ".2f", 100)
+
+
+def link(name: str) -> str:
+    """A link from the page to a result."""
+    return f"[{name}](../benchmarks/results/accuracy/{name}.json)"
+
+
+def compared(results: Results) -> Iterator[list[str]]:
+    """One row a task, recipe and file: the means over seeds."""
+    runs: dict[tuple[str, str, str], list[str]] = {}
+    for name in results:
+        if found := re.fullmatch(r"(\w+)-(.+)-(s\d+|calibrated)-(dev|test)", name):
+            task, recipe, seed, file = found.groups()
+            recipe += ", calibrated alone" if seed == "calibrated" else ""
+            runs.setdefault((task, recipe, file), []).append(name)
+    for (task, recipe, file), names in sorted(runs.items(), key=lambda item: TASKS.index(item[0][0])):
+        found = [results[name] for name in names]
+        ours, theirs = ([run[side]["accuracy"] for run in found] for side in "ab")
+        yield [
+            f"{task} {file}",
+            recipe,
+            str(len(found)),
+            percent(mean(theirs)),
+            " / ".join(map(percent, ours)),
+            f"{100 * (mean(ours) - mean(theirs)):+.2f}",
+            percent(mean(run["agreement"] for run in found)),
+            " / ".join(f"{run['mcnemar_p']:.2g}" for run in found),
+            " ".join(f"[{index}](../benchmarks/results/accuracy/{name}.json)" for index, name in enumerate(names)),
+        ]
+
+
+def private(results: Results) -> Iterator[list[str]]:
+    """One row a model: what SPU answered."""
+    for name, run in results.items():
+        if name.endswith("-private"):
+            yield [
+                link(name),
+                run["recipe"],
+                str(run["examples"]),
+                percent(run["accuracy"]),
+                percent(run["agreement_with_plain"]),
+                number(run["max_logit_error"], ".1e"),
+                *cost(run["cost"], run["examples"]),
+            ]
+
+
+def narrow(results: Results) -> Iterator[list[str]]:
+    """One row a ring, fraction bits and file."""
+    for name, run in results.items():
+        if found := re.fullmatch(r"(.+)-fixed(\d+)-f(\d+)-(dev|test)", name):
+            _, ring, bits, file = found.groups()
+            least = run["tightest"][0]
+            yield [
+                f"[{file}](../benchmarks/results/accuracy/{name}.json)",
+                f"2^{ring}",
+                bits,
+                percent(run["accuracy"]),
+                percent(run["agreement_with_plain"]),
+                number(run["max_logit_error"], ".1e"),
+                str(run.get("outside_ranges", "–")),
+                f"{least['headroom_bits']:.1f} ({least['where']} {least['quantity']})",
+            ]
+
+
+def lengths(results: Results) -> Iterator[list[str]]:
+    """One row a pair of lengths and batches."""
+    for name, run in results.items():
+        if name.endswith("-padding"):
+            for row in run["pairs"]:
+                yield [
+                    row["a"],
+                    row["b"],
+                    str(row["examples"]),
+                    percent(row["agreement"]),
+                    number(row["max_logit_difference"], ".1e"),
+                ]
+
+
+def tried(results: Results) -> Iterator[list[str]]:
+    """One row a way of training."""
+    for name, run in results.get("search", {"variants": {}})["variants"].items():
+        before, after, left = run["start"], run["end"], run["losses"]
+        yield [
+            name,
+            percent(before["agreement"]),
+            percent(after["agreement"]),
+            number(after["divergence"], ".4f"),
+            number(left.get("loss_hidden"), ".3f"),
+            number(run["seconds"] / 60, ".0f"),
+        ]
+
+
+def tables(results: Results) -> str:
+    """Every table that has a row, under its heading."""
+    plain = (
+        "data",
+        "student",
+        "seeds",
+        "teacher",
+        "student by seed",
+        "mean less teacher",
+        "equal answers",
+        "McNemar p",
+    )
+    sections = (
+        ("In plain: students and their teachers", (*plain, "results"), compared(results)),
+        (
+            "Encrypted: SPU, ABY3, ring 2^64",
+            ("result", "recipe", "sentences", "accuracy", "= plain", "logit error", "s", "MB", "rounds"),
+            private(results),
+        ),
+        (
+            "In integers: how narrow a ring may be",
+            ("data", "ring", "f", "accuracy", "= plain", "logit error", "outside ranges", "least headroom, bits"),
+            narrow(results),
+        ),
+        ("Length and padding", ("a", "b", "sentences", "equal answers", "largest difference"), lengths(results)),
+        (
+            "Ways of training that were tried",
+            ("variant", "equal before", "equal after", "divergence after", "hidden loss", "minutes"),
+            tried(results),
+        ),
+    )
+    parts = []
+    for heading, columns, cells in sections:
+        if found := list(cells):
+            parts.append(f"## {heading}\n\n{rows(columns, found)}")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{START}{tables(read())}{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

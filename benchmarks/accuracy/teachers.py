@@ -1,0 +1,30 @@
+"""Teachers: the base fine-tuned on each task, its public word table frozen, and measured in plain.
+
+python -m benchmarks.accuracy.teachers --data FOLDER
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.accuracy.tasks import measure, options, result
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "finetune_text.py"
+
+
+def main() -> None:
+    given = options(__doc__)
+    for task in given.tasks:
+        teacher = given.model(task, "teacher")
+        if not teacher.is_dir():
+            files = ["--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
+            resumed = ["--resume"] if teacher.with_name("teacher-training").is_dir() else []
+            words = [*files, "--epochs", str(task.teacher_epochs), "--freeze-table", *resumed, str(teacher)]
+            subprocess.run([sys.executable, str(SCRIPT), "--model", given.base, *words], check=True)
+        for file in task.files:
+            name = result(task.name, "teacher", file)
+            measure(name, teacher, given.file(task, file), "--engine", "plain", "--batch", "16")
+
+
+if __name__ == "__main__":
+    main()
