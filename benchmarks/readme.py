@@ -2,8 +2,8 @@
 
     python benchmarks/readme.py
 
-Reads benchmarks/results/*.json: answers of `mpcify evaluate` and `mpcify demo`, and what benchmarks/layer.py measured,
-each with commit, machine, seed and command.
+Reads benchmarks/results/*.json and, of accuracy/, SST-2's: answers of `mpcify evaluate` and `mpcify demo`, and what
+benchmarks/layer.py measured, each with commit, machine, seed and command.
 """
 
 import json
@@ -43,7 +43,7 @@ def evaluated(name: str, result: dict[str, Any]) -> list[str]:
     right = result["accuracy"] if result["accuracy"] is not None else result.get("pearson")
     plain = result["engine"] == "plain"
     return [
-        f"[{name}](benchmarks/results/{name}.json)",
+        f"[{Path(name).name}](benchmarks/results/{name}.json)",
         result["recipe"],
         " ".join(filter(None, (result["engine"], result["protocol"], ring))),
         str(result["examples"]),
@@ -91,9 +91,22 @@ def layers(name: str, result: dict[str, Any]) -> str:
     return text + rows(("recipe", "s", "MB", "rounds", f"× {result['rows'][0]['recipe']}"), cells)
 
 
+def headline(folder: Path) -> dict[str, dict[str, Any]]:
+    """SST-2's teacher and student, in plain and encrypted: the same sentences, the same weights."""
+    found = {}
+    for name in ("teacher-dev", "2quad-freediv-s0-dev", "2quad-freediv-s0-private", "puma-private"):
+        path = folder / "accuracy" / f"sst2-{name}.json"
+        if path.is_file():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            found[f"accuracy/{path.stem}"] = result.get("a", result)  # of a comparison with its teacher, the student
+    return found
+
+
 def tables(folder: Path = RESULTS) -> str:
     """The tables for the results in a folder."""
-    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    results = headline(folder) | {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
+    }
     cells = [evaluated(name, result) for name, result in results.items() if "agreement_with_plain" in result]
     parts = (
         ["**Real checkpoints**; s, MB and rounds are of one private request:\n\n" + rows(COLUMNS, cells)]
