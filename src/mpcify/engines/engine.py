@@ -11,6 +11,7 @@ import numpy as np
 from mpcify.graph.graph import Graph
 
 Arrays = Mapping[str, np.ndarray]
+OUTPUT = "output/"  # before the name of an output, where it stands for the output's way to the client
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,14 @@ class Session(ABC):
         """One request: the client's (and public) inputs by name, float arrays of the graph's shapes, to the outputs.
 
         Raises MPC-503 where the engine fails.
+        """
+
+    @abstractmethod
+    def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        """One request, operation by operation: the outputs, and a cost for each operation by its name.
+
+        Where parties share values, each of the client's inputs has a cost under its name (sharing it), and each output
+        one under its name with OUTPUT before it (rebuilding it at the client).
         """
 
     @abstractmethod

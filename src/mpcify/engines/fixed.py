@@ -13,7 +13,7 @@ import numpy as np
 
 from mpcify.engines.engine import Arrays, Cost, Engine, Program, Session
 from mpcify.engines.fixed_functions import Arithmetic
-from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_ranges, run_operations
+from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_ranges, profile_operations, run_operations
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.ranges import RangeRow, check_like, check_ranges, refuse
@@ -97,11 +97,21 @@ class FixedSession(Session):
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
         start = time.perf_counter()
+        outputs = self.decode(run_operations(self.graph, self.values(inputs), self.evaluate))
+        return outputs, Cost(seconds=time.perf_counter() - start)
+
+    def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        outputs, costs = profile_operations(self.graph, self.values(inputs), self.evaluate)
+        return self.decode(outputs), costs
+
+    def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Weights and inputs by name, as integers."""
         given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
-        values = self.weights | {name: self.encode(array) for name, array in given.items()}
-        outputs = run_operations(self.graph, values, self.evaluate)
-        decoded = {name: self.number.decode(array) for name, array in outputs.items()}
-        return decoded, Cost(seconds=time.perf_counter() - start)
+        return self.weights | {name: self.encode(array) for name, array in given.items()}
+
+    def decode(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs as floats."""
+        return {name: self.number.decode(array) for name, array in outputs.items()}
 
     def close(self) -> None:
         self.weights = {}

@@ -159,6 +159,21 @@ def run_operations(
     return {name: values[name] for name in graph.outputs}
 
 
+def profile_operations(
+    graph: Graph, values: dict[str, np.ndarray], evaluate: Evaluate
+) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+    """Runs operations in order; the outputs, and how long each took."""
+    costs: dict[str, Cost] = {}
+
+    def timed(operation: Operation, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        start = time.perf_counter()
+        output = evaluate(operation, inputs)
+        costs[operation.name] = Cost(seconds=time.perf_counter() - start)
+        return output
+
+    return run_operations(graph, values, timed), costs
+
+
 class PlainSession(Session):
     """Weights in float64, ready for requests."""
 
@@ -174,11 +189,19 @@ class PlainSession(Session):
     def run(self, inputs: Arrays, observe: Observe | None = None) -> tuple[dict[str, np.ndarray], Cost]:
         """One request; `observe(operation, inputs, output)` is called after each operation, with float64 arrays."""
         start = time.perf_counter()
-        given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
-        values = self.weights | {name: array.astype(np.float64) for name, array in given.items()}
+        values = self.values(inputs)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what is not finite shows in the outputs
             outputs = run_operations(self.graph, values, evaluate_operation, observe)
         return outputs, Cost(seconds=time.perf_counter() - start)
+
+    def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            return profile_operations(self.graph, self.values(inputs), evaluate_operation)
+
+    def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Weights and inputs by name."""
+        given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
+        return self.weights | {name: array.astype(np.float64) for name, array in given.items()}
 
     def close(self) -> None:
         self.weights = {}

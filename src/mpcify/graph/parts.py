@@ -15,7 +15,10 @@ def cut(graph: Graph, inside: Callable[[Operation], bool]) -> Graph:
     names = {operation.name for operation in kept}
     shapes, given = graph.shapes(), {item.name: item for item in graph.inputs}
     read = dict.fromkeys(name for operation in kept for name in operation.inputs if name not in names)
-    inputs = tuple(given.get(name) or Input(name, "client", shapes[name]) for name in read)
+    public = public_values(graph)
+    inputs = tuple(
+        given.get(name) or Input(name, "public" if name in public else "client", shapes[name]) for name in read
+    )
     used = {name for operation in graph.operations if operation.name not in names for name in operation.inputs}
     outputs = tuple(operation.name for operation in kept if operation.name in used or operation.name in graph.outputs)
     ranges = {name: entry for name, entry in graph.ranges.items() if name in names}
@@ -25,3 +28,17 @@ def cut(graph: Graph, inside: Callable[[Operation], bool]) -> Graph:
 def encoder_layers(graph: Graph) -> Graph:
     """The encoder layers alone: hidden states and masks in, hidden states out."""
     return cut(graph, lambda operation: operation.layer is not None)
+
+
+def single(graph: Graph, operation: Operation) -> Graph:
+    """One operation as a graph of its own."""
+    return cut(graph, lambda other: other is operation)
+
+
+def public_values(graph: Graph) -> frozenset[str]:
+    """The operations that read public inputs alone: their outputs are public too."""
+    known = {item.name for item in graph.role("public")}
+    for operation in graph.operations:
+        if known.issuperset(operation.inputs):
+            known.add(operation.name)
+    return frozenset(known)

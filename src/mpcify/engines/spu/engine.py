@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.engine import Arrays, Cost, Engine, Program, Session
+from mpcify.engines.engine import OUTPUT, Arrays, Cost, Engine, Program, Session
 from mpcify.engines.plain import check_arrays, check_kinds
 from mpcify.engines.spu.child import INSTALL, Child
 from mpcify.engines.spu.settings import Settings
@@ -119,10 +119,18 @@ class SpuSession(Session):
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
         """One request. Raises MPC-402 for an input that the ring cannot hold, MPC-503 where SPU fails (and ends)."""
+        reply, outputs = self.child.ask({"do": "run", "program": self.number}, self.given(inputs))
+        return {name: outputs[OUTPUT + name] for name in self.program.graph.outputs}, cost_of(reply)
+
+    def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        """As `run`, one executable an operation: what SPU saves across operations is lost."""
+        reply, outputs = self.child.ask({"do": "profile", "program": self.number}, self.given(inputs))
+        return outputs, {name: Cost(**cost) for name, cost in reply["costs"].items()}
+
+    def given(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """What the client shares, and what is public."""
         graph = self.program.graph
-        given = encodable((*graph.role("client"), *graph.role("public")), inputs, self.program.settings.number)
-        reply, outputs = self.child.ask({"do": "run", "program": self.number}, given)
-        return {name: outputs[f"output/{name}"] for name in graph.outputs}, cost_of(reply)
+        return encodable((*graph.role("client"), *graph.role("public")), inputs, self.program.settings.number)
 
     def close(self) -> None:
         self.child.close()

@@ -3,6 +3,7 @@
 Weights and inputs are arguments, never constants: a constant stands in the compiled program, which every party holds.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping
 
@@ -12,15 +13,42 @@ from jax import lax
 from jax.export import export
 from spu import libspu
 
+from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.graph.graph import Graph
+from mpcify.graph.parts import single
 
-OUTPUT = "output/"  # before the name of an output variable
+MERGED = 4  # products at most that are computed as one
+MERGED_WORK = 1 << 26  # (products)² · multiplications of each: above it, what merging adds costs more than it saves
 
 
 def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
     """x @ w + b, as one product of two matrices: SPU runs batched products one after the other."""
     return (x.reshape(-1, x.shape[-1]) @ w + b).reshape(*x.shape[:-1], w.shape[-1])
+
+
+def matmul(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
+    """a @ b (or a @ bᵀ) over equal leading axes, several products as one where that is cheap.
+
+    SPU runs batched products one after the other, with messages of its own each. g of them are one product of
+    [A₁ … A_g] with the block diagonal of B₁ … B_g: the same bytes, g times the multiplications.
+    """
+    b = b.swapaxes(-1, -2) if transpose else b
+    (rows, inner), columns = a.shape[-2:], b.shape[-1]
+    group = merged(math.prod(a.shape[:-2]), rows * inner * columns)
+    if group == 1 or a.shape[:-2] != b.shape[:-2]:
+        return a @ b
+    left = a.reshape(-1, group, rows, inner).transpose(0, 2, 1, 3).reshape(-1, rows, group * inner)
+    apart = b.reshape(-1, group, inner, columns)
+    blocks = [jnp.pad(apart[:, i], ((0, 0), (0, 0), (i * columns, (group - 1 - i) * columns))) for i in range(group)]
+    both = left @ jnp.concatenate(blocks, 1)
+    return both.reshape(-1, rows, group, columns).transpose(0, 2, 1, 3).reshape(*a.shape[:-1], columns)
+
+
+def merged(count: int, work: int) -> int:
+    """How many of `count` products, of `work` multiplications each, are computed as one: the largest such divisor."""
+    fitting = (group for group in range(MERGED, 1, -1) if count % group == 0 and group * group * work <= MERGED_WORK)
+    return next(fitting, 1)
 
 
 def mean(x: jax.Array) -> jax.Array:
@@ -65,7 +93,7 @@ def gelu_poly(x: jax.Array) -> jax.Array:
 
 KINDS: Mapping[str, Callable[..., jax.Array]] = {
     "linear": linear,
-    "matmul": lambda a, b, transpose: a @ (b.swapaxes(-1, -2) if transpose else b),
+    "matmul": matmul,
     "mul": lambda a, b: a * b,
     "square": lambda x: x * x,
     "scale": lambda x, by: x * by,
@@ -123,3 +151,26 @@ def compile_graph(graph: Graph) -> libspu.Executable:
         output_names=[OUTPUT + name for name in graph.outputs],
         code=libspu.compile(source, options),
     )
+
+
+def compile_operations(graph: Graph) -> dict[str, libspu.Executable]:
+    """Each operation as an executable of its own, by its name: reads variables of that name, writes one.
+
+    Operations that differ in names alone are compiled once.
+    """
+    compiled: dict[str, tuple[bytes, list[int]]] = {}
+    executables = {}
+    for operation in graph.operations:
+        alone = single(graph, operation)
+        names = [item.name for item in alone.inputs]
+        inputs = [(item.role == "public", item.shape) for item in alone.inputs]
+        places = [names.index(name) for name in operation.inputs]
+        key = json.dumps([operation.kind, dict(operation.attributes), inputs, places])
+        if key not in compiled:
+            made = compile_graph(alone)
+            compiled[key] = made.code, [names.index(name) for name in made.input_names]
+        code, kept = compiled[key]
+        executables[operation.name] = libspu.Executable(
+            name="operation", input_names=[names[index] for index in kept], output_names=[operation.name], code=code
+        )
+    return executables

@@ -1,16 +1,17 @@
 """The simulated parties, in the child: one thread each, our channels between them, shares handed over and counted."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from spu import libspu
 from spu.api import Io, Runtime
 
-from mpcify.engines.engine import Cost
+from mpcify.engines.engine import OUTPUT, Cost
 from mpcify.engines.spu.settings import CLIENT, Settings
 from mpcify.network.channels import PATIENCE, Channel, Sent, connect_in_process
 
@@ -148,12 +149,51 @@ class Parties:
         with self.measured() as costs:
             for name, array in inputs.items():
                 self.share(name, array, None if name in public else CLIENT)
-            self.together(lambda rank: self.runtimes[rank].run(executable))
+            self.together(partial(self.execute, executable))
             outputs = {name: self.rebuild(name) for name in executable.output_names}
-        for runtime in self.runtimes:
-            for name in inputs:
-                runtime.del_var(name)
+        self.forget(inputs)
         return outputs, costs[0]
+
+    def profile(
+        self,
+        executables: Mapping[str, Any],
+        inputs: Mapping[str, np.ndarray],
+        public: frozenset[str],
+        outputs: Sequence[str],
+    ) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        """One request, executable after executable: each reads variables and writes the one that it is named by.
+
+        Gives the outputs, and the cost of each input, executable and output.
+        """
+        costs: dict[str, Cost] = {}
+        for name, array in inputs.items():
+            with self.measured() as spent:
+                self.share(name, array, None if name in public else CLIENT)
+            costs[name] = spent[0]
+        last = {name: step for step, executable in executables.items() for name in executable.input_names}
+        temporary = {*inputs, *executables} - {*outputs}
+        for step, executable in executables.items():
+            with self.measured() as spent:
+                self.together(partial(self.execute, executable))
+            costs[step] = spent[0]
+            self.forget(name for name in executable.input_names if name in temporary and last[name] == step)
+        self.forget(name for name in temporary if name not in last)
+        rebuilt = {}
+        for name in outputs:
+            with self.measured() as spent:
+                rebuilt[name] = self.rebuild(name)
+            costs[OUTPUT + name] = spent[0]
+        return rebuilt, costs
+
+    def execute(self, executable: Any, rank: int) -> None:
+        """Runs an executable at one party."""
+        self.runtimes[rank].run(executable)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Deletes variables at every party."""
+        for name in names:
+            for runtime in self.runtimes:
+                runtime.del_var(name)
 
 
 def size_of(share: Any) -> int:

@@ -32,13 +32,14 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self.programs: list[tuple[Any, frozenset[str]]] = []  # executables, and the names of their public inputs
+        self.programs: list[tuple[Any, Graph]] = []  # executables, and their graphs
         self.weights: dict[str, tuple[int, ...]] = {}  # the shapes of those that are shared
         self.verbs: dict[str, Callable[[Request, Arrays], Reply]] = {
             "start": self.start,
             "compile": self.compile,
             "weight": self.weight,
             "run": self.run,
+            "profile": self.profile,
             "code": self.code,
         }
 
@@ -60,7 +61,7 @@ class Worker:
         from mpcify.engines.spu.lowering import compile_graph
 
         graph = Graph.from_json(request["graph"])
-        self.programs.append((compile_graph(graph), frozenset(item.name for item in graph.role("public"))))
+        self.programs.append((compile_graph(graph), graph))
         owned = {item.name: item.shape for item in graph.role("owner")}
         if any(self.weights.get(name, shape) != shape for name, shape in owned.items()):
             raise ValueError("a weight of this name is shared already, with another shape")
@@ -76,9 +77,17 @@ class Worker:
 
     def run(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} and its inputs → {"cost"} and its outputs."""
-        executable, public = self.programs[request["program"]]
-        outputs, cost = self.parties.run(executable, arrays, public)
+        executable, graph = self.programs[request["program"]]
+        outputs, cost = self.parties.run(executable, arrays, public_inputs(graph))
         return {"cost": cost.to_json()}, outputs
+
+    def profile(self, request: Request, arrays: Arrays) -> Reply:
+        """{"program"} and its inputs → {"costs": by operation} and its outputs."""
+        from mpcify.engines.spu.lowering import compile_operations
+
+        graph = self.programs[request["program"]][1]
+        outputs, costs = self.parties.profile(compile_operations(graph), arrays, public_inputs(graph), graph.outputs)
+        return {"costs": {name: cost.to_json() for name, cost in costs.items()}}, outputs
 
     def code(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} → {"code"}: what every party holds, as text."""
@@ -92,6 +101,11 @@ class Worker:
             return {"error": reason(error), "code": 504}, {}
         except Exception as error:
             return {"error": reason(error), "code": 503}, {}
+
+
+def public_inputs(graph: Graph) -> frozenset[str]:
+    """The names of a graph's public inputs."""
+    return frozenset(item.name for item in graph.role("public"))
 
 
 def reason(error: Exception) -> str:
