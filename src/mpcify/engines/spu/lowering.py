@@ -15,11 +15,9 @@ from spu import libspu
 
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
+from mpcify.engines.spu.settings import merged
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import single
-
-MERGED = 4  # products at most that are computed as one
-MERGED_WORK = 1 << 26  # (products)² · multiplications of each: above it, what merging adds costs more than it saves
 
 
 def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
@@ -43,12 +41,6 @@ def matmul(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
     blocks = [jnp.pad(apart[:, i], ((0, 0), (0, 0), (i * columns, (group - 1 - i) * columns))) for i in range(group)]
     both = left @ jnp.concatenate(blocks, 1)
     return both.reshape(-1, rows, group, columns).transpose(0, 2, 1, 3).reshape(*a.shape[:-1], columns)
-
-
-def merged(count: int, work: int) -> int:
-    """How many of `count` products, of `work` multiplications each, are computed as one: the largest such divisor."""
-    fitting = (group for group in range(MERGED, 1, -1) if count % group == 0 and group * group * work <= MERGED_WORK)
-    return next(fitting, 1)
 
 
 def mean(x: jax.Array) -> jax.Array:
