@@ -15,6 +15,7 @@ CODES: dict[int, str] = {
     107: "unreadable image",
     108: "no examples",
     109: "output cannot be written",
+    110: "result of another version",
     # 2xx: checkpoints and conversion
     201: "model not found",
     202: "not a checkpoint",

@@ -10,13 +10,16 @@ from typing import Annotated
 import typer
 
 from mpcify import __version__
+from mpcify.cli.bench import bench
 from mpcify.cli.check import check
 from mpcify.cli.convert import convert
 from mpcify.cli.demo import demo
 from mpcify.cli.distill import distill
+from mpcify.cli.estimate import estimate
 from mpcify.cli.evaluate import evaluate
 from mpcify.cli.export import export
 from mpcify.cli.infer import infer
+from mpcify.cli.profile import profile
 from mpcify.cli.verb import complain, debugging
 
 app = typer.Typer(
@@ -26,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (check, convert, distill, evaluate, infer, export, demo):
+for command in (check, convert, distill, evaluate, infer, export, profile, estimate, bench, demo):
     app.command()(command)
 
 

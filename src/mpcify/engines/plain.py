@@ -53,6 +53,17 @@ def erf(x: np.ndarray) -> np.ndarray:
     return values[index] + slopes[index] * d * (1 - d * (node - d * (2 * node * node - 1) / 3))
 
 
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x/2 · (1 + erf(x/√2))."""
+    return x / 2 * (1 + erf(x / math.sqrt(2)))
+
+
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    """exp(x) over its sum along one axis."""
+    weights = np.exp(x - x.max(axis, keepdims=True))
+    return weights / weights.sum(axis, keepdims=True)
+
+
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
     """x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))."""
     return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + GELU_TANH_CUBE * x * x * x)))
@@ -106,10 +117,12 @@ PLAIN: Mapping[str, Callable[..., np.ndarray]] = {
     "exp": np.exp,
     "reciprocal": lambda x: 1 / x,
     "tanh": np.tanh,
-    "gelu": lambda x: x / 2 * (1 + erf(x / math.sqrt(2))),
+    "gelu": gelu,
     "gelu-tanh": gelu_tanh,
     "gelu-poly": gelu_poly,
     "layernorm": layernorm,
+    "softmax": softmax,
+    "gelu-erfc": gelu,
 }
 
 

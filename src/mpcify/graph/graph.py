@@ -46,6 +46,9 @@ KINDS: dict[str, tuple[int, tuple[str, ...]]] = {
     "gelu-tanh": (1, ()),  # x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))
     "gelu-poly": (1, ()),  # PUMA's piecewise polynomial
     "layernorm": (3, ("eps",)),  # (x − mean) · rsqrt(variance + eps) · g + b over the last axis
+    # as JAX writes them: what the benchmark's `naive` baseline runs
+    "softmax": (1, ("axis",)),
+    "gelu-erfc": (1, ()),
     # composites, which the passes lower away: no engine sees them
     "attention": (-1, ("attention", "centre_keys", "t", "scaling", "length")),
     "activation": (1, ("activation",)),

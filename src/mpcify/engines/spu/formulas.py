@@ -174,7 +174,9 @@ class Formulas:
         return each.times(math.prod(operation.shape))
 
     def matrix_product(self, rows: int, inner: int, columns: int, count: int = 1) -> Work:
-        """`count` products one after the other."""
+        """`count` products one after the other; SPU takes one of inner width 1 element by element."""
+        if inner == 1:
+            return self.product.times(rows * columns).times(1, count)
         opened = 2 * self.element * (rows * inner + inner * columns)
         sent = 3 * self.element * rows * columns if self.three else opened
         once = Work(sent, 1, 0, rows * inner * columns) + self.truncation.times(rows * columns)
@@ -211,9 +213,13 @@ class Formulas:
         return self.product.times(1, 4) + self.truncation.times(1, 7) + self.maximum.times(1, 3)
 
     def share(self, elements: int) -> Work:
-        """An input on its way from its holder to the others, or an output's shares to the client."""
+        """An input on its way from its holder to the others: a message each."""
         peers = self.parties - 1
         return Work(peers * ((2 if self.three else 1) * self.element * elements + META), peers)
+
+    def rebuild(self, elements: int) -> Work:
+        """An output's shares on their way to the client: a message each."""
+        return Work(self.share(elements).bytes, 1)
 
 
 LOCAL = ("add", "sub", "shift", "sum", "reshape", "transpose", "slice", "concat", "broadcast")

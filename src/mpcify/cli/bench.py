@@ -1,0 +1,119 @@
+"""mpcify bench: recipes side by side on one engine, in one run."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mpcify.cli.export import numbers
+from mpcify.cli.profile import Plot, drawing
+from mpcify.cli.progress import progress
+from mpcify.cli.verb import Answer, table, verb
+
+Shape = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="bert-base, bert-large, minilm, or a checkpoint.")]
+Recipes = Annotated[str, typer.Option(metavar="R,R…", help="Names or files; naive: JAX's own softmax and GeLU.")]
+Engines = Annotated[str, typer.Option("--engine", metavar="E,E…", help="spu, fixed, plain.")]
+Lengths = Annotated[str, typer.Option("--length", metavar="N,N…", help="Tokens.")]
+Layers = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N encoder layers. Default: all.")]
+Repeat = Annotated[int, typer.Option(min=1, metavar="N", help="Turns that count.")]
+Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
+Embeddings = Annotated[str, typer.Option(help="client or one-hot.")]
+Protocol = Annotated[str | None, typer.Option(help="spu: aby3 (default), cheetah or semi2k.")]
+Ring = Annotated[int | None, typer.Option(metavar="BITS", help="64 (default), 48 or 32.")]
+FractionBits = Annotated[int | None, typer.Option(metavar="F", help="Default: 18, 14, 12 in 64, 48, 32.")]
+Force = Annotated[bool, typer.Option("--force", help="Run though ranges overflow the ring.")]
+Trust = Annotated[bool, typer.Option("--trust-first-party", help="semi2k: the client may unmask the weights.")]
+Baseline = Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with an earlier result, as JSON.")]
+OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Keep the result there, as JSON.")]
+
+
+@verb
+def bench(
+    shape: Shape = "bert-base",
+    recipes: Recipes = "exact-tanh,puma,mpcformer,2quad-freediv,softmax-freediv",
+    engine: Engines = "spu",
+    length: Lengths = "128",
+    layers: Layers = None,
+    repeat: Repeat = 3,
+    batch: Batch = 1,
+    embeddings: Embeddings = "client",
+    protocol: Protocol = None,
+    ring: Ring = None,
+    fraction_bits: FractionBits = None,
+    force: Force = False,
+    trust_first_party: Trust = False,
+    baseline: Baseline = None,
+    plot: Plot = None,
+    out: OutFile = None,
+) -> Answer:
+    """Run recipes in turns and compare what they cost."""
+    lengths, picture = numbers(length), drawing(plot)
+    if not lengths or min(lengths) < 2:
+        raise typer.BadParameter(f"{length!r} is no list of lengths", param_hint="--length")
+    from mpcify.measure import benchmark
+    from mpcify.measure.provenance import provenance
+
+    with progress("lengths", len(lengths)) as advance:
+        found = benchmark.bench(
+            shape,
+            recipes.split(","),
+            engines=engine.split(","),
+            lengths=lengths,
+            layers=layers,
+            batch=batch,
+            repeat=repeat,
+            embeddings=embeddings,
+            progress=advance,
+            protocol=protocol,
+            ring=ring,
+            fraction_bits=fraction_bits,
+            force=force,
+            trust_first_party=trust_first_party,
+        )
+    if baseline is not None:
+        benchmark.against_earlier(found, baseline)
+    values = {**found, **provenance(seed=0)}
+    if out is not None:
+        benchmark.keep(values, out)
+    if plot is not None and found["rows"]:
+        picture.draw({bar(row): row["kinds"] for row in found["rows"]}, heading(found), plot)
+    return Answer(values, comparison(found), benchmark.nothing_ran(found))
+
+
+def heading(found: dict[str, Any]) -> str:
+    """What ran."""
+    row = found["rows"][0]
+    protocol = "" if row["protocol"] is None else f" {row['protocol']}, ring 2^{row['ring']}"
+    return f"{found['shape']}, {row['layers']} layers, batch {row['batch']}, {row['engine']}{protocol}"
+
+
+def bar(row: dict[str, Any]) -> str:
+    """A bar's name."""
+    return f"{row['recipe']} {row['length']} {row['engine']}"
+
+
+def comparison(found: dict[str, Any]) -> Any:
+    """The rows, for people."""
+    columns = ("recipe", "engine", "n", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan", "total s")
+    rows = [
+        (
+            row["recipe"],
+            row["engine"],
+            row["length"],
+            f"{row['cost']['seconds']:.2f}",
+            f"{row['cost']['bytes'] / 1e6:.1f}",
+            row["cost"]["rounds"],
+            *(times(row["ratios"].get(name)) for name in ("seconds", "bytes", "rounds", "lan", "wan")),
+            f"{row['total']['seconds']:.2f}",
+        )
+        for row in found["rows"]
+    ]
+    rows += [(entry["recipe"], entry["engine"], entry["length"], entry["error"]) for entry in found["refused"]]
+    title = heading(found) if found["rows"] else found["shape"]
+    against = found["rows"][0]["ratios"]["to"] if found["rows"] else ""
+    return table(f"{title}\nencoder layers; × less than {against}", columns, rows)
+
+
+def times(value: float | None) -> str:
+    """A ratio."""
+    return "–" if value is None else f"{value:.2f}"

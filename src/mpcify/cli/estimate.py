@@ -1,0 +1,55 @@
+"""mpcify estimate MODEL: what a request will cost, without running it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpcify.cli.options import Model
+from mpcify.cli.profile import Plot, drawing, kinds_table
+from mpcify.cli.verb import Answer, verb
+
+Protocol = Annotated[str, typer.Option(help="aby3 or semi2k.")]
+Ring = Annotated[int, typer.Option(metavar="BITS", help="64 or 32.")]
+FractionBits = Annotated[int | None, typer.Option(metavar="F", help="Default: 18, 12 in 64, 32.")]
+Embeddings = Annotated[str, typer.Option(help="client or one-hot.")]
+Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
+Length = Annotated[int | None, typer.Option(min=2, help="Padded length. Default: 128, or what the model takes.")]
+NetworkName = Annotated[str, typer.Option(metavar="lan|wan|RTT,GBIT", help="Round trip in ms and rate in Gbit/s.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="This machine's speeds; measured (some seconds) and kept where not there."),
+]
+
+
+@verb
+def estimate(
+    model: Model,
+    protocol: Protocol = "aby3",
+    ring: Ring = 64,
+    fraction_bits: FractionBits = None,
+    embeddings: Embeddings = "client",
+    batch: Batch = 1,
+    length: Length = None,
+    network: NetworkName = "lan",
+    calibration: Calibration = None,
+    plot: Plot = None,
+) -> Answer:
+    """Tell a request's bytes, rounds and seconds from the graph alone."""
+    picture = drawing(plot)
+    from mpcify.measure.estimate import estimate as predict
+
+    found = predict(
+        model,
+        protocol=protocol,
+        ring=ring,
+        fraction_bits=fraction_bits,
+        embeddings=embeddings,
+        batch=batch,
+        length=length,
+        network=network,
+        calibration=calibration,
+    )
+    if plot is not None:
+        picture.draw_profile(found, plot)
+    return Answer(found.to_json(), kinds_table(found))

@@ -1,0 +1,315 @@
+"""Recipes side by side: the same shape, engine and run, in turns (A B A B), so that what slows one slows all."""
+
+import json
+import statistics
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
+
+from mpcify.conversion.convert import as_student, convert, load_model, recipe_of
+from mpcify.engines import engine_named
+from mpcify.engines.engine import Arrays, Cost, Engine, Session
+from mpcify.engines.plain import measure_ranges
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.graph.graph import Graph
+from mpcify.graph.parts import cut
+from mpcify.graph.passes import lower
+from mpcify.graph.ranges import declare
+from mpcify.graph.trace import trace_graph
+from mpcify.measure.estimate import Network
+from mpcify.measure.profile import KINDS, rows_of, total
+from mpcify.recipe import read_recipe
+
+FORMAT = 1
+NAIVE = "naive"
+EXACT = ("exact", "exact-tanh", "puma")  # the fastest of them in a run is what the others are compared with
+SHAPES: Mapping[str, dict[str, int]] = {
+    "bert-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    "bert-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+    "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+}
+SECTIONS = ("embedding", "layers", "head")
+NETWORKS = ("lan", "wan")
+HEADROOM = 0.8  # of the memory that is free
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What runs in turns: one recipe on one engine at one length."""
+
+    recipe: str
+    engine: Engine
+    length: int
+    graph: Graph
+    sections: Mapping[str, tuple[Graph, Session, Arrays]]
+
+
+def bench(
+    shape: str,
+    recipes: Sequence[str],
+    *,
+    engines: Sequence[str] = ("spu",),
+    lengths: Sequence[int] = (128,),
+    layers: int | None = None,
+    batch: int = 1,
+    repeat: int = 3,
+    embeddings: str = "client",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Rows of costs, and what was refused: see the reference of formats.
+
+    shape: a name of SHAPES (weights are random: the cost does not depend on them) or a checkpoint. recipes: names or
+    files; `naive`, JAX's own softmax and GeLU, exists here alone. layers: the first of them only. repeat: turns that
+    count; one before them warms up. settings: protocol, ring, fraction_bits, force, trust_first_party. Raises MPC-501
+    for a shape, MPC-405 for a length, MPC-301 for a recipe; what an engine refuses is a row of `refused`.
+    """
+    teacher = model_of(shape, layers, max(lengths))
+    for name in recipes:
+        if name != NAIVE:
+            read_recipe(name)
+    rows: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for done, length in enumerate(lengths):
+        opened: list[Entry] = []
+        try:
+            for name in engines:
+                for recipe in recipes:
+                    try:
+                        opened.append(prepare(teacher, recipe, name, length, batch, embeddings, settings))
+                    except MpcifyError as error:
+                        refused.append({"recipe": recipe, "engine": name, "length": length, "error": str(error)})
+            rows += compared(take_turns(opened, repeat))
+        finally:
+            for entry in opened:
+                for _, session, _ in entry.sections.values():
+                    session.close()
+        if progress:
+            progress(done + 1)
+    return {"shape": Path(shape).name, "rows": rows, "refused": refused}
+
+
+def model_of(shape: str, layers: int | None, longest: int) -> PreTrainedModel:
+    """A random BERT of a known shape, or the teacher or student in a folder, with its first layers only."""
+    known = SHAPES.get(shape)
+    if known is None and not Path(shape).is_dir():
+        remedy = f"use one of {', '.join(SHAPES)}, or the folder of a checkpoint"
+        raise MpcifyError(501, f"shape {shape}", "there is no such shape", remedy)
+    if known is None:
+        model = load_model(shape)
+        if layers is not None:
+            what = "a checkpoint runs whole"
+            raise MpcifyError(501, f"layers {layers}", what, f"leave --layers out, or use one of {', '.join(SHAPES)}")
+        return model
+    count = known["num_hidden_layers"] if layers is None else layers
+    torch.manual_seed(0)
+    config = BertConfig(**{**known, "num_hidden_layers": count})
+    if longest > config.max_position_embeddings:
+        remedy = f"use a length of at most {config.max_position_embeddings}"
+        raise MpcifyError(405, f"length {longest}", f"{shape} has {config.max_position_embeddings} positions", remedy)
+    return BertForSequenceClassification(config).eval()
+
+
+def prepare(
+    teacher: PreTrainedModel,
+    recipe: str,
+    engine: str,
+    length: int,
+    batch: int,
+    embeddings: str,
+    settings: Mapping[str, Any],
+) -> Entry:
+    """A recipe's programs, their weights in place. Raises what the engine refuses."""
+    runner = engine_named(engine, **settings)
+    student = convert(teacher, "exact") if recipe == NAIVE else convert(as_student(teacher), read_recipe(recipe))
+    graph, weights = lower(*trace_graph(student, batch, length, embeddings), naive=recipe == NAIVE)
+    owned = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+    refuse_memory(runner, owned)
+    inputs = sample_inputs(graph)
+    if runner.ring == 32:  # how far its Newton steps reach follows from declared ranges
+        graph = graph.with_ranges(declare(graph, measure_ranges(graph, owned, [inputs])))
+    values = dict(inputs)
+    sections: dict[str, tuple[Graph, Session, Arrays]] = {}
+    generator = np.random.default_rng(0)
+    beside: Session | None = None
+    for name in SECTIONS:
+        part = section(graph, name)
+        program = runner.compile(part)
+        beside = program.load({item.name: owned[item.name] for item in part.role("owner")}, beside)
+        given = {
+            item.name: values.get(item.name, generator.standard_normal(item.shape))
+            for item in (*part.role("client"), *part.role("public"))
+        }
+        sections[name] = part, beside, given
+    return Entry(recipe if recipe == NAIVE else recipe_of(student).name, runner, length, graph, sections)
+
+
+def section(graph: Graph, name: str) -> Graph:
+    """The embedding, the encoder layers or the head of a graph."""
+    return cut(graph, lambda operation: (operation.part if operation.layer is None else "layers") == name)
+
+
+def sample_inputs(graph: Graph) -> dict[str, np.ndarray]:
+    """Client inputs that fill the length."""
+    generator, count = np.random.default_rng(0), graph.length
+    known = {"mask": 1.0, "share": 16.0 / count, "segment": 0.0}
+    inputs = {}
+    for item in graph.role("client"):
+        values = generator.standard_normal(item.shape)
+        if item.name == "tokens":
+            values = np.eye(item.shape[-1])[generator.integers(item.shape[-1], size=item.shape[:-1])]
+        inputs[item.name] = np.full(item.shape, known[item.name]) if item.name in known else values
+    return inputs
+
+
+def refuse_memory(engine: Engine, weights: Arrays) -> None:
+    """Raises MPC-501 where the parties' shares of the weights would not fit into memory."""
+    if engine.name != "spu":
+        return
+    needed = 3 * 16 * sum(value.size for value in weights.values()) / 2**30
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
+    except (OSError, StopIteration):
+        return
+    if needed > HEADROOM * free:
+        what = f"shares of its weights take {needed:.1f} GiB, and {free:.1f} GiB are free"
+        raise MpcifyError(501, "memory", what, "use --layers, or fewer recipes at once")
+
+
+def take_turns(entries: Sequence[Entry], repeat: int) -> list[tuple[Entry, dict[str, list[Cost]]]]:
+    """Every entry once to warm up, then `repeat` times in turns."""
+    spent: list[dict[str, list[Cost]]] = [{name: [] for name in entry.sections} for entry in entries]
+    for turn in range(repeat + 1):
+        for entry, costs in zip(entries, spent, strict=True):
+            for name, (_, session, inputs) in entry.sections.items():
+                _, cost = session.run(inputs)
+                if turn:
+                    costs[name].append(cost)
+    return list(zip(entries, spent, strict=True))
+
+
+def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[str, Any]]:
+    """The rows of one length: medians, what each kind of operation took, and ratios to the fastest exact recipe."""
+    rows: list[dict[str, Any]] = []
+    for entry, spent in found:
+        costs = {name: median(turns) for name, turns in spent.items()}
+        whole = sum(costs.values(), Cost())
+        seconds = [sum(turn.seconds for turn in turns) for turns in zip(*spent.values(), strict=True)]
+        rows.append(
+            {
+                "recipe": entry.recipe,
+                "engine": entry.engine.name,
+                "protocol": entry.engine.protocol,
+                "ring": entry.engine.ring,
+                "length": entry.graph.length,
+                "batch": entry.graph.batch,
+                "layers": len({operation.layer for operation in entry.graph.operations} - {None}),
+                "cost": costs["layers"].to_json(),
+                "embedding": costs["embedding"].to_json(),
+                "head": costs["head"].to_json(),
+                "total": whole.to_json(),
+                "seconds": [cost.seconds for cost in spent["layers"]],
+                "total_seconds": seconds,
+                "kinds": kinds_of(entry),
+            }
+        )
+    for engine in {row["engine"]: None for row in rows}:
+        mine = [row for row in rows if row["engine"] == engine]
+        exact = [row for row in mine if row["recipe"] in EXACT] or mine[:1]
+        against = min(exact, key=lambda row: float(row["cost"]["seconds"]))
+        for row in mine:
+            row["ratios"] = {"to": against["recipe"], **ratios(against, row)}
+    return rows
+
+
+def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """How many times less a row costs than another: its layers, and over networks (`Network`) between machines."""
+    found: dict[str, Any] = {
+        measure: base["cost"][measure] / row["cost"][measure] if row["cost"][measure] else None
+        for measure in ("seconds", "bytes", "rounds")
+    }
+    if row["protocol"] is None:
+        return found
+    for name in NETWORKS:
+        found[name] = over(name, base["cost"]) / over(name, row["cost"])
+    return found
+
+
+def over(name: str, cost: Mapping[str, Any]) -> float:
+    """Seconds over a network: the work measured here, and the network's share."""
+    return float(cost["seconds"]) + Network.named(name).seconds(
+        cost["bytes"], cost["rounds"], len(cost["bytes_per_party"])
+    )
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median seconds and rounds of some requests; bytes are the same in each."""
+    first = costs[0]
+    return Cost(
+        statistics.median(cost.seconds for cost in costs),
+        first.bytes,
+        round(statistics.median(cost.rounds for cost in costs)),
+        first.bytes_per_party,
+    )
+
+
+def kinds_of(entry: Entry) -> dict[str, dict[str, float]]:
+    """What each kind of operation took, operation by operation."""
+    rows = [
+        row
+        for part, session, inputs in entry.sections.values()
+        for row in rows_of(part, session.profile(inputs)[1])
+        if row.name in {operation.name for operation in part.operations}
+    ]
+    return {kind: total(row for row in rows if row.kind == kind) for kind in KINDS}
+
+
+def against_earlier(result: dict[str, Any], path: str | Path) -> None:
+    """Adds to each row `earlier`: how many times less it costs than the same row of an earlier result.
+
+    Raises MPC-101 where there is no such file, MPC-110 where it is no result of this version.
+    """
+    try:
+        before = json.loads(Path(path).read_text(encoding="utf-8"))
+        if before["format"] != FORMAT:
+            raise ValueError
+        known = {key_of(row): row for row in before["rows"]}
+    except FileNotFoundError:
+        raise MpcifyError(101, str(path), "there is no such file", "name a result of mpcify bench") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        remedy = "make it again with this version: mpcify bench --format json"
+        raise MpcifyError(110, str(path), "it is no benchmark's result of this version", remedy) from None
+    for row in result["rows"]:
+        if key_of(row) in known:
+            row["earlier"] = ratios(known[key_of(row)], row)
+    if not any("earlier" in row for row in result["rows"]):
+        warnings.warn(MpcifyWarning(f"{path} holds none of these rows"), stacklevel=2)
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two rows comparable."""
+    return tuple(row[name] for name in ("recipe", "engine", "protocol", "ring", "length", "batch", "layers"))
+
+
+def keep(values: Mapping[str, Any], path: Path) -> None:
+    """Writes a result, whole or not at all."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def nothing_ran(result: Mapping[str, Any]) -> MpcifyError | None:
+    """The error of a benchmark in which every row was refused."""
+    if result["rows"]:
+        return None
+    first = result["refused"][0]["error"]
+    return MpcifyError(501, "bench", f"no recipe ran; the first refusal: {first}", "choose another recipe or engine")

@@ -1,0 +1,132 @@
+"""Where the cost of a request goes: per operation, encoder layer and kind."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpcify.engines.engine import OUTPUT, Cost
+from mpcify.graph.graph import Graph, Part
+from mpcify.inference import PrivateModel, compile
+from mpcify.requests.inputs import Encoded
+
+KINDS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
+USUAL_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class OperationCost:
+    """What one operation cost. layer: the encoder layer, None outside. kind: one of KINDS.
+
+    An input stands under its name (kind `embedding`: sharing it), an output as `output/NAME` (kind `head`).
+    """
+
+    name: str
+    layer: int | None
+    kind: str
+    seconds: float | None
+    bytes: int
+    rounds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A request's cost by operation. cost: of the same request run as one program. parts: sums over operations."""
+
+    about: Mapping[str, Any]
+    operations: tuple[OperationCost, ...]
+    cost: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The profile as a JSON object."""
+        return {**self.about, "operations": [vars(row).copy() for row in self.operations], "cost": dict(self.cost)}
+
+    def by_kind(self) -> dict[str, dict[str, float]]:
+        """Seconds, bytes and rounds of each kind."""
+        return {kind: total(row for row in self.operations if row.kind == kind) for kind in KINDS}
+
+    def by_layer(self) -> dict[str, dict[str, dict[str, float]]]:
+        """The same for each layer: `embedding`, `layer 0` …, `head`; places in the order in which they run."""
+        places: dict[str, list[OperationCost]] = {}
+        for row in self.operations:
+            places.setdefault(row.kind if row.layer is None else f"layer {row.layer}", []).append(row)
+        ends = {"embedding": -1, "head": 1}
+        ordered = sorted(places.items(), key=lambda item: ends.get(item[0], 0))
+        return {
+            name: {kind: total(row for row in rows if row.kind == kind) for kind in KINDS} for name, rows in ordered
+        }
+
+
+def total(rows: Iterable[OperationCost]) -> dict[str, float]:
+    """Sums over operations."""
+    chosen = list(rows)
+    return {
+        "seconds": sum(row.seconds or 0.0 for row in chosen),
+        "bytes": sum(row.bytes for row in chosen),
+        "rounds": sum(row.rounds for row in chosen),
+    }
+
+
+def profile(model: str | Path, **settings: Any) -> Profile:
+    """Runs a request of made-up tokens (or pixels) whole, and then operation by operation.
+
+    settings: the keywords of `mpcify.compile`; without `length`, 128 tokens or what the model takes. Values are made
+    up, as the cost does not depend on them. Raises what `compile` and a request raise.
+    """
+    with compile(model, **settings) as private:
+        length = length_of(private)
+        encoded = sample_request(private, length)
+        if private.engine.ring is not None:
+            private.declare_missing([(length, list(range(len(encoded))), encoded)])
+        session, inputs = private.open(length), private.inputs(encoded, length)
+        session.run(inputs)  # the first request of a session also warms it up
+        _, whole = session.run(inputs)
+        _, costs = session.profile(inputs)
+        graph = private.graph(length)[0]
+        about = {**described(private, length), "engine": private.engine.name, "protocol": private.engine.protocol}
+        cost = replace(whole, setup=private.setup).to_json()
+        return Profile({**about, "ring": private.engine.ring}, rows_of(graph, costs), cost)
+
+
+def described(private: PrivateModel, length: int) -> dict[str, Any]:
+    """What was profiled."""
+    about = private.about
+    return {
+        "model": about["model"],
+        "recipe": about["recipe"],
+        "length": private.graph(length)[0].length,
+        "batch": private.batch,
+    }
+
+
+def length_of(private: PrivateModel) -> int:
+    """The padded length of a model: as it was compiled, else 128 or all that it takes; 0 for images."""
+    if private.images:
+        return 0
+    return private.length or min(USUAL_LENGTH, private.text_requests.longest)
+
+
+def sample_request(private: PrivateModel, length: int) -> list[Any]:
+    """A batch of made-up inputs that fill the length, as the client encodes them."""
+    generator = np.random.default_rng(0)
+    if private.images:
+        (patches,) = private.graph(length)[0].role("client")
+        return list(generator.uniform(-1, 1, patches.shape))
+    words = private.about["vocabulary"]
+    ids = generator.integers(words, size=(private.batch, length))
+    return [Encoded(tuple(map(int, row)), (0,) * length) for row in ids]
+
+
+def rows_of(graph: Graph, costs: Mapping[str, Cost]) -> tuple[OperationCost, ...]:
+    """One row a cost, by the place of its operation in the graph."""
+    places = {operation.name: (operation.layer, operation.part) for operation in graph.operations}
+    ends: Mapping[str, tuple[int | None, Part]] = {
+        **{item.name: (None, "embedding") for item in graph.inputs},
+        **{OUTPUT + name: (None, "head") for name in graph.outputs},
+    }
+    return tuple(
+        OperationCost(name, *(places.get(name) or ends[name]), cost.seconds, cost.bytes, cost.rounds)
+        for name, cost in costs.items()
+    )
