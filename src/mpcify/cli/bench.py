@@ -75,9 +75,9 @@ def bench(
     values = {**found, **provenance(seed=0)}
     if out is not None:
         benchmark.keep(values, out)
-    if plot is not None and found["rows"]:
+    if plot is not None:
         picture.draw({bar(row): row["kinds"] for row in found["rows"]}, heading(found), plot)
-    return Answer(values, comparison(found), benchmark.nothing_ran(found))
+    return Answer(values, comparison(found))
 
 
 def heading(found: dict[str, Any]) -> str:
@@ -109,8 +109,8 @@ def comparison(found: dict[str, Any]) -> Any:
         for row in found["rows"]
     ]
     rows += [(entry["recipe"], entry["engine"], entry["length"], entry["error"]) for entry in found["refused"]]
-    title = heading(found) if found["rows"] else found["shape"]
-    against = found["rows"][0]["ratios"]["to"] if found["rows"] else ""
+    title = heading(found)
+    against = found["rows"][0]["ratios"]["to"]
     return table(f"{title}\nencoder layers; × less than {against}", columns, rows)
 
 

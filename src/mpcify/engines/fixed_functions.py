@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
+from mpcify.engines.spu import series
 from mpcify.numerics import FixedPoint
 
 EXP_SQUARINGS = 8
 RECIPROCAL_GUESS = 2.9142  # 1/c ≈ 2.9142 − 2c on [0.5, 1)
 RECIPROCAL_ITERATIONS = 2  # 3 from f = 30 on
-RSQRT_GUESS = (4.14285016, -15.47994394, 38.4714796, -49.86605845, 26.02942339)  # on [0.25, 0.5), powers from 0 up
 TANH_END = 5.0
 TANH_CHEBYSHEV = (  # of the odd degrees 1 … 17 on [−5, 5]
     1.2514045938932097,
@@ -36,6 +36,11 @@ TANH_CHEBYSHEV = (  # of the odd degrees 1 … 17 on [−5, 5]
 )
 ERF_END = 3.0
 ERF = (1.0, 0.278393, 0.230389, 0.000972, 0.078108)  # 1 − 1/p(x)⁴, Abramowitz and Stegun 7.1.27
+
+
+def rises() -> np.ndarray:
+    """From each guess of rsqrt to the next, in float32 as JAX hands them over."""
+    return np.diff(np.array(series.GUESSES, np.float32))
 
 
 @dataclass(frozen=True)
@@ -122,17 +127,15 @@ class Arithmetic:
         return np.where(x < 0, -r, r)
 
     def rsqrt(self, x: np.ndarray) -> np.ndarray:
-        """x^(−1/2): a quartic on u = x·2^−(e+1) in [0.25, 0.5), times 2^−(e+1)/2."""
-        f = self.number.fraction_bits
-        place = self.highest_bit(x)
-        place = np.where((place >= 0) & (place < self.number.ring - 1), place + 1, -1)  # the power of two above x
-        u = self.multiply(x, self.mirror(place, 2 * f))
-        even, odd = (1 << f // 2) * math.sqrt(2), float(1 << f // 2)
-        if f % 2:
-            even, odd = float(1 << (f + 3) // 2), (1 << f // 2 + 1) * math.sqrt(2)
-        root = np.where(place % 2 == 0, int(even), int(odd)).astype(x.dtype)
-        halved = self.mirror(np.where(place < 0, -1, place // 2), f // 2 * 2)
-        return self.multiply(self.polynomial(u, RSQRT_GUESS), self.number.wrap(root * halved))
+        """x^(−1/2): a guess by comparisons, then two steps of third order; see `engines.spu.series`."""
+        guesses = [self.constant(series.GUESSES[0]), *(self.constant(rise) for rise in rises())]
+        thresholds = np.array([self.constant(value) for value in series.THRESHOLDS])
+        y = np.cumsum(guesses).astype(x.dtype)[np.searchsorted(thresholds, x, side="right")]
+        scaled, shift, floor = self.multiply(x, self.constant(series.SCALE)), series.SHIFT, series.FLOOR
+        for _ in range(series.STEPS):
+            inner = self.add(self.multiply(self.multiply(scaled, y), y), -self.constant(shift))
+            y = self.multiply(y, self.add(self.multiply(inner, inner), self.constant(floor)))
+        return y
 
     def tanh(self, x: np.ndarray) -> np.ndarray:
         """tanh by Chebyshev polynomials of odd degree to 17 on [−5, 5], clamped outside."""

@@ -30,6 +30,7 @@ LEAST_ROW_MAXIMUM = -20.0  # masked scores stand at −30
 SPU_EXP_LEAST = -512.0  # (1 + x/256)^256 rises again below
 SPU_EXP_LARGEST = 12.0  # and is 24 % too small above
 SPU_STEPS = 26  # below 26 steps (1e-4 at f = 18) rsqrt and reciprocal feel the rounding of their input
+SPU_RSQRT_LEAST, SPU_RSQRT_LARGEST = 2.0**-13, 2.0**17  # LayerNorm's rsqrt has no guess outside
 LEAST_EXPONENT = -2.0  # exp_t(S) = (1 + S/2ᵗ)^(2ᵗ) rises again below
 GELU_POLY_INNER = 3.0  # its polynomials count up to here
 LIKE = ("spu",)
@@ -221,7 +222,7 @@ def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[flo
     if quantity == "product":
         return -product, product
     if quantity == "variance":
-        return max(least, product**-2), min(number.scale / 2, product)
+        return max(least, SPU_RSQRT_LEAST, product**-2), min(SPU_RSQRT_LARGEST, number.scale / 2, product)
     if quantity == "input":
         if kind == "reciprocal":
             return max(least, 1 / product), number.scale / 2

@@ -70,7 +70,7 @@ def bench(
     shape: a name of SHAPES (weights are random: the cost does not depend on them) or a checkpoint. recipes: names or
     files; `naive`, JAX's own softmax and GeLU, exists here alone. layers: the first of them only. repeat: turns that
     count; one before them warms up. settings: protocol, ring, fraction_bits, force, trust_first_party. Raises MPC-501
-    for a shape, MPC-405 for a length, MPC-301 for a recipe; what an engine refuses is a row of `refused`.
+    for a shape, MPC-405 for a length, MPC-301 for a recipe. What an engine refuses is a row of `refused`, and raised where no row is left.
     """
     teacher = model_of(shape, layers, max(lengths))
     for name in recipes:
@@ -86,7 +86,7 @@ def bench(
                     try:
                         opened.append(prepare(teacher, recipe, name, length, batch, embeddings, settings))
                     except MpcifyError as error:
-                        refused.append({"recipe": recipe, "engine": name, "length": length, "error": str(error)})
+                        refused.append({"recipe": recipe, "engine": name, "length": length, "error": error})
             rows += compared(take_turns(opened, repeat))
         finally:
             for entry in opened:
@@ -94,7 +94,13 @@ def bench(
                     session.close()
         if progress:
             progress(done + 1)
-    return {"shape": Path(shape).name, "rows": rows, "refused": refused}
+    if not rows:
+        raise refused[0]["error"]
+    return {
+        "shape": Path(shape).name,
+        "rows": rows,
+        "refused": [{**entry, "error": str(entry["error"])} for entry in refused],
+    }
 
 
 def model_of(shape: str, layers: int | None, longest: int) -> PreTrainedModel:
@@ -306,10 +312,3 @@ def keep(values: Mapping[str, Any], path: Path) -> None:
     temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
 
-
-def nothing_ran(result: Mapping[str, Any]) -> MpcifyError | None:
-    """The error of a benchmark in which every row was refused."""
-    if result["rows"]:
-        return None
-    first = result["refused"][0]["error"]
-    return MpcifyError(501, "bench", f"no recipe ran; the first refusal: {first}", "choose another recipe or engine")

@@ -6,13 +6,14 @@ w is the bytes of a ring element (8 or 4). All parties together send, an element
   4·⌈b/8⌉; a matrix product (m, k)·(k, n) opens its factors, 2w(mk + kn).
 A comparison is the top bit of a sum: a carry tree whose words halve from level to level. Functions are the series that
 SPU 0.10 runs (`libspu/kernel/hal/fxp_approx.cc`, `fxp_base.cc`), counted step by step; what normalises a number to
-[0.5, 1) for reciprocal, rsqrt and erf exists in the ring 2^64 alone and is counted as a whole.
+[0.5, 1) for reciprocal and erf exists in the ring 2^64 alone and is counted as a whole.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mpcify.engines.spu import series
 from mpcify.engines.spu.settings import NOT_IN_FM32, Settings, merged
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
@@ -125,6 +126,11 @@ class Formulas:
         return Work(8 * self.element, 3) if self.three else Work(4 * self.element, 1)
 
     @property
+    def public_choice(self) -> Work:
+        """b ? x : y of public x and y."""
+        return Work(4 * self.element, 2) if self.three else Work(2, 1)
+
+    @property
     def maximum(self) -> Work:
         return self.less + self.choice
 
@@ -147,8 +153,9 @@ class Formulas:
 
     @property
     def rsqrt(self) -> Work:
-        """Normalised, and a quartic: six truncated products."""
-        return (Work(1236, 32) if self.three else self.normalised(606, 12, 14)) + self.product.times(1, 6)
+        """Comparisons with public thresholds and choices between public numbers, all at once; then eight products."""
+        guess = self.less + self.public_choice
+        return Work(guess.bytes * len(series.THRESHOLDS), guess.messages) + self.truncation + self.product.times(1, 8)
 
     @property
     def erf(self) -> Work:

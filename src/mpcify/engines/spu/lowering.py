@@ -15,6 +15,7 @@ from spu import libspu
 
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
+from mpcify.engines.spu import series
 from mpcify.engines.spu.settings import merged
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import single
@@ -58,7 +59,21 @@ def mean(x: jax.Array) -> jax.Array:
 def layernorm(x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
     """(x − mean) · rsqrt(variance + eps) · g + b over the last axis; an eps below 2^−f is 0."""
     deviation = x - mean(x)
-    return deviation * lax.rsqrt(mean(deviation * deviation) + eps) * g + b
+    return deviation * rsqrt(mean(deviation * deviation) + eps) * g + b
+
+
+def rsqrt(x: jax.Array) -> jax.Array:
+    """x^(−1/2) from 2^−13 to 2^17: a guess by comparisons, all at once, then two steps of third order.
+
+    With w = xy² a step is y(15 − 10w + 3w²)/8 = y((√0.375·w − 5/√24)² + 5/6). SPU's own normalises by bits: a third
+    more messages, and none of it runs in FM32.
+    """
+    rises = jnp.diff(jnp.array(series.GUESSES, jnp.float32))
+    y = series.GUESSES[0] + jnp.where(x < jnp.array(series.THRESHOLDS, jnp.float32), 0.0, rises).sum(-1, keepdims=True)
+    scaled = x * series.SCALE
+    for _ in range(series.STEPS):
+        y = y * ((scaled * y * y - series.SHIFT) ** 2 + series.FLOOR)
+    return y
 
 
 def gelu(x: jax.Array) -> jax.Array:
