@@ -195,7 +195,7 @@ def test_other_values_stay_below_the_value_bound(kind: str) -> None:
 
 
 LIMITS = [  # kind, quantity, a range that is right, ranges that are not; at f = 18 in the ring 2^64
-    ("layernorm", "variance", (1e-3, 9e4), [(9e-5, 1.0), (1.0, 140_000.0), (0.0, 1.0)]),
+    ("layernorm", "variance", (1e-3, 9e4), [(1.1e-4, 1.0), (1.0, 140_000.0), (0.0, 1.0)]),
     ("layernorm", "product", (-(2.0**25), 2.0**25), [(0.0, 2.0**26)]),
     ("linear", "product", (-(2.0**25), 2.0**25), [(-(2.0**26), 0.0)]),
     ("reciprocal", "input", (1e-3, 1e5), [(9e-5, 1.0), (1.0, 2.0**17), (-1.0, 1.0)]),

@@ -69,8 +69,9 @@ def bench(
 
     shape: a name of SHAPES (weights are random: the cost does not depend on them) or a checkpoint. recipes: names or
     files; `naive`, JAX's own softmax and GeLU, exists here alone. layers: the first of them only. repeat: turns that
-    count; one before them warms up. settings: protocol, ring, fraction_bits, force, trust_first_party. Raises MPC-501
-    for a shape, MPC-405 for a length, MPC-301 for a recipe. What an engine refuses is a row of `refused`, and raised where no row is left.
+    count; one before them warms up. settings: protocol, ring, fraction_bits, force, trust_first_party.
+    What an engine refuses is a row of `refused`, and raised where no row is left. Raises MPC-501 for a shape, MPC-405
+    for a length, MPC-301 for a recipe.
     """
     teacher = model_of(shape, layers, max(lengths))
     for name in recipes:
@@ -311,4 +312,3 @@ def keep(values: Mapping[str, Any], path: Path) -> None:
     temporary = path.with_name(f"{path.name}.new")
     temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
-

@@ -1,0 +1,78 @@
+"""mpcify profile, estimate and bench as a user calls them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROW = {"name", "layer", "kind", "seconds", "bytes", "rounds"}
+KINDS = {"linear", "attention", "activation", "layernorm", "embedding", "head"}
+
+
+@pytest.mark.parametrize("engine", ["plain", "fixed", "spu"])
+def test_profile_gives_every_operation_and_the_whole(
+    engine: str, mpcify: Callable, model: Path, tmp_path: Path
+) -> None:
+    plot = tmp_path / "bars.html"
+    words = ("--engine", engine, "--length", 16, "--accept-embedding-leak", "--plot", plot, "--format", "json")
+    outcome = mpcify("profile", model, *words)
+    assert outcome.code == 0, outcome.err
+    result = outcome.json
+    named = ["format", "model", "recipe", "length", "batch", "engine", "protocol", "ring", "operations", "cost"]
+    assert list(result) == named
+    assert all(set(row) == ROW for row in result["operations"])
+    assert {row["kind"] for row in result["operations"]} == KINDS
+    assert sum(row["bytes"] for row in result["operations"]) == result["cost"]["bytes"]
+    assert "<svg" in plot.read_text()
+
+
+def test_profile_of_images(mpcify: Callable, checkpoint: Callable) -> None:
+    outcome = mpcify("profile", checkpoint("vit"), "--engine", "plain", "--batch", 2, "--format", "json")
+    assert outcome.json["batch"] == 2
+
+
+def test_estimate_runs_nothing_and_says_what_it_will_cost(mpcify: Callable, model: Path, tmp_path: Path) -> None:
+    words = ("--length", 16, "--calibration", tmp_path / "speed.json")
+    outcome = mpcify("estimate", model, *words, "--network", "40,1", "--format", "json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["network"] == "40,1"
+    assert all(set(row) == ROW for row in outcome.json["operations"])
+    people = mpcify("estimate", model, *words)
+    assert "attention" in people.out
+
+
+def test_bench_compares_and_keeps(mpcify: Callable, tmp_path: Path) -> None:
+    kept = tmp_path / "bench.json"
+    words = ("--shape", "minilm", "--layers", 1, "--length", 8, "--repeat", 1, "--recipes", "puma,2quad-freediv")
+    outcome = mpcify("bench", *words, "--out", kept, "--format", "json")
+    assert outcome.code == 0, outcome.err
+    assert {"rows", "refused", "commit", "machine", "seed", "command"} <= outcome.json.keys()
+    people = mpcify("bench", *words, "--baseline", kept, "--plot", tmp_path / "bars.png")
+    assert people.code == 0, people.err
+    assert "2quad-freediv" in people.out
+    assert (tmp_path / "bars.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("profile", "MODEL", "--plot", "bars.gif"), "MPC-901"),
+        (("profile", "MODEL", "--length", "4000"), "MPC-405"),
+        (("estimate", "MODEL", "--network", "moon"), "MPC-501 network moon"),
+        (("estimate", "MODEL", "--protocol", "cheetah"), "MPC-501 protocol cheetah"),
+        (("estimate", "MODEL", "--ring", "32"), "MPC-501 layer 0 attention"),
+        (("bench", "--shape", "gpt"), "MPC-501 shape gpt"),
+        (("bench", "--length", "long"), "MPC-901"),
+        (("bench", "--length", "900"), "MPC-405"),
+        (
+            ("bench", "--protocol", "aby4", "--shape", "minilm", "--layers", "1", "--length", "8"),
+            "MPC-501 protocol aby4",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_numbered_line(words: tuple[str, ...], line: str, mpcify: Callable, model: Path) -> None:
+    outcome = mpcify(*(str(model) if word == "MODEL" else word for word in words))
+    assert outcome.code == 2
+    assert outcome.out == ""
+    (said,) = [text for text in outcome.err.splitlines() if text.startswith("MPC-")]
+    assert said.startswith(line)

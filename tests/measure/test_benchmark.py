@@ -1,0 +1,142 @@
+"""Recipes side by side: rows, ratios, refusals, pictures, and comparison with an earlier run."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.measure import benchmark
+from mpcify.measure.benchmark import against_earlier, bench
+from mpcify.measure.picture import draw
+
+RECIPES = ["naive", "exact-tanh", "puma", "2quad-freediv"]
+
+
+@pytest.fixture(scope="module")
+def found() -> Any:
+    """One layer of a small shape under SPU."""
+    return bench("minilm", RECIPES, lengths=[16], layers=1, repeat=1)
+
+
+def test_a_row_a_recipe_with_its_layers_embedding_head_and_total(found: Any) -> None:
+    assert found["refused"] == []
+    assert [row["recipe"] for row in found["rows"]] == RECIPES
+    for row in found["rows"]:
+        fields = ("engine", "protocol", "ring", "length", "batch", "layers")
+        assert tuple(row[name] for name in fields) == ("spu", "aby3", 64, 16, 1, 1)
+        for measure in ("bytes", "rounds"):
+            parts = sum(row[part][measure] for part in ("cost", "embedding", "head"))
+            assert row["total"][measure] == parts
+        assert row["cost"]["bytes"] > row["head"]["bytes"] > 0
+        inside = sum(values["bytes"] for values in row["kinds"].values())
+        assert 0 < inside < row["total"]["bytes"], "the kinds are the operations, without inputs and outputs"
+
+
+def test_conversion_costs_less_and_what_jax_writes_costs_more(found: Any) -> None:
+    rows = {row["recipe"]: row for row in found["rows"]}
+    assert {row["ratios"]["to"] for row in found["rows"]} <= {"exact-tanh", "puma"}
+    assert rows["2quad-freediv"]["ratios"]["bytes"] > 3
+    assert rows["2quad-freediv"]["ratios"]["rounds"] > 2
+    assert rows["2quad-freediv"]["ratios"]["wan"] > 1.5
+    assert rows["naive"]["ratios"]["bytes"] < 0.5
+
+
+def test_naive_computes_what_exact_computes(teacher: Callable) -> None:
+    import numpy as np
+
+    from mpcify.conversion.convert import convert
+    from mpcify.engines.plain import PlainEngine
+    from mpcify.graph.passes import lower
+    from mpcify.graph.trace import trace_graph
+
+    logits = []
+    for naive in (False, True):
+        graph, weights = lower(*trace_graph(convert(teacher("bert"), "exact"), 1, 9), naive=naive)
+        inputs = {item.name: np.random.default_rng(1).standard_normal(item.shape) for item in graph.role("client")}
+        inputs |= {"mask": np.ones((1, 9, 1)), "segment": np.zeros((1, 9, 1))}
+        logits.append(PlainEngine().compile(graph).load(weights).run(inputs)[0]["logits"])
+    np.testing.assert_allclose(*logits, atol=1e-9)
+
+
+def test_an_engine_that_refuses_a_recipe_is_told_beside_the_rows_that_ran() -> None:
+    both = bench("minilm", ["puma", "2quad-freediv"], lengths=[8], layers=1, repeat=1, ring=32, force=True)
+    assert [row["recipe"] for row in both["rows"]] == ["2quad-freediv"]
+    (refused,) = both["refused"]
+    assert refused["recipe"] == "puma"
+    assert refused["error"].startswith("MPC-501 layer 0 attention")
+
+
+def test_where_every_recipe_is_refused_the_first_refusal_comes_out() -> None:
+    with pytest.raises(MpcifyError, match="MPC-501 layer 0 attention"):
+        bench("minilm", ["puma"], lengths=[8], layers=1, repeat=1, ring=32, force=True)
+
+
+def test_the_shape_of_a_checkpoint(checkpoint: Callable) -> None:
+    folder = checkpoint("bert")
+    result = bench(str(folder), ["exact", "2quad-freediv"], engines=["plain", "fixed"], lengths=[8], repeat=1)
+    assert result["shape"] == folder.name
+    assert [(row["engine"], row["layers"]) for row in result["rows"]] == [("plain", 2)] * 2 + [("fixed", 2)] * 2
+    assert result["rows"][0]["cost"]["bytes"] == 0
+    assert result["rows"][0]["ratios"]["bytes"] is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "code"),
+    [
+        ("bert-huge", {}, "MPC-501 shape bert-huge"),
+        ("bert-base", {"lengths": [513]}, "MPC-405 length 513"),
+        ("minilm", {"recipes": ["2quad-freedivs"]}, "MPC-301"),
+        ("minilm", {"engines": ["ringo"], "lengths": [8], "layers": 1}, "MPC-501 engine ringo"),
+    ],
+)
+def test_what_there_is_not_is_refused(shape: str, options: dict[str, Any], code: str) -> None:
+    with pytest.raises(MpcifyError, match=code):
+        bench(shape, **{"recipes": ["puma"], **options})
+
+
+def test_weights_that_memory_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "HEADROOM", 1e-6)
+    with pytest.raises(MpcifyError, match="MPC-501 memory"):
+        bench("minilm", ["puma"], lengths=[8], layers=1, repeat=1)
+
+
+def test_against_an_earlier_result(found: Any, tmp_path: Path) -> None:
+    path = tmp_path / "earlier.json"
+    benchmark.keep({**found, "commit": None}, path)
+    now = json.loads(path.read_text())
+    now["rows"][0]["cost"]["seconds"] /= 2
+    against_earlier(now, path)
+    assert now["rows"][0]["earlier"]["seconds"] == pytest.approx(2)
+    assert now["rows"][1]["earlier"]["bytes"] == 1
+    now["rows"] = [{**row, "length": 17} for row in found["rows"]]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        against_earlier(now, path)
+    assert [warning.category for warning in caught] == [MpcifyWarning]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 2, "rows": []}', '{"format": 1, "rows": [{}]}'])
+def test_another_file_is_no_earlier_result(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "earlier.json"
+    path.write_text(text)
+    with pytest.raises(MpcifyError, match="MPC-110"):
+        against_earlier({"rows": []}, path)
+    with pytest.raises(MpcifyError, match="MPC-101"):
+        against_earlier({"rows": []}, tmp_path / "nowhere.json")
+
+
+def test_a_picture_shows_every_bar_and_needs_nothing_else(found: Any, tmp_path: Path) -> None:
+    bars = {row["recipe"]: row["kinds"] for row in found["rows"]}
+    draw(bars, "a title <&>", tmp_path / "bars.html")
+    page = (tmp_path / "bars.html").read_text()
+    assert "a title &lt;&amp;&gt;" in page
+    assert all(f"<td>{name}</td>" in page for name in bars)
+    assert "<script" not in page
+    assert "src=" not in page
+    draw(bars, "a title", tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bars.html", "bars.png"]
