@@ -56,6 +56,8 @@ CASES: dict[str, Case] = {
     "tanh": ((between(-8, 8, 1024),), {}, 6e-3),
     "gelu": ((between(-8, 8, 1024),), {}, 1e-3),
     "gelu-tanh": ((between(-8, 8, 1024),), {}, 1.3e-2),
+    "gelu-erfc": ((between(-8, 8, 1024),), {}, 5e-3),
+    "softmax": ((between(-3, 3, 8, 16),), {"axis": 1}, 5e-3),
     "gelu-poly": ((between(-8, 8, 1024),), {}, 3e-3),  # a sixth power times a coefficient of 474 steps
     "layernorm": ((between(-12, 12, 32, 48) + 1, normal(48), normal(48)), {"eps": 1e-12}, 2e-3),
 }

@@ -63,7 +63,7 @@ def test_naive_computes_what_exact_computes(teacher: Callable) -> None:
 
 
 def test_an_engine_that_refuses_a_recipe_is_told_beside_the_rows_that_ran() -> None:
-    both = bench("minilm", ["puma", "2quad-freediv"], lengths=[8], layers=1, repeat=1, ring=32, force=True)
+    both = bench("minilm", ["puma", "2quad-freediv"], lengths=[8], layers=1, repeat=1, rings=[32], force=True)
     assert [row["recipe"] for row in both["rows"]] == ["2quad-freediv"]
     (refused,) = both["refused"]
     assert refused["recipe"] == "puma"
@@ -72,7 +72,7 @@ def test_an_engine_that_refuses_a_recipe_is_told_beside_the_rows_that_ran() -> N
 
 def test_where_every_recipe_is_refused_the_first_refusal_comes_out() -> None:
     with pytest.raises(MpcifyError, match="MPC-501 layer 0 attention"):
-        bench("minilm", ["puma"], lengths=[8], layers=1, repeat=1, ring=32, force=True)
+        bench("minilm", ["puma"], lengths=[8], layers=1, repeat=1, rings=[32], force=True)
 
 
 def test_the_shape_of_a_checkpoint(checkpoint: Callable) -> None:

@@ -19,7 +19,7 @@ Repeat = Annotated[int, typer.Option(min=1, metavar="N", help="Turns that count.
 Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
 Embeddings = Annotated[str, typer.Option(help="client or one-hot.")]
 Protocol = Annotated[str | None, typer.Option(help="spu: aby3 (default), cheetah or semi2k.")]
-Ring = Annotated[int | None, typer.Option(metavar="BITS", help="64 (default), 48 or 32.")]
+Rings = Annotated[str, typer.Option("--ring", metavar="BITS,…", help="64 (default), 48, 32, or several.")]
 FractionBits = Annotated[int | None, typer.Option(metavar="F", help="Default: 18, 14, 12 in 64, 48, 32.")]
 Force = Annotated[bool, typer.Option("--force", help="Run though ranges overflow the ring.")]
 Trust = Annotated[bool, typer.Option("--trust-first-party", help="semi2k: the client may unmask the weights.")]
@@ -38,7 +38,7 @@ def bench(
     batch: Batch = 1,
     embeddings: Embeddings = "client",
     protocol: Protocol = None,
-    ring: Ring = None,
+    ring: Rings = "",
     fraction_bits: FractionBits = None,
     force: Force = False,
     trust_first_party: Trust = False,
@@ -65,7 +65,7 @@ def bench(
             embeddings=embeddings,
             progress=advance,
             protocol=protocol,
-            ring=ring,
+            rings=numbers(ring) or [None],
             fraction_bits=fraction_bits,
             force=force,
             trust_first_party=trust_first_party,
@@ -83,22 +83,38 @@ def bench(
 def heading(found: dict[str, Any]) -> str:
     """What ran."""
     row = found["rows"][0]
-    protocol = "" if row["protocol"] is None else f" {row['protocol']}, ring 2^{row['ring']}"
+    protocol = "" if row["protocol"] is None else f" {row['protocol']}"
     return f"{found['shape']}, {row['layers']} layers, batch {row['batch']}, {row['engine']}{protocol}"
 
 
 def bar(row: dict[str, Any]) -> str:
     """A bar's name."""
-    return f"{row['recipe']} {row['length']} {row['engine']}"
+    ring = "" if row["ring"] in (None, 64) else f", ring 2^{row['ring']}"
+    return f"{row['recipe']}, {row['length']} tokens{ring}"
 
 
 def comparison(found: dict[str, Any]) -> Any:
     """The rows, for people."""
-    columns = ("recipe", "engine", "n", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan", "total s")
+    columns = (
+        "recipe",
+        "engine",
+        "ring",
+        "n",
+        "s",
+        "MB",
+        "rounds",
+        "× time",
+        "× MB",
+        "× rounds",
+        "× lan",
+        "× wan",
+        "total s",
+    )
     rows = [
         (
             row["recipe"],
             row["engine"],
+            row["ring"] or "–",
             row["length"],
             f"{row['cost']['seconds']:.2f}",
             f"{row['cost']['bytes'] / 1e6:.1f}",
@@ -108,10 +124,10 @@ def comparison(found: dict[str, Any]) -> Any:
         )
         for row in found["rows"]
     ]
-    rows += [(entry["recipe"], entry["engine"], entry["length"], entry["error"]) for entry in found["refused"]]
     title = heading(found)
     against = found["rows"][0]["ratios"]["to"]
-    return table(f"{title}\nencoder layers; × less than {against}", columns, rows)
+    refused = [f"refused: {entry['recipe']}: {entry['error']}" for entry in found["refused"]]
+    return table("\n".join([title, *refused, f"encoder layers; × less than {against}"]), columns, rows)
 
 
 def times(value: float | None) -> str:

@@ -5,6 +5,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,10 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from mpcify.conversion.convert import as_student, convert, load_model, recipe_of
 from mpcify.engines import engine_named
 from mpcify.engines.engine import Arrays, Cost, Engine, Session
-from mpcify.engines.plain import measure_ranges
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import cut
 from mpcify.graph.passes import lower
-from mpcify.graph.ranges import declare
 from mpcify.graph.trace import trace_graph
 from mpcify.measure.estimate import Network
 from mpcify.measure.profile import KINDS, rows_of, total
@@ -57,6 +56,7 @@ def bench(
     recipes: Sequence[str],
     *,
     engines: Sequence[str] = ("spu",),
+    rings: Sequence[int | None] = (None,),
     lengths: Sequence[int] = (128,),
     layers: int | None = None,
     batch: int = 1,
@@ -69,7 +69,8 @@ def bench(
 
     shape: a name of SHAPES (weights are random: the cost does not depend on them) or a checkpoint. recipes: names or
     files; `naive`, JAX's own softmax and GeLU, exists here alone. layers: the first of them only. repeat: turns that
-    count; one before them warms up. settings: protocol, ring, fraction_bits, force, trust_first_party.
+    count; one before them warms up. rings: of the engines that have them, None
+    for the usual one. settings: protocol, fraction_bits, force, trust_first_party.
     What an engine refuses is a row of `refused`, and raised where no row is left. Raises MPC-501 for a shape, MPC-405
     for a length, MPC-301 for a recipe.
     """
@@ -82,12 +83,12 @@ def bench(
     for done, length in enumerate(lengths):
         opened: list[Entry] = []
         try:
-            for name in engines:
-                for recipe in recipes:
-                    try:
-                        opened.append(prepare(teacher, recipe, name, length, batch, embeddings, settings))
-                    except MpcifyError as error:
-                        refused.append({"recipe": recipe, "engine": name, "length": length, "error": error})
+            for name, ring, recipe in product(engines, rings, recipes):
+                try:
+                    chosen = {**settings, "ring": ring}
+                    opened.append(prepare(teacher, recipe, name, length, batch, embeddings, chosen))
+                except MpcifyError as error:
+                    refused.append({"recipe": recipe, "engine": name, "ring": ring, "length": length, "error": error})
             rows += compared(take_turns(opened, repeat))
         finally:
             for entry in opened:
@@ -141,8 +142,6 @@ def prepare(
     owned = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
     refuse_memory(runner, owned)
     inputs = sample_inputs(graph)
-    if runner.ring == 32:  # how far its Newton steps reach follows from declared ranges
-        graph = graph.with_ranges(declare(graph, measure_ranges(graph, owned, [inputs])))
     values = dict(inputs)
     sections: dict[str, tuple[Graph, Session, Arrays]] = {}
     generator = np.random.default_rng(0)

@@ -1,0 +1,42 @@
+"""What docs/performance.md and the README show of speed: recipes side by side, as JSON and pictures.
+
+    python -m benchmarks.performance [NAME ...]
+
+Half an hour on two cores that do nothing else. A run whose result is there is not run again.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.verbs import RESULTS
+
+FOLDER = RESULTS / "performance"
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+RECIPES = "exact-tanh,puma,mpcformer,2quad-freediv,softmax-freediv"
+LAYER = ("--shape", "bert-base", "--layers", "1", "--ring", "64,32", "--force")
+# name: the options of `mpcify bench`
+RUNS: dict[str, tuple[str, ...]] = {
+    "layer-128": (*LAYER, "--length", "128", "--recipes", f"naive,{RECIPES}"),
+    "layer-512": (*LAYER, "--length", "512", "--recipes", RECIPES, "--repeat", "2"),
+    "bert-base-128": ("--shape", "bert-base", "--length", "128", "--recipes", "puma,2quad-freediv", "--repeat", "2"),
+    "minilm-one-hot-128": (
+        *("--shape", "minilm", "--length", "128", "--recipes", "puma,2quad-freediv", "--repeat", "1"),
+        *("--embeddings", "one-hot"),
+    ),
+}
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[1:] or RUNS:
+        out, plot = FOLDER / f"{name}.json", PICTURES / f"{name}.png"
+        if not out.is_file():
+            words = ["bench", *RUNS[name], "--out", str(out), "--plot", str(plot)]
+            print("mpcify", *words, file=sys.stderr, flush=True)
+            subprocess.run([sys.executable, "-m", "mpcify", *words], check=True)
+
+
+if __name__ == "__main__":
+    main()
