@@ -5,7 +5,7 @@ READY := .venv/ready
 # make accuracy DATA=FOLDER [ONLY="--task sst2 --recipe 2quad-freediv --seed 0"]: docs/accuracy.md; hours, resumes.
 STAGES := teachers students encrypted fixed padding
 
-.PHONY: demo test lint dist accuracy clean
+.PHONY: demo test lint dist accuracy bench clean
 
 demo: $(READY)
 	mkdir -p build
@@ -23,6 +23,10 @@ lint: $(READY)
 accuracy: $(READY)
 	for stage in $(STAGES); do $(BIN)/python -m benchmarks.accuracy.$$stage --data $(DATA) $(ONLY) || exit 1; done
 	$(BIN)/python -m benchmarks.accuracy.tables
+
+bench: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance
+	$(BIN)/python benchmarks/readme.py
 
 dist: $(READY)
 	rm -rf dist

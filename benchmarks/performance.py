@@ -9,10 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.verbs import RESULTS
-
-FOLDER = RESULTS / "performance"
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+ROOT = Path(__file__).parents[1]
+FOLDER, PICTURES = Path("benchmarks/results/performance"), Path("docs/pictures")
 RECIPES = "exact-tanh,puma,mpcformer,2quad-freediv,softmax-freediv"
 LAYER = ("--shape", "bert-base", "--layers", "1", "--ring", "64,32", "--force")
 # name: the options of `mpcify bench`
@@ -28,14 +26,14 @@ RUNS: dict[str, tuple[str, ...]] = {
 
 
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    for folder in (FOLDER, PICTURES):
+        (ROOT / folder).mkdir(parents=True, exist_ok=True)
     for name in sys.argv[1:] or RUNS:
         out, plot = FOLDER / f"{name}.json", PICTURES / f"{name}.png"
-        if not out.is_file():
+        if not (ROOT / out).is_file():
             words = ["bench", *RUNS[name], "--out", str(out), "--plot", str(plot)]
             print("mpcify", *words, file=sys.stderr, flush=True)
-            subprocess.run([sys.executable, "-m", "mpcify", *words], check=True)
+            subprocess.run([Path(sys.executable).with_name("mpcify"), *words], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":

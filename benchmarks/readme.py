@@ -2,8 +2,8 @@
 
     python benchmarks/readme.py
 
-Reads benchmarks/results/*.json and, of accuracy/, SST-2's: answers of `mpcify evaluate` and `mpcify demo`, and what
-benchmarks/layer.py measured, each with commit, machine, seed and command.
+Reads benchmarks/results/*.json, of accuracy/ SST-2's, and performance/: answers of `mpcify evaluate`, `demo` and
+`bench`, each with commit, machine, seed and command. Makes the tables of docs/performance.md too.
 """
 
 import json
@@ -73,22 +73,46 @@ def demo(name: str, result: dict[str, Any]) -> str:
     return text + rows(("recipe", "s", "MB", "rounds", "× puma"), cells)
 
 
-def layers(name: str, result: dict[str, Any]) -> str:
-    """The table for what benchmarks/layer.py measured."""
-    what = "One encoder layer" if result["layers"] == 1 else f"{result['layers']} encoder layers"
+def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results") -> str:
+    """The table for an answer of `mpcify bench`. base: the way to the results from the page."""
+    first = result["rows"][0]
+    count = first["layers"]
+    what = "One encoder layer" if count == 1 else f"All {count} encoder layers"
     text = (
-        f"**{what} of BERT-base's shape**, {result['length']} tokens, spu {result['protocol']} "
-        f"([result](benchmarks/results/{name}.json)):\n\n"
+        f"**{what} of {result['shape']}**, {first['length']} tokens, {first['engine']} {first['protocol']} "
+        f"([result]({base}/performance/{name}.json)); times less than {first['ratios']['to']}:\n\n"
     )
+    columns = ("recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan")
     cells = [
         [
             row["recipe"],
-            *cost({**row, "seconds": row["median_seconds"]}),
-            number(row["times_faster_than_first"], ".2f"),
+            f"2^{row['ring']}",
+            *cost(row["cost"]),
+            *(number(row["ratios"][ratio], ".2f") for ratio in ("seconds", "bytes", "rounds", "lan", "wan")),
         ]
         for row in result["rows"]
     ]
-    return text + rows(("recipe", "s", "MB", "rounds", f"× {result['rows'][0]['recipe']}"), cells)
+    return text + rows(columns, cells)
+
+
+def ends(result: dict[str, Any]) -> str:
+    """The table of what stands around the layers."""
+    cells = [
+        [row["recipe"], f"2^{row['ring']}", *(cell for part in ("embedding", "head") for cell in cost(row[part]))]
+        for row in result["rows"]
+    ]
+    return rows(("recipe", "ring", "embedding s", "MB", "rounds", "head s", "MB", "rounds"), cells)
+
+
+def performance(folder: Path = RESULTS) -> str:
+    """The part of docs/performance.md that is made: every benchmark's picture and tables."""
+    parts = []
+    for path in sorted((folder / "performance").glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        picture = f"![where the cost goes](pictures/{path.stem}.png)\n"
+        table = compared(path.stem, result, "../benchmarks/results")
+        parts.append(f"{table}\n{picture}\nEmbedding and head beside them:\n\n{ends(result)}")
+    return "\n".join(parts)
 
 
 def headline(folder: Path) -> dict[str, dict[str, Any]]:
@@ -113,16 +137,24 @@ def tables(folder: Path = RESULTS) -> str:
         if cells
         else []
     )
-    parts += [layers(name, result) for name, result in results.items() if "rows" in result and "layers" in result]
+    for name in ("layer-128", "layer-512", "bert-base-128"):
+        path = folder / "performance" / f"{name}.json"
+        if path.is_file():
+            parts.append(compared(name, json.loads(path.read_text(encoding="utf-8"))))
     parts += [demo(name, result) for name, result in results.items() if "speedup_over_puma" in result]
     return "\n".join(parts)
 
 
-def main() -> None:
-    page = ROOT / "README.md"
+def write(page: Path, made: str) -> None:
+    """Puts what was made between a page's two marks."""
     before, _, rest = page.read_text(encoding="utf-8").partition(START)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}{tables()}{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{START}{made}{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    write(ROOT / "README.md", tables())
+    write(ROOT / "docs" / "performance.md", performance())
 
 
 if __name__ == "__main__":
