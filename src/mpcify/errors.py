@@ -40,6 +40,7 @@ CODES: dict[int, str] = {
     502: "protocol needs a trusted party",
     503: "engine failed",
     504: "engine not installed",
+    505: "network cannot be shaped",
     # 6xx: training
     601: "run cannot resume",
     602: "training diverged",
