@@ -93,13 +93,10 @@ def party(rank: int, work: Path, repeat: int) -> None:
 def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     """Writes a layer's graph, weights and a request; its bytes and rounds, counted in one process."""
     from mpcify.engines import engine_named
-    from mpcify.graph.graph import Graph
-    from mpcify.measure.benchmark import SECTIONS, model_of, prepare
+    from mpcify.measure.benchmark import model_of, prepare
 
-    assert "layers" in SECTIONS
     entry = prepare(model_of("bert-base", 1, length), recipe, "plain", length, 1, "client", {})
     graph, session, inputs = entry.sections["layers"]
-    assert isinstance(graph, Graph)
     weights = {name: array.astype(np.float32) for name, array in session.weights.items()}  # type: ignore[attr-defined]
     (work / "graph.json").write_text(json.dumps(graph.to_json()), encoding="utf-8")
     np.savez(work / "arrays.npz", **weights, **{name: np.asarray(value) for name, value in inputs.items()})
@@ -116,13 +113,16 @@ def request(gigabits: float | None, work: Path, repeat: int) -> tuple[float, flo
         round_trip = spaces.round_trip()
         words = [sys.executable, "-m", "benchmarks.network", "--work", str(work), "--repeat", str(repeat)]
         environment = ("env", "OMP_THREAD_LIMIT=1", "JAX_PLATFORMS=cpu")
-        runs = [
-            subprocess.Popen(spaces.inside(rank, *environment, *words, "--rank", str(rank)), stdout=subprocess.DEVNULL)
-            for rank in range(len(PARTIES))
-        ]
+        said = [work / f"party-{rank}.log" for rank in range(len(PARTIES))]
+        runs = []
+        for rank, path in enumerate(said):
+            inside = spaces.inside(rank, *environment, *words, "--rank", str(rank))
+            with path.open("wb") as log:
+                runs.append(subprocess.Popen(inside, stdout=subprocess.DEVNULL, stderr=log))
         codes = [run.wait() for run in runs]
         if any(codes):
-            raise SystemExit("a party failed")
+            failed = codes.index(next(code for code in codes if code))
+            raise SystemExit(f"{PARTIES[failed]} failed: {said[failed].read_text(errors='replace')[-500:]}")
     return statistics.median(json.loads((work / "turns.json").read_text(encoding="utf-8"))), round_trip
 
 

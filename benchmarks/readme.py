@@ -7,7 +7,7 @@ Reads benchmarks/results/*.json, of accuracy/ SST-2's, and performance/: answers
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,32 @@ def performance(folder: Path = RESULTS) -> str:
         picture = f"![where the cost goes](pictures/{path.stem}.png)\n"
         table = compared(path.stem, result, "../benchmarks/results")
         parts.append(f"{table}\n{picture}\nEmbedding and head beside them:\n\n{ends(result)}")
+    parts += lines(folder)
     return "\n".join(parts)
+
+
+def lines(folder: Path) -> Iterator[str]:
+    """The table of what was measured between network namespaces."""
+    path = folder / "performance-lines.json"
+    if not path.is_file():
+        return
+    columns = ("recipe", "Gbit/s", "round trip, ms", "s measured", "s told", "MB", "rounds")
+    cells = [
+        [
+            row["recipe"],
+            number(row["gigabits"], "g") if row["gigabits"] else "all there is",
+            number(row["round_trip"], ".2f", 1e3),
+            number(row["seconds"], ".2f"),
+            number(row["told"], ".2f"),
+            *cost(row)[1:],
+        ]
+        for row in json.loads(path.read_text(encoding="utf-8"))["lines"]
+    ]
+    yield (
+        "**Between three processes in network namespaces**, one layer, 128 tokens, ABY3, their lines shaped by `tc`'s "
+        "token bucket ([result](../benchmarks/results/performance-lines.json), `python -m benchmarks.network`):\n\n"
+        + rows(columns, cells)
+    )
 
 
 def headline(folder: Path) -> dict[str, dict[str, Any]]:

@@ -43,7 +43,7 @@ def draw(bars: Bars, title: str, path: Path) -> None:
             panel.barh(names, values, left=list(starts.values()), color=COLOURS[kind], label=kind, height=0.7)
             starts = {name: starts[name] + value for name, value in zip(names, values, strict=True)}
         for name, end in starts.items():
-            panel.text(end, name, f" {end:.3g}", va="center", fontsize=8)
+            panel.text(end, name, f" {end:,.0f}" if end >= 1000 else f" {end:.3g}", va="center", fontsize=8)
         panel.set_xlabel(label)
         panel.margins(x=0.14)
         panel.spines[["top", "right"]].set_visible(False)
