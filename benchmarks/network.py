@@ -31,9 +31,10 @@ def party(rank: int, work: Path, repeat: int) -> None:
 
     from mpcify.engines.spu.lowering import compile_graph
     from mpcify.graph.graph import Graph
+    from mpcify.numerics import FixedPoint
 
     graph = Graph.read(work / "graph.json")
-    executable = compile_graph(graph)
+    executable = compile_graph(graph, FixedPoint(64, 18))
     description = libspu.link.Desc()
     description.recv_timeout_ms = 600_000
     for index, name in enumerate(PARTIES):

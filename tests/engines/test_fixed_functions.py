@@ -108,13 +108,16 @@ SPU_SCRIPT = """
 import sys, numpy, jax, spu.libspu as lib
 from spu.utils.simulation import Simulator, sim_jax
 from mpcify.engines.spu.lowering import rsqrt
+from mpcify.numerics import FixedPoint
 data, results = dict(numpy.load(sys.argv[1])), {}
-functions = {"rsqrt": lambda x: rsqrt(x[:, None])[:, 0], "reciprocal": lambda x: 1 / x, "erf": jax.lax.erf}
+functions = {"reciprocal": lambda x: 1 / x, "erf": jax.lax.erf}
 functions |= {"exp": jax.numpy.exp, "tanh": jax.numpy.tanh}
 for key, x in data.items():
     ring, bits, name = key.split("/")
     field = getattr(lib.FieldType, "FM" + ring)
     config = lib.RuntimeConfig(protocol=lib.ProtocolKind.REF2K, field=field, fxp_fraction_bits=int(bits))
+    number = FixedPoint(int(ring), int(bits))
+    functions["rsqrt"] = lambda x: rsqrt(x[:, None], number)[:, 0]
     results[key] = numpy.asarray(sim_jax(Simulator(1, config), functions[name])(x))
 numpy.savez(sys.argv[2], **results)
 """

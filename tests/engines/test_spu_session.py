@@ -21,6 +21,7 @@ from mpcify.engines.spu.worker import reason
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
+from mpcify.numerics import FixedPoint
 
 WIDTH = 48
 INPUT = np.random.default_rng(1).standard_normal((1, 4, WIDTH)).astype(np.float32)
@@ -113,10 +114,13 @@ def test_the_compiled_program_holds_no_constant_but_public_numbers(session: SpuS
     tables = [constant for constant in constants if constant.startswith("[")]
     assert len(constants) > len(tables)
     assert all(re.fullmatch(r"[-+0-9.eE]+|true|false|0x[0-9A-F]+", item) for item in constants if item not in tables)
-    rises = np.diff(np.array(series.GUESSES, np.float32))
-    for table in tables:  # rsqrt's public thresholds, and the guesses between them
-        values = np.array(re.findall(r"[-+0-9.E]+", table.upper()), np.float64).astype(np.float32)
-        assert any(np.allclose(values, known, rtol=1e-6) for known in (series.THRESHOLDS, rises))
+    public = {float(np.float32(value)) for value in series.THRESHOLDS}
+    for values in series.factors(FixedPoint(64, 18)):
+        last, falls = series.falls(values)
+        public |= {0.0, float(last), *map(float, falls)}
+    for table in tables:  # rsqrt's public thresholds, and what is chosen between them
+        found = np.array(re.findall(r"[-+0-9.E]+", table.upper()), np.float64)
+        assert all(min(abs(value - known) for known in public) <= 1e-6 * abs(value) for value in found)
     other = {name: weight + 1 for name, weight in weights.items()}
     assert session.attach(SpuEngine().compile(graph), other).code == code
 

@@ -38,11 +38,6 @@ ERF_END = 3.0
 ERF = (1.0, 0.278393, 0.230389, 0.000972, 0.078108)  # 1 − 1/p(x)⁴, Abramowitz and Stegun 7.1.27
 
 
-def rises() -> np.ndarray:
-    """From each guess of rsqrt to the next, in float32 as JAX hands them over."""
-    return np.diff(np.array(series.GUESSES, np.float32))
-
-
 @dataclass(frozen=True)
 class Arithmetic:
     """Products and functions of numbers in a ring; every array holds signed representatives of `number.dtype`."""
@@ -127,15 +122,24 @@ class Arithmetic:
         return np.where(x < 0, -r, r)
 
     def rsqrt(self, x: np.ndarray) -> np.ndarray:
-        """x^(−1/2): a guess by comparisons, then two steps of third order; see `engines.spu.series`."""
-        guesses = [self.constant(series.GUESSES[0]), *(self.constant(rise) for rise in rises())]
-        thresholds = np.array([self.constant(value) for value in series.THRESHOLDS])
-        y = np.cumsum(guesses).astype(x.dtype)[np.searchsorted(thresholds, x, side="right")]
-        scaled, shift, floor = self.multiply(x, self.constant(series.SCALE)), series.SHIFT, series.FLOOR
-        for _ in range(series.STEPS):
-            inner = self.add(self.multiply(self.multiply(scaled, y), y), -self.constant(shift))
-            y = self.multiply(y, self.add(self.multiply(inner, inner), self.constant(floor)))
-        return y
+        """x^(−1/2) by comparisons and two steps of third order; see `engines.spu.series`."""
+        place = np.searchsorted([self.constant(value) for value in series.THRESHOLDS], x, side="right")
+        scale, root = (self.table(table).astype(x.dtype)[place] for table in series.factors(self.number))
+        w = self.multiply(x, scale)
+        p = self.third_order(w)
+        q = self.third_order(self.multiply(self.multiply(w, p), p))
+        return self.multiply(self.multiply(p, q), root)
+
+    def table(self, values: np.ndarray) -> np.ndarray:
+        """A table from its last entry and its falls, as integers."""
+        last, falls = series.falls(values)
+        steps = np.array([self.constant(float(fall)) for fall in falls], np.int64)
+        return self.constant(float(last)) + np.append(np.cumsum(steps[::-1])[::-1], 0)
+
+    def third_order(self, w: np.ndarray) -> np.ndarray:
+        """(w − 5/√24)² + 5/6."""
+        inner = self.add(w, -self.constant(series.SHIFT))
+        return self.add(self.multiply(inner, inner), self.constant(series.FLOOR))
 
     def tanh(self, x: np.ndarray) -> np.ndarray:
         """tanh by Chebyshev polynomials of odd degree to 17 on [−5, 5], clamped outside."""

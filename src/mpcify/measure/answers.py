@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mpcify import __version__
 from mpcify.conversion.facts import weights_digest
 from mpcify.data.files import Examples
 from mpcify.engines.engine import Cost
@@ -56,11 +57,12 @@ def answer(
 
 
 def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
-    """What decides a run's answers: digests of the weights and of the examples, and the engine's settings."""
+    """What decides a run's answers: the program's version, digests of weights and examples, the engine's settings."""
     texts = hashlib.sha256(json.dumps([examples.kind, [str(text) for text in examples.texts]]).encode()).hexdigest()
     engine = private.engine
     return {
         "format": FORMAT,
+        "mpcify": __version__,
         "weights": weights_digest(private.student),
         "recipe": private.about["recipe"],
         "examples": texts,

@@ -153,9 +153,10 @@ class Formulas:
 
     @property
     def rsqrt(self) -> Work:
-        """Comparisons with public thresholds and choices between public numbers, all at once; then eight products."""
-        guess = self.less + self.public_choice
-        return Work(guess.bytes * len(series.THRESHOLDS), guess.messages) + self.truncation + self.product.times(1, 8)
+        """Comparisons with public thresholds, two choices between public numbers each, all at once; seven products."""
+        sent = self.less.bytes + 2 * self.public_choice.bytes
+        messages = self.less.messages + self.public_choice.messages
+        return Work(sent * len(series.THRESHOLDS), messages) + self.product.times(1, 7)
 
     @property
     def erf(self) -> Work:

@@ -6,6 +6,7 @@ Weights and inputs are arguments, never constants: a constant stands in the comp
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from mpcify.engines.spu import series
 from mpcify.engines.spu.settings import merged
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import single
+from mpcify.numerics import FixedPoint
 
 
 def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
@@ -56,24 +58,24 @@ def mean(x: jax.Array) -> jax.Array:
     return part if power == size else part * (power / size)
 
 
-def layernorm(x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
+def layernorm(number: FixedPoint, x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
     """(x − mean) · rsqrt(variance + eps) · g + b over the last axis; an eps below 2^−f is 0."""
     deviation = x - mean(x)
-    return deviation * rsqrt(mean(deviation * deviation) + eps) * g + b
+    return deviation * rsqrt(mean(deviation * deviation) + eps, number) * g + b
 
 
-def rsqrt(x: jax.Array) -> jax.Array:
-    """x^(−1/2) from 2^−13 to 2^17: a guess by comparisons, all at once, then two steps of third order.
+def rsqrt(x: jax.Array, number: FixedPoint) -> jax.Array:
+    """x^(−1/2) from 2^−13 to 2^17 by comparisons, all at once, and two steps of third order: see `series`.
 
-    With w = xy² a step is y(15 − 10w + 3w²)/8 = y((√0.375·w − 5/√24)² + 5/6). SPU's own normalises by bits: a third
-    more messages, and none of it runs in FM32.
+    SPU's own normalises by bits: a third more messages, and none of it runs in FM32.
     """
-    rises = jnp.diff(jnp.array(series.GUESSES, jnp.float32))
-    y = series.GUESSES[0] + jnp.where(x < jnp.array(series.THRESHOLDS, jnp.float32), 0.0, rises).sum(-1, keepdims=True)
-    scaled = x * series.SCALE
-    for _ in range(series.STEPS):
-        y = y * ((scaled * y * y - series.SHIFT) ** 2 + series.FLOOR)
-    return y
+    below = x[..., None] < jnp.array(series.THRESHOLDS, jnp.float32)
+    lasts, falls = zip(*map(series.falls, series.factors(number)), strict=True)
+    chosen = jnp.where(below, jnp.array(falls), 0.0).sum(-1)
+    scale, root = (last + chosen[..., row : row + 1] for row, last in enumerate(lasts))
+    w = x * scale
+    p = (w - series.SHIFT) ** 2 + series.FLOOR
+    return p * ((w * p * p - series.SHIFT) ** 2 + series.FLOOR) * root
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -121,32 +123,33 @@ KINDS: Mapping[str, Callable[..., jax.Array]] = {
     "gelu": gelu,
     "gelu-tanh": gelu_tanh,
     "gelu-poly": gelu_poly,
-    "layernorm": layernorm,
     "softmax": lambda x, axis: jax.nn.softmax(x, axis),
     "gelu-erfc": lambda x: jax.nn.gelu(x, approximate=False),
 }
 
 
-def function_of(graph: Graph) -> Callable[..., tuple[jax.Array, ...]]:
+def function_of(graph: Graph, number: FixedPoint) -> Callable[..., tuple[jax.Array, ...]]:
     """f(every input of the graph, in order) → its outputs, in order."""
+
+    kinds: dict[str, Callable[..., jax.Array]] = {**KINDS, "layernorm": partial(layernorm, number)}
 
     def function(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         values = dict(zip((item.name for item in graph.inputs), arrays, strict=True))
         for operation in graph.operations:
             inputs = (values[name] for name in operation.inputs)
-            values[operation.name] = KINDS[operation.kind](*inputs, **operation.attributes)
+            values[operation.name] = kinds[operation.kind](*inputs, **operation.attributes)
         return tuple(values[name] for name in graph.outputs)
 
     return function
 
 
-def compile_graph(graph: Graph) -> libspu.Executable:
+def compile_graph(graph: Graph, number: FixedPoint) -> libspu.Executable:
     """The graph as one SPU executable: reads the variables named as its inputs, writes OUTPUT + each output's name.
 
     Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out.
     """
     specs = [jax.ShapeDtypeStruct(item.shape, jnp.float32) for item in graph.inputs]
-    exported = export(jax.jit(function_of(graph)), platforms=["cpu"])(*specs)
+    exported = export(jax.jit(function_of(graph, number)), platforms=["cpu"])(*specs)
     inputs = [graph.inputs[index] for index in exported.module_kept_var_idx]
     visibility = [
         libspu.Visibility.VIS_PUBLIC if item.role == "public" else libspu.Visibility.VIS_SECRET for item in inputs
@@ -163,7 +166,7 @@ def compile_graph(graph: Graph) -> libspu.Executable:
     )
 
 
-def compile_operations(graph: Graph) -> dict[str, libspu.Executable]:
+def compile_operations(graph: Graph, number: FixedPoint) -> dict[str, libspu.Executable]:
     """Each operation as an executable of its own, by its name: reads variables of that name, writes one.
 
     Operations that differ in names alone are compiled once.
@@ -177,7 +180,7 @@ def compile_operations(graph: Graph) -> dict[str, libspu.Executable]:
         places = [names.index(name) for name in operation.inputs]
         key = json.dumps([operation.kind, dict(operation.attributes), inputs, places])
         if key not in compiled:
-            made = compile_graph(alone)
+            made = compile_graph(alone, number)
             compiled[key] = made.code, [names.index(name) for name in made.input_names]
         code, kept = compiled[key]
         executables[operation.name] = libspu.Executable(

@@ -62,7 +62,7 @@ class Parties:
     """All parties of a protocol: an SPU runtime each, connected. `cost` is what connecting them took."""
 
     def __init__(self, settings: Settings) -> None:
-        self.names = settings.parties
+        self.names, self.number = settings.parties, settings.number
         config = libspu.RuntimeConfig(
             protocol=getattr(libspu.ProtocolKind, settings.protocol.upper()),
             field=getattr(libspu.FieldType, settings.field),

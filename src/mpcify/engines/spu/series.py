@@ -1,10 +1,33 @@
-"""Series of our own that SPU runs in place of its own, and that the engine `fixed` runs alike."""
+"""A series of our own that SPU runs in place of its own, and that the engine `fixed` runs alike.
+
+x^(−1/2) for 2^LEAST ≤ x < 2^LARGEST: comparisons with THRESHOLDS choose s and r, so that w = x·s lies around √0.375.
+p = (w − SHIFT)² + FLOOR is then w^(−1/2) to the third order, but for a constant factor; a second such step takes w·p²,
+and r is what both leave out: r² = s/√0.375. It holds for s as the ring rounds it.
+"""
 
 import math
 
-# x^(−1/2) for 2^LEAST ≤ x < 2^LARGEST: a guess by comparisons, then two steps y·((√0.375·xy² − SHIFT)² + 5/6).
+import numpy as np
+
+from mpcify.numerics import FixedPoint
+
 LEAST, LARGEST = -13, 17
 THRESHOLDS = tuple(2.0**power for power in range(LEAST + 1, LARGEST))
-GUESSES = tuple(0.97 * 2.0 ** (-(power + 0.5) / 2) for power in range(LEAST, LARGEST))
-SCALE, SHIFT, FLOOR = math.sqrt(0.375), 5 / math.sqrt(24), 5 / 6
-STEPS = 2
+SHIFT, FLOOR = 5 / math.sqrt(24), 5 / 6
+CENTRE = math.sqrt(0.375)  # w where p is 1
+MIDDLE = 0.97**2 * math.sqrt(0.5)  # of x in its range, so that both ends err alike
+
+
+def factors(number: FixedPoint) -> tuple[np.ndarray, np.ndarray]:
+    """s and r for each range between thresholds, as the ring holds them; where s would be 0 it is one step."""
+    wanted = CENTRE * MIDDLE * 2.0 ** -np.arange(LEAST, LARGEST)
+    scales = np.maximum(np.floor(wanted * number.scale), 1) * number.step
+    return scales, np.floor(np.sqrt(scales / CENTRE) * number.scale) * number.step
+
+
+def falls(table: np.ndarray) -> tuple[np.float32, np.ndarray]:
+    """A table's last entry, and from each entry how far it falls to the next, in float32 as JAX hands them over.
+
+    What lies below the thresholds adds up its falls: small entries come from small numbers, so that each is exact.
+    """
+    return np.float32(table[-1]), (table[:-1] - table[1:]).astype(np.float32)

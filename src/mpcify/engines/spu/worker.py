@@ -61,7 +61,7 @@ class Worker:
         from mpcify.engines.spu.lowering import compile_graph
 
         graph = Graph.from_json(request["graph"])
-        self.programs.append((compile_graph(graph), graph))
+        self.programs.append((compile_graph(graph, self.parties.number), graph))
         owned = {item.name: item.shape for item in graph.role("owner")}
         if any(self.weights.get(name, shape) != shape for name, shape in owned.items()):
             raise ValueError("a weight of this name is shared already, with another shape")
@@ -86,7 +86,9 @@ class Worker:
         from mpcify.engines.spu.lowering import compile_operations
 
         graph = self.programs[request["program"]][1]
-        outputs, costs = self.parties.profile(compile_operations(graph), arrays, public_inputs(graph), graph.outputs)
+        outputs, costs = self.parties.profile(
+            compile_operations(graph, self.parties.number), arrays, public_inputs(graph), graph.outputs
+        )
         return {"costs": {name: cost.to_json() for name, cost in costs.items()}}, outputs
 
     def code(self, request: Request, arrays: Arrays) -> Reply:
