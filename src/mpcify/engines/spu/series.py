@@ -2,7 +2,8 @@
 
 x^(−1/2) for 2^LEAST ≤ x < 2^LARGEST: comparisons with THRESHOLDS choose s and r, so that w = x·s lies around √0.375.
 p = (w − SHIFT)² + FLOOR is then w^(−1/2) to the third order, but for a constant factor; a second such step takes w·p²,
-and r is what both leave out: r² = s/√0.375. It holds for s as the ring rounds it.
+and r is what both leave out: r² = s/√0.375. It holds for s as the ring rounds it. Below 2^LEAST, where a sum of squares
+that wrapped may lie, r is 0, and so is the answer.
 """
 
 import math
@@ -12,17 +13,21 @@ import numpy as np
 from mpcify.numerics import FixedPoint
 
 LEAST, LARGEST = -13, 17
-THRESHOLDS = tuple(2.0**power for power in range(LEAST + 1, LARGEST))
+THRESHOLDS = tuple(2.0**power for power in range(LEAST, LARGEST))
+FLOAT32_STEP = 2.0**-16  # of the larger roots: float32 then holds their differences exactly, and their sum is 0 again
 SHIFT, FLOOR = 5 / math.sqrt(24), 5 / 6
 CENTRE = math.sqrt(0.375)  # w where p is 1
 MIDDLE = 0.97**2 * math.sqrt(0.5)  # of x in its range, so that both ends err alike
 
 
 def factors(number: FixedPoint) -> tuple[np.ndarray, np.ndarray]:
-    """s and r for each range between thresholds, as the ring holds them; where s would be 0 it is one step."""
+    """s and r below, between and above the thresholds, as the ring holds them; where s would be 0 it is one step."""
     wanted = CENTRE * MIDDLE * 2.0 ** -np.arange(LEAST, LARGEST)
     scales = np.maximum(np.floor(wanted * number.scale), 1) * number.step
-    return scales, np.floor(np.sqrt(scales / CENTRE) * number.scale) * number.step
+    roots = np.sqrt(scales / CENTRE)
+    grid = np.where(roots >= 1, max(number.step, FLOAT32_STEP), number.step)
+    roots = np.floor(roots / grid) * grid
+    return np.append(scales[0], scales), np.append(0.0, roots)
 
 
 def falls(table: np.ndarray) -> tuple[np.float32, np.ndarray]:
