@@ -39,8 +39,8 @@ def test_operation_by_operation_is_the_same_request(engine: str, case: Any) -> N
     assert costs.keys() == names | ends
     assert sum(part.bytes for part in costs.values()) == cost.bytes, "nothing is saved across operations"
     assert all(part.seconds >= 0 for part in costs.values())
-    # ABY3 rotates roles by chance: the busiest party of each operation is not always the same
-    assert cost.rounds <= sum(part.rounds for part in costs.values()) <= 1.15 * cost.rounds
+    # ABY3 rotates roles by chance: in each request, and the busiest party of each operation is not always the same
+    assert 0.9 * cost.rounds <= sum(part.rounds for part in costs.values()) <= 1.15 * cost.rounds
 
 
 def test_what_comes_of_public_inputs_alone_stays_public_and_free() -> None:
