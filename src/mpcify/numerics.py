@@ -12,6 +12,7 @@ import numpy as np
 from mpcify.errors import MpcifyError
 
 DEFAULT_FRACTION_BITS = {64: 18, 48: 14, 32: 12}
+POSTPONED_ROOM = 256.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class FixedPoint:
     def product_bound(self) -> float:
         """2^(K−2−2f): where |product|, a dot's whole sum included, stays below it, its truncation is right (ABY3)."""
         return math.ldexp(1.0, self.ring - 2 - 2 * self.fraction_bits)
+
+    @property
+    def postponed_bound(self) -> float:
+        """2^(K−2−3f): the same for a product that has 3f fraction bits, as a factor was not truncated before."""
+        return math.ldexp(1.0, self.ring - 2 - 3 * self.fraction_bits)
+
+    @property
+    def postpones(self) -> bool:
+        """Whether squares may wait for their truncation: where 3f fraction bits leave 8 bits, as 18 do in 2^64."""
+        return self.postponed_bound >= POSTPONED_ROOM
 
     @property
     def value_bound(self) -> float:

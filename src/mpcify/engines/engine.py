@@ -68,7 +68,9 @@ class Session(ABC):
 
     @abstractmethod
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
-        """One request, operation by operation: the outputs, and a cost for each operation by its name.
+        """One request, operation by operation: the outputs, and a cost for each operation that runs by its name.
+
+        A square whose truncation waits counts with the product that reads it (`graph.postpone`).
 
         Where parties share values, each of the client's inputs has a cost under its name (sharing it), and each output
         one under its name with OUTPUT before it (rebuilding it at the client).

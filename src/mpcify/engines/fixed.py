@@ -16,6 +16,7 @@ from mpcify.engines.fixed_functions import Arithmetic
 from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_ranges, profile_operations, run_operations
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.postpone import postpone_truncations
 from mpcify.graph.ranges import RangeRow, check_like, check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -53,8 +54,14 @@ def kinds(ring: Arithmetic) -> Mapping[str, Callable[..., np.ndarray]]:
     def product(a: np.ndarray, b: np.ndarray, transpose: bool = False) -> np.ndarray:
         return ring.number.truncate(ring.number.wrap(integer_product(a, b, transpose)))
 
+    def of_square(x: np.ndarray, w: np.ndarray, transpose: bool = False) -> np.ndarray:
+        raw = ring.number.wrap(integer_product(ring.number.wrap(x * x), w, transpose))
+        return ring.number.truncate(ring.number.truncate(raw))
+
     return {
         **MOVES,
+        "square-linear": lambda x, w, b: ring.add(of_square(x, w), b),
+        "square-matmul": of_square,
         "linear": lambda x, w, b: ring.add(product(x, w), b),
         "matmul": product,
         "mul": ring.multiply,
@@ -151,6 +158,7 @@ class FixedEngine(Engine):
     def compile(self, graph: Graph) -> FixedProgram:
         """Proves that nothing wraps inside declared ranges, if there are any. Raises MPC-402, or MPC-401."""
         check_kinds(graph, kinds(Arithmetic(self.number)), self.name)
+        graph = postpone_truncations(graph, self.number)
         refuse(check_ranges(graph, graph.ranges, self.number, self.like), self.force)
         return FixedProgram(graph, self.number)
 
@@ -163,4 +171,6 @@ def range_report(
     One row a quantity of an operation, in the graph's order: its least and largest value over real tokens, the bits of
     headroom, and whether it overflows (`layer` and `where` say on which layer).
     """
-    return check_ranges(graph, measure_ranges(graph, weights, batches), number, like)
+    measured = measure_ranges(graph, weights, batches)
+    runs = postpone_truncations(graph if graph.ranges else graph.with_ranges(measured), number)
+    return check_ranges(runs, measured, number, like)

@@ -69,10 +69,22 @@ class Arithmetic:
 
         By 2^−k and then by 2^k/n: 1/n itself has too few bits (1/768 is off by 6 % at f = 12).
         """
-        size = x.shape[-1]
+        return self.share_of(self.sum(x, -1), x.shape[-1])
+
+    def share_of(self, total: np.ndarray, size: int) -> np.ndarray:
+        """A sum of `size` numbers divided by their count."""
         power = 1 << (size - 1).bit_length()
-        part = self.multiply(self.sum(x, -1), self.constant(1 / power))
+        part = self.multiply(total, self.constant(1 / power))
         return part if power == size else self.multiply(part, self.constant(power / size))
+
+    def mean_square(self, x: np.ndarray) -> np.ndarray:
+        """The mean of x² over the last axis, kept with size 1.
+
+        Where the ring has room the squares are summed with 2f fraction bits, and their sum is truncated.
+        """
+        if not self.number.postpones:
+            return self.mean(self.multiply(x, x))
+        return self.share_of(self.number.truncate(self.sum(self.number.wrap(x * x), -1)), x.shape[-1])
 
     def polynomial(self, x: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
         """Σₖ cₖ xᵏ: even powers are squares, each power is truncated, the sum once."""
@@ -185,6 +197,6 @@ class Arithmetic:
     def layernorm(self, x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float) -> np.ndarray:
         """(x − mean) · rsqrt(variance + eps) · g + b over the last axis; an eps below 2^−f is 0."""
         deviation = self.subtract(x, self.mean(x))
-        variance = self.mean(self.multiply(deviation, deviation))
+        variance = self.mean_square(deviation)
         normal = self.multiply(deviation, self.rsqrt(self.add(variance, self.constant(eps))))
         return self.add(self.multiply(normal, g), b)

@@ -107,6 +107,8 @@ PLAIN: Mapping[str, Callable[..., np.ndarray]] = {
     **MOVES,
     "linear": linear,
     "matmul": lambda a, b, transpose: a @ (b.swapaxes(-1, -2) if transpose else b),
+    "square-linear": lambda x, w, b: linear(x * x, w, b),
+    "square-matmul": lambda a, b, transpose: a * a @ (b.swapaxes(-1, -2) if transpose else b),
     "mul": np.multiply,
     "square": np.square,
     "scale": lambda x, by: x * by,

@@ -15,9 +15,9 @@ Weights = dict[str, np.ndarray]
 def infer_shape(kind: str, shapes: Sequence[Shape], attributes: Mapping[str, Any]) -> Shape:
     """The shape of an operation's output, from its inputs' shapes; a `reshape` may hold one −1."""
     first = shapes[0]
-    if kind == "linear":
+    if kind in ("linear", "square-linear"):
         return (*first[:-1], shapes[1][1])
-    if kind == "matmul":
+    if kind in ("matmul", "square-matmul"):
         return (
             *np.broadcast_shapes(first[:-2], shapes[1][:-2]),
             first[-2],

@@ -219,10 +219,14 @@ def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[flo
     """The open range in which a quantity of an operation is right in the ring, for SPU's functions."""
     kind, product, value = operation.kind, number.product_bound, number.value_bound
     least = SPU_STEPS * number.step
+    if (quantity == "product" and kind == "square-linear") or (quantity == "value" and kind == "square-matmul"):
+        return -number.postponed_bound, number.postponed_bound
     if quantity == "product":
         return -product, product
     if quantity == "variance":
-        return max(least, SPU_RSQRT_LEAST, product**-2), min(SPU_RSQRT_LARGEST, number.scale / 2, product)
+        # where squares are summed before they are truncated, the sum of a row's must fit
+        largest = product / operation.shape[-1] if number.postpones else product
+        return max(least, SPU_RSQRT_LEAST, product**-2), min(SPU_RSQRT_LARGEST, number.scale / 2, largest)
     if quantity == "input":
         if kind == "reciprocal":
             return max(least, 1 / product), number.scale / 2

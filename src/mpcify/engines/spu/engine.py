@@ -15,6 +15,7 @@ from mpcify.engines.spu.child import INSTALL, Child
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
+from mpcify.graph.postpone import postpone_truncations
 from mpcify.graph.ranges import check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -58,6 +59,7 @@ class SpuEngine(Engine):
         operation that the ring does not have.
         """
         check_kinds(graph, SPU_KINDS, self.name)
+        graph = postpone_truncations(graph, self.settings.number)
         self.settings.check_graph(graph)
         refuse(check_ranges(graph, graph.ranges, self.settings.number), self.force)
         return SpuProgram(graph, self.settings)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import NOT_IN_FM32, Settings, merged
+from mpcify.engines.spu.settings import NOT_IN_FM32, Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 
@@ -181,33 +181,47 @@ class Formulas:
     def elementwise(self, operation: Operation, each: Work) -> Work:
         return each.times(math.prod(operation.shape))
 
-    def matrix_product(self, rows: int, inner: int, columns: int, count: int = 1) -> Work:
-        """`count` products one after the other; SPU takes one of inner width 1 element by element."""
+    def raw_matrix_product(self, rows: int, inner: int, columns: int) -> Work:
+        """Without its truncation; SPU takes one of inner width 1 element by element."""
         if inner == 1:
-            return self.product.times(rows * columns).times(1, count)
+            return self.raw_product.times(rows * columns)
         opened = 2 * self.element * (rows * inner + inner * columns)
         sent = 3 * self.element * rows * columns if self.three else opened
-        once = Work(sent, 1, 0, rows * inner * columns) + self.truncation.times(rows * columns)
-        return once.times(1, count)
+        return Work(sent, 1, 0, rows * inner * columns)
 
     def matmul(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
-        """Batched products, several of them merged into one (block diagonal)."""
-        left, right = (shapes[name] for name in operation.inputs)
-        rows, inner, columns = left[-2], left[-1], operation.shape[-1]
-        count = math.prod(operation.shape[:-2])
-        group = merged(count, rows * inner * columns) if left[:-2] == right[:-2] else 1
-        return self.matrix_product(rows, group * inner, group * columns, count // group)
+        """Batched products one after the other, truncated together."""
+        (rows, inner), columns = shapes[operation.inputs[0]][-2:], operation.shape[-1]
+        products = self.raw_matrix_product(rows, inner, columns).times(1, math.prod(operation.shape[:-2]))
+        return products + self.elementwise(operation, self.truncation)
 
     def linear(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
         inner, columns = shapes[operation.inputs[1]]
-        return self.matrix_product(math.prod(operation.shape[:-1]), inner, columns)
+        product = self.raw_matrix_product(math.prod(operation.shape[:-1]), inner, columns)
+        return product + self.elementwise(operation, self.truncation)
 
     def layernorm(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
-        """Two means a row (two truncations each, one where the width is a power of two), rsqrt, and three products."""
-        size = operation.shape[-1]
+        """Two means a row (two truncations each, one where the width is a power of two), rsqrt, and three products.
+
+        The squares are truncated after they are summed, where the ring has the room.
+        """
+        size, summed = operation.shape[-1], self.settings.number.postpones
         means = 2 * (1 if size & (size - 1) == 0 else 2)
-        row = self.rsqrt + self.truncation.times(1, means)
-        return row.times(math.prod(operation.shape[:-1])) + self.elementwise(operation, self.product.times(1, 3))
+        row = self.rsqrt + self.truncation.times(1, means + summed)
+        squares = self.raw_product if summed else self.product
+        return row.times(math.prod(operation.shape[:-1])) + self.elementwise(
+            operation, squares + self.product.times(1, 2)
+        )
+
+    def square_linear(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
+        """Squares that are not truncated, and a product that is truncated once more."""
+        squares = self.raw_product.times(math.prod(shapes[operation.inputs[0]]))
+        return squares + self.linear(operation, shapes) + self.elementwise(operation, self.truncation)
+
+    def square_matmul(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
+        """The same for batched products."""
+        squares = self.raw_product.times(math.prod(shapes[operation.inputs[0]]))
+        return squares + self.matmul(operation, shapes) + self.elementwise(operation, self.truncation)
 
     def largest(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
         """A tree of comparisons: n − 1 a row; halves are compared, and what is left over one by one at the end."""
@@ -245,6 +259,8 @@ COSTS: Mapping[str, Formula] = {
     "mul": each(lambda by: by.product),
     "square": each(lambda by: by.product),
     "scale": each(lambda by: by.truncation),
+    "square-linear": Formulas.square_linear,
+    "square-matmul": Formulas.square_matmul,
     "max": Formulas.largest,
     "exp": each(lambda by: by.exp),
     "reciprocal": each(lambda by: by.reciprocal),

@@ -1,6 +1,10 @@
 """Graph to SPU: one JAX function that interprets the operations, exported and compiled.
 
 Weights and inputs are arguments, never constants: a constant stands in the compiled program, which every party holds.
+
+A product in integers is not truncated: `raw` takes the ring elements of numbers, `number` gives them back, at no cost.
+What then has 2f fraction bits is truncated by f as a product with STEP = 2^−f, a public input: SPU multiplies a
+constant below 2^(2−f) in another way, which has 16 bits less room.
 """
 
 import json
@@ -17,10 +21,41 @@ from spu import libspu
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import merged
-from mpcify.graph.graph import Graph
+from mpcify.engines.spu.settings import STEP
+from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
 from mpcify.numerics import FixedPoint
+
+
+def raw(x: jax.Array) -> jax.Array:
+    """Numbers as what they are in the ring."""
+    return lax.bitcast_convert_type(x, jnp.int32)
+
+
+def number(x: jax.Array) -> jax.Array:
+    """Ring elements as numbers with f fraction bits."""
+    return lax.bitcast_convert_type(x, jnp.float32)
+
+
+def square_linear(step: jax.Array, x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
+    """x² @ w + b; the square has 2f fraction bits, the product 3f, and is truncated twice."""
+    rows = raw(x.reshape(-1, x.shape[-1]))
+    product = number((rows * rows) @ raw(w)) * step * step
+    return (product + b).reshape(*x.shape[:-1], w.shape[-1])
+
+
+def matmul(step: jax.Array, a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
+    """a @ b (or a @ bᵀ) over equal leading axes.
+
+    SPU runs batched products one after the other, with a message each: in integers they are truncated together after.
+    """
+    return number(raw(a) @ raw(b.swapaxes(-1, -2) if transpose else b)) * step
+
+
+def square_matmul(step: jax.Array, a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
+    """a² @ b, truncated as in `square_linear`."""
+    a, b = raw(a), raw(b.swapaxes(-1, -2) if transpose else b)
+    return number((a * a) @ b) * step * step
 
 
 def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
@@ -28,49 +63,51 @@ def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
     return (x.reshape(-1, x.shape[-1]) @ w + b).reshape(*x.shape[:-1], w.shape[-1])
 
 
-def matmul(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
-    """a @ b (or a @ bᵀ) over equal leading axes, several products as one where that is cheap.
-
-    SPU runs batched products one after the other, with messages of its own each. g of them are one product of
-    [A₁ … A_g] with the block diagonal of B₁ … B_g: the same bytes, g times the multiplications.
-    """
-    b = b.swapaxes(-1, -2) if transpose else b
-    (rows, inner), columns = a.shape[-2:], b.shape[-1]
-    group = merged(math.prod(a.shape[:-2]), rows * inner * columns)
-    if group == 1 or a.shape[:-2] != b.shape[:-2]:
-        return a @ b
-    left = a.reshape(-1, group, rows, inner).transpose(0, 2, 1, 3).reshape(-1, rows, group * inner)
-    apart = b.reshape(-1, group, inner, columns)
-    blocks = [jnp.pad(apart[:, i], ((0, 0), (0, 0), (i * columns, (group - 1 - i) * columns))) for i in range(group)]
-    both = left @ jnp.concatenate(blocks, 1)
-    return both.reshape(-1, rows, group, columns).transpose(0, 2, 1, 3).reshape(*a.shape[:-1], columns)
-
-
 def mean(x: jax.Array) -> jax.Array:
     """The mean over the last axis, by 2^−k and then by 2^k/n: 1/n has too few bits (f = 18: 1/768 is off by 1e-3).
 
-    The sum is a product with a column of 2^−k: as a factor it would be folded back into 1/n before SPU sees it.
+    The sum is a product with a column of 2^−k: as a factor it may be a constant below 2^(2−f), see the module.
     """
     size = x.shape[-1]
-    power = 1 << (size - 1).bit_length()
+    power = power_above(size)
     column = jnp.full((size, 1), 1 / power, jnp.float32)
     part = (x.reshape(-1, size) @ column).reshape(*x.shape[:-1], 1)
     return part if power == size else part * (power / size)
 
 
-def layernorm(number: FixedPoint, x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
+def power_above(size: int) -> int:
+    """The least power of two that is not below."""
+    return 1 << (size - 1).bit_length()
+
+
+def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
+    """The mean of x² over the last axis: the squares are summed with 2f fraction bits, and their sum is truncated.
+
+    2^−k is made from STEP: as a constant XLA would join it with 2^k/n. SPU sums a row ten times faster as a product
+    with ones.
+    """
+    size = x.shape[-1]
+    power = power_above(size)
+    rows = raw(x.reshape(-1, size))
+    total = number((rows * rows) @ jnp.ones((size, 1), jnp.int32)).reshape(*x.shape[:-1], 1)
+    part = total * step * (step * (point.scale / power))
+    return part if power == size else part * (power / size)
+
+
+def layernorm(point: FixedPoint, step: jax.Array, x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
     """(x − mean) · rsqrt(variance + eps) · g + b over the last axis; an eps below 2^−f is 0."""
     deviation = x - mean(x)
-    return deviation * rsqrt(mean(deviation * deviation) + eps, number) * g + b
+    variance = mean_square(point, step, deviation) if point.postpones else mean(deviation * deviation)
+    return deviation * rsqrt(variance + eps, point) * g + b
 
 
-def rsqrt(x: jax.Array, number: FixedPoint) -> jax.Array:
+def rsqrt(x: jax.Array, point: FixedPoint) -> jax.Array:
     """x^(−1/2) from 2^−13 to 2^17 by comparisons, all at once, and two steps of third order: see `series`.
 
     SPU's own normalises by bits: a third more messages, and none of it runs in FM32.
     """
     below = x[..., None] < jnp.array(series.THRESHOLDS, jnp.float32)
-    lasts, falls = zip(*map(series.falls, series.factors(number)), strict=True)
+    lasts, falls = zip(*map(series.falls, series.factors(point)), strict=True)
     chosen = jnp.where(below, jnp.array(falls), 0.0).sum(-1)
     scale, root = (last + chosen[..., row : row + 1] for row, last in enumerate(lasts))
     w = x * scale
@@ -102,7 +139,6 @@ def gelu_poly(x: jax.Array) -> jax.Array:
 
 KINDS: Mapping[str, Callable[..., jax.Array]] = {
     "linear": linear,
-    "matmul": matmul,
     "mul": lambda a, b: a * b,
     "square": lambda x: x * x,
     "scale": lambda x, by: x * by,
@@ -128,13 +164,19 @@ KINDS: Mapping[str, Callable[..., jax.Array]] = {
 }
 
 
-def function_of(graph: Graph, number: FixedPoint) -> Callable[..., tuple[jax.Array, ...]]:
-    """f(every input of the graph, in order) → its outputs, in order."""
-
-    kinds: dict[str, Callable[..., jax.Array]] = {**KINDS, "layernorm": partial(layernorm, number)}
+def function_of(graph: Graph, point: FixedPoint) -> Callable[..., tuple[jax.Array, ...]]:
+    """f(every input of the graph, in order, and STEP) → its outputs, in order."""
 
     def function(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        values = dict(zip((item.name for item in graph.inputs), arrays, strict=True))
+        *given, step = arrays
+        kinds: dict[str, Callable[..., jax.Array]] = {
+            **KINDS,
+            "matmul": partial(matmul, step),
+            "square-linear": partial(square_linear, step),
+            "square-matmul": partial(square_matmul, step),
+            "layernorm": partial(layernorm, point, step),
+        }
+        values = dict(zip((item.name for item in graph.inputs), given, strict=True))
         for operation in graph.operations:
             inputs = (values[name] for name in operation.inputs)
             values[operation.name] = kinds[operation.kind](*inputs, **operation.attributes)
@@ -143,14 +185,16 @@ def function_of(graph: Graph, number: FixedPoint) -> Callable[..., tuple[jax.Arr
     return function
 
 
-def compile_graph(graph: Graph, number: FixedPoint) -> libspu.Executable:
+def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     """The graph as one SPU executable: reads the variables named as its inputs, writes OUTPUT + each output's name.
 
-    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out.
+    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there where
+    something reads it.
     """
-    specs = [jax.ShapeDtypeStruct(item.shape, jnp.float32) for item in graph.inputs]
-    exported = export(jax.jit(function_of(graph, number)), platforms=["cpu"])(*specs)
-    inputs = [graph.inputs[index] for index in exported.module_kept_var_idx]
+    given = (*graph.inputs, Input(STEP, "public", ()))
+    specs = [jax.ShapeDtypeStruct(item.shape, jnp.float32) for item in given]
+    exported = export(jax.jit(function_of(graph, point)), platforms=["cpu"])(*specs)
+    inputs = [given[index] for index in exported.module_kept_var_idx]
     visibility = [
         libspu.Visibility.VIS_PUBLIC if item.role == "public" else libspu.Visibility.VIS_SECRET for item in inputs
     ]
@@ -158,6 +202,8 @@ def compile_graph(graph: Graph, number: FixedPoint) -> libspu.Executable:
     options = libspu.CompilerOptions()
     # x/sum as x · (1/sum), one division a row; not for the benchmark's `naive` baseline, which is JAX as it comes
     options.enable_optimize_denominator_with_broadcast = "softmax" not in graph.count()
+    # it would join two factors below 2^−f, each a truncation, into one that is 0
+    options.disable_reduce_truncation_optimization = True
     return libspu.Executable(
         name="graph",
         input_names=[item.name for item in inputs],
@@ -166,7 +212,7 @@ def compile_graph(graph: Graph, number: FixedPoint) -> libspu.Executable:
     )
 
 
-def compile_operations(graph: Graph, number: FixedPoint) -> dict[str, libspu.Executable]:
+def compile_operations(graph: Graph, point: FixedPoint) -> dict[str, libspu.Executable]:
     """Each operation as an executable of its own, by its name: reads variables of that name, writes one.
 
     Operations that differ in names alone are compiled once.
@@ -175,12 +221,12 @@ def compile_operations(graph: Graph, number: FixedPoint) -> dict[str, libspu.Exe
     executables = {}
     for operation in graph.operations:
         alone = single(graph, operation)
-        names = [item.name for item in alone.inputs]
+        names = [*(item.name for item in alone.inputs), STEP]
         inputs = [(item.role == "public", item.shape) for item in alone.inputs]
         places = [names.index(name) for name in operation.inputs]
         key = json.dumps([operation.kind, dict(operation.attributes), inputs, places])
         if key not in compiled:
-            made = compile_graph(alone, number)
+            made = compile_graph(alone, point)
             compiled[key] = made.code, [names.index(name) for name in made.input_names]
         code, kept = compiled[key]
         executables[operation.name] = libspu.Executable(

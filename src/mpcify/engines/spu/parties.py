@@ -12,7 +12,7 @@ from spu import libspu
 from spu.api import Io, Runtime
 
 from mpcify.engines.engine import OUTPUT, Cost
-from mpcify.engines.spu.settings import CLIENT, Settings
+from mpcify.engines.spu.settings import CLIENT, STEP, Settings
 from mpcify.network.channels import PATIENCE, Channel, Sent, connect_in_process
 
 T = TypeVar("T")
@@ -76,6 +76,7 @@ class Parties:
         with self.measured() as costs:
             self.runtimes = self.together(lambda rank: Runtime(self.link(rank), config))
         (self.cost,) = costs
+        self.share(STEP, np.asarray(self.number.step, np.float32), None)
 
     @property
     def ranks(self) -> range:
