@@ -10,7 +10,7 @@ from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
-from mpcify.graph.postpone import postpone_truncations
+from mpcify.graph.postpone import divide_weights, postpone_truncations
 from mpcify.graph.ranges import check_ranges
 from mpcify.numerics import FixedPoint
 
@@ -37,6 +37,7 @@ def squared(kind: str = "linear", readers: int = 1, square_is_output: bool = Fal
 def test_a_square_joins_the_one_product_that_reads_it(kind: str) -> None:
     graph = postpone_truncations(squared(kind), RING_64)
     (operation,) = graph.operations
+    assert [item.name for item in graph.role("owner")] == (["b", "w/4"] if kind == "linear" else [])
     assert (operation.kind, operation.name, operation.inputs[0]) == (f"square-{kind}", "y", "x")
     assert operation.shape == squared(kind).operations[-1].shape
 
@@ -70,12 +71,13 @@ def test_only_a_ring_with_room_for_3f_bits_postpones(number: FixedPoint, joined:
     assert ("square-linear" in postpone_truncations(squared(), number).count()) == joined
 
 
-@pytest.mark.parametrize(("kind", "quantity"), [("linear", "product"), ("matmul", "value")])
-@pytest.mark.parametrize(("largest", "joined"), [(255.0, True), (256.0, False)])
+@pytest.mark.parametrize(("kind", "quantity", "room"), [("linear", "product", 1024), ("matmul", "value", 256)])
+@pytest.mark.parametrize("joined", [True, False])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_product_that_needs_the_room_keeps_its_square_truncated(
-    kind: str, quantity: str, largest: float, joined: bool, sign: int
+    kind: str, quantity: str, room: float, joined: bool, sign: int
 ) -> None:
+    largest = room - joined
     pair = (min(0.0, sign * largest), max(0.0, sign * largest))
     graph = squared(kind).with_ranges({"y": {quantity: pair}, "square": {"value": (0.0, 9.0)}})
     runs = postpone_truncations(graph, RING_64)
@@ -86,8 +88,8 @@ def test_a_product_that_needs_the_room_keeps_its_square_truncated(
 
 def test_what_is_met_beyond_the_room_is_an_overflow() -> None:
     runs = postpone_truncations(squared(), RING_64)
-    (row,) = check_ranges(runs, {"y": {"product": (-300.0, 1.0)}}, RING_64)
-    assert (row.overflow, row.bound) == (True, -256.0)
+    (row,) = check_ranges(runs, {"y": {"product": (-1100.0, 1.0)}}, RING_64)
+    assert (row.overflow, row.bound) == (True, -1024.0)
 
 
 @settings(deadline=None, max_examples=40)
@@ -103,16 +105,26 @@ def test_a_waiting_truncation_loses_less_than_an_early_one(seed: int, kind: str,
     found, _ = FixedEngine().compile(graph).load(weights).run(inputs)
     # an input and a weight err by a step, a sum of three products by that times their sizes; then two truncations
     size = max(np.abs(value).max() for value in (*inputs.values(), *weights.values()))
-    assert np.abs(found["y"] - exact["y"]).max() <= RING_64.step * (2 + 3 * (2 * size**2 + size**2))
+    # (a weight is held as a quarter: its steps are four times as wide)
+    assert np.abs(found["y"] - exact["y"]).max() <= RING_64.step * (2 + 3 * (2 * size**2 + 4 * size**2))
 
 
 def test_just_below_the_room_a_product_is_right_and_beyond_it_wraps() -> None:
     graph = squared()
     weights = {"w": np.full((3, 2), 1.0, np.float32), "b": np.zeros(2, np.float32)}
     with FixedEngine(force=True).compile(graph).load(weights) as session:
-        for value, right in ((9.2, True), (14.0, False)):  # 3 · 9.2² is 254; 3 · 14² = 588 is past 2⁹
+        for value, right in ((18.4, True), (28.0, False)):  # 3 · 18.4² is 1,016; 3 · 28² = 2,352 is past 2¹¹
             outputs, _ = session.run({"x": np.full((1, 4, 3), value)})
             assert bool(np.allclose(outputs["y"], 3 * value**2, atol=1e-3)) == right
+
+
+def test_weights_are_divided_only_where_a_graph_reads_them_so() -> None:
+    weights = {"w": np.full((3, 2), 8.0), "b": np.ones(2), "other": np.ones(3)}
+    divided = divide_weights(postpone_truncations(squared(), RING_64), weights)
+    assert divided.keys() == {"w/4", "b"}
+    np.testing.assert_array_equal(divided["w/4"], np.full((3, 2), 2.0))
+    assert divide_weights(squared(), weights).keys() == {"w", "b"}
+    assert not divide_weights(squared(), {}), "a weight that is missing is for the engine to name"
 
 
 def test_the_engine_refuses_what_the_proof_refuses() -> None:

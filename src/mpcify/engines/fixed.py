@@ -16,7 +16,7 @@ from mpcify.engines.fixed_functions import Arithmetic
 from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_ranges, profile_operations, run_operations
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
-from mpcify.graph.postpone import postpone_truncations
+from mpcify.graph.postpone import ROOM, divide_weights, postpone_truncations
 from mpcify.graph.ranges import RangeRow, check_like, check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -54,13 +54,13 @@ def kinds(ring: Arithmetic) -> Mapping[str, Callable[..., np.ndarray]]:
     def product(a: np.ndarray, b: np.ndarray, transpose: bool = False) -> np.ndarray:
         return ring.number.truncate(ring.number.wrap(integer_product(a, b, transpose)))
 
-    def of_square(x: np.ndarray, w: np.ndarray, transpose: bool = False) -> np.ndarray:
+    def of_square(x: np.ndarray, w: np.ndarray, transpose: bool = False, room: float = 1) -> np.ndarray:
         raw = ring.number.wrap(integer_product(ring.number.wrap(x * x), w, transpose))
-        return ring.number.truncate(ring.number.truncate(raw))
+        return ring.number.truncate(ring.number.wrap(ring.number.truncate(raw) * int(room)))
 
     return {
         **MOVES,
-        "square-linear": lambda x, w, b: ring.add(of_square(x, w), b),
+        "square-linear": lambda x, w, b: ring.add(of_square(x, w, room=ROOM), b),
         "square-matmul": of_square,
         "linear": lambda x, w, b: ring.add(product(x, w), b),
         "matmul": product,
@@ -131,7 +131,7 @@ class FixedProgram(Program):
         self.graph, self.number = graph, number
 
     def load(self, weights: Arrays, beside: Session | None = None) -> FixedSession:
-        return FixedSession(self.graph, self.number, weights)
+        return FixedSession(self.graph, self.number, divide_weights(self.graph, weights))
 
 
 class FixedEngine(Engine):

@@ -12,6 +12,7 @@ import numpy as np
 
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.postpone import bound as bound_of
 from mpcify.numerics import FixedPoint
 
 # operation name: {quantity: (least, largest)}
@@ -219,8 +220,9 @@ def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[flo
     """The open range in which a quantity of an operation is right in the ring, for SPU's functions."""
     kind, product, value = operation.kind, number.product_bound, number.value_bound
     least = SPU_STEPS * number.step
-    if (quantity == "product" and kind == "square-linear") or (quantity == "value" and kind == "square-matmul"):
-        return -number.postponed_bound, number.postponed_bound
+    postponed = bound_of(kind, quantity, number)
+    if postponed is not None:
+        return -postponed, postponed
     if quantity == "product":
         return -product, product
     if quantity == "variance":

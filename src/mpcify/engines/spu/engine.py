@@ -15,7 +15,7 @@ from mpcify.engines.spu.child import INSTALL, Child
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
-from mpcify.graph.postpone import postpone_truncations
+from mpcify.graph.postpone import divide_weights, postpone_truncations
 from mpcify.graph.ranges import check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -96,6 +96,7 @@ class SpuSession(Session):
         self.program, self.child, self.environment = program, child, environment
         reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
         self.number, missing = reply["program"], set(reply["missing"])
+        weights = divide_weights(program.graph, weights)
         for item in program.graph.role("owner"):
             if item.name in missing:
                 reply, _ = child.ask({"do": "weight"}, encodable((item,), weights, program.settings.number))

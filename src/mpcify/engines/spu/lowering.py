@@ -24,6 +24,7 @@ from mpcify.engines.spu import series
 from mpcify.engines.spu.settings import STEP
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
+from mpcify.graph.postpone import ROOM
 from mpcify.numerics import FixedPoint
 
 
@@ -38,9 +39,9 @@ def number(x: jax.Array) -> jax.Array:
 
 
 def square_linear(step: jax.Array, x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
-    """x² @ w + b; the square has 2f fraction bits, the product 3f, and is truncated twice."""
+    """x² @ 4w + b; the square has 2f fraction bits, the product 3f, and is truncated twice."""
     rows = raw(x.reshape(-1, x.shape[-1]))
-    product = number((rows * rows) @ raw(w)) * step * step
+    product = number((rows * rows) @ raw(w)) * step * (step * ROOM)
     return (product + b).reshape(*x.shape[:-1], w.shape[-1])
 
 
