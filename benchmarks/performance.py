@@ -18,10 +18,21 @@ RUNS: dict[str, tuple[str, ...]] = {
     "layer-128": (*LAYER, "--length", "128", "--recipes", f"naive,{RECIPES}"),
     "layer-512": (*LAYER, "--length", "512", "--recipes", RECIPES, "--repeat", "2"),
     "bert-base-128": ("--shape", "bert-base", "--length", "128", "--recipes", "puma,2quad-freediv", "--repeat", "2"),
+    "layer-128-semi2k": (
+        *("--shape", "bert-base", "--layers", "1", "--length", "128", "--recipes", "puma,2quad-freediv"),
+        *("--protocol", "semi2k", "--trust-first-party", "--repeat", "1"),
+    ),
     "minilm-one-hot-128": (
         *("--shape", "minilm", "--length", "128", "--recipes", "puma,2quad-freediv", "--repeat", "1"),
         *("--embeddings", "one-hot"),
     ),
+    # softmax-freediv with four squares a score instead of six
+    "layer-512-t4": (
+        *("--shape", "bert-base", "--layers", "1", "--length", "512", "--repeat", "2"),
+        *("--recipes", "puma,benchmarks/softmax-freediv-t4.json"),
+    ),
+    "minilm-64": ("--shape", "minilm", "--length", "64", "--recipes", "puma,2quad-freediv"),
+    "minilm-64-batch-8": ("--shape", "minilm", "--length", "64", "--recipes", "puma,2quad-freediv", "--batch", "8"),
 }
 
 

@@ -73,22 +73,25 @@ def demo(name: str, result: dict[str, Any]) -> str:
     return text + rows(("recipe", "s", "MB", "rounds", "× puma"), cells)
 
 
-def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results") -> str:
-    """The table for an answer of `mpcify bench`. base: the way to the results from the page."""
+def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results", told: bool = False) -> str:
+    """The table for an answer of `mpcify bench`. base: the way to the results from the page. told: estimates, too."""
     first = result["rows"][0]
     count = first["layers"]
     what = "One encoder layer" if count == 1 else f"All {count} encoder layers"
+    many = "" if first["batch"] == 1 else f", {first['batch']} at once"
     text = (
-        f"**{what} of {result['shape']}**, {first['length']} tokens, {first['engine']} {first['protocol']} "
+        f"**{what} of {result['shape']}**, {first['length']} tokens{many}, {first['engine']} {first['protocol']} "
         f"([result]({base}/performance/{name}.json)); times less than {first['ratios']['to']}:\n\n"
     )
-    columns = ("recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan")
+    columns = ["recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan"]
+    columns += ["MB told", "rounds told"] if told else []
     cells = [
         [
             row["recipe"],
             f"2^{row['ring']}",
             *cost(row["cost"]),
             *(number(row["ratios"][ratio], ".2f") for ratio in ("seconds", "bytes", "rounds", "lan", "wan")),
+            *([number((row["told"] or {}).get(name), form, unit) for name, form, unit in UNITS[1:]] if told else []),
         ]
         for row in result["rows"]
     ]
@@ -110,7 +113,7 @@ def performance(folder: Path = RESULTS) -> str:
     for path in sorted((folder / "performance").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         picture = f"![where the cost goes](pictures/{path.stem}.png)\n"
-        table = compared(path.stem, result, "../benchmarks/results")
+        table = compared(path.stem, result, "../benchmarks/results", told=True)
         parts.append(f"{table}\n{picture}\nEmbedding and head beside them:\n\n{ends(result)}")
     parts += lines(folder)
     return "\n".join(parts)

@@ -45,6 +45,15 @@ def test_conversion_costs_less_and_what_jax_writes_costs_more(found: Any) -> Non
     assert rows["naive"]["ratios"]["bytes"] < 0.5
 
 
+def test_each_row_tells_what_an_estimate_says_of_it(found: Any) -> None:
+    for row in found["rows"]:
+        if row["recipe"] == "naive":
+            assert row["told"] is None
+            continue
+        assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], rel=1e-3)
+        assert row["told"]["rounds"] == pytest.approx(row["cost"]["rounds"], rel=0.1)
+
+
 def test_naive_computes_what_exact_computes(teacher: Callable) -> None:
     import numpy as np
 
@@ -82,6 +91,7 @@ def test_the_shape_of_a_checkpoint(checkpoint: Callable) -> None:
     assert [(row["engine"], row["layers"]) for row in result["rows"]] == [("plain", 2)] * 2 + [("fixed", 2)] * 2
     assert result["rows"][0]["cost"]["bytes"] == 0
     assert result["rows"][0]["ratios"]["bytes"] is None
+    assert result["rows"][0]["told"] is None
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from mpcify.conversion.convert import as_student, convert, load_model, recipe_of
 from mpcify.engines import engine_named
 from mpcify.engines.engine import Arrays, Cost, Engine, Session
+from mpcify.engines.spu.engine import SpuEngine
+from mpcify.engines.spu.formulas import ESTIMATED, Formulas, Work
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import cut
 from mpcify.graph.passes import lower
 from mpcify.graph.trace import trace_graph
-from mpcify.measure.estimate import Network
+from mpcify.measure.estimate import Network, works_of
 from mpcify.measure.profile import KINDS, rows_of, total
 from mpcify.recipe import read_recipe
 
@@ -226,6 +228,7 @@ def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[
                 "seconds": [cost.seconds for cost in spent["layers"]],
                 "total_seconds": seconds,
                 "kinds": kinds_of(entry),
+                "told": told(entry),
             }
         )
     for engine in {row["engine"]: None for row in rows}:
@@ -235,6 +238,16 @@ def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[
         for row in mine:
             row["ratios"] = {"to": against["recipe"], **ratios(against, row)}
     return rows
+
+
+def told(entry: Entry) -> dict[str, float] | None:
+    """Bytes and rounds of the encoder layers by the formulas of `estimate`; None where there are none."""
+    engine = entry.engine
+    if not isinstance(engine, SpuEngine) or engine.protocol not in ESTIMATED or entry.recipe == NAIVE:
+        return None
+    works = works_of(entry.sections["layers"][0], engine.settings).values()
+    together = sum((work for work, _, _ in works), Work())
+    return {"bytes": round(together.bytes), "rounds": round(Formulas(engine.settings).rounds(together))}
 
 
 def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:

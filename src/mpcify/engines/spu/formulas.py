@@ -18,6 +18,7 @@ from mpcify.engines.spu.settings import NOT_IN_FM32, Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 
+ESTIMATED = ("aby3", "semi2k")
 META = 37  # bytes of description beside each share that is sent
 # ABY3's roles rotate by chance: of a truncation two parties send two messages and one sends one.
 TRUNCATION_MESSAGES = 5 / 3
@@ -63,7 +64,7 @@ class Formulas:
     settings: Settings
 
     def __post_init__(self) -> None:
-        if self.settings.protocol not in ("aby3", "semi2k"):
+        if self.settings.protocol not in ESTIMATED:
             where, what = f"protocol {self.settings.protocol}", "there are no cost formulas for it"
             raise MpcifyError(501, where, what, "use aby3 or semi2k, or measure with mpcify profile")
 
