@@ -30,11 +30,13 @@ def party(rank: int, work: Path, repeat: int) -> None:
     from spu.api import Io, Runtime
 
     from mpcify.engines.spu.lowering import compile_graph
+    from mpcify.engines.spu.settings import STEP
     from mpcify.graph.graph import Graph
     from mpcify.numerics import FixedPoint
 
+    number = FixedPoint(64, 18)
     graph = Graph.read(work / "graph.json")
-    executable = compile_graph(graph, FixedPoint(64, 18))
+    executable = compile_graph(graph, number)
     description = libspu.link.Desc()
     description.recv_timeout_ms = 600_000
     for index, name in enumerate(PARTIES):
@@ -42,6 +44,8 @@ def party(rank: int, work: Path, repeat: int) -> None:
     link = libspu.link.create_brpc(description, rank)
     config = libspu.RuntimeConfig(protocol=libspu.ProtocolKind.ABY3, field=libspu.FieldType.FM64, fxp_fraction_bits=18)
     runtime, io = Runtime(link, config), Io(len(PARTIES), config)
+    step = np.asarray(number.step, np.float32)
+    runtime.set_var(STEP, io.make_shares(step, libspu.Visibility.VIS_PUBLIC)[rank])
 
     def send(peer: int, share: Any) -> None:
         link.send_async(peer, share.meta)
@@ -94,13 +98,17 @@ def party(rank: int, work: Path, repeat: int) -> None:
 def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     """Writes a layer's graph, weights and a request; its bytes and rounds, counted in one process."""
     from mpcify.engines import engine_named
+    from mpcify.graph.postpone import divide_weights, postpone_truncations
     from mpcify.measure.benchmark import model_of, prepare
+    from mpcify.numerics import FixedPoint
 
     entry = prepare(model_of("bert-base", 1, length), recipe, "plain", length, 1, "client", {})
     graph, session, inputs = entry.sections["layers"]
     weights = {name: array.astype(np.float32) for name, array in session.weights.items()}  # type: ignore[attr-defined]
-    (work / "graph.json").write_text(json.dumps(graph.to_json()), encoding="utf-8")
-    np.savez(work / "arrays.npz", **weights, **{name: np.asarray(value) for name, value in inputs.items()})
+    runs = postpone_truncations(graph, FixedPoint(64, 18))
+    (work / "graph.json").write_text(json.dumps(runs.to_json()), encoding="utf-8")
+    given = {name: np.asarray(value) for name, value in inputs.items()}
+    np.savez(work / "arrays.npz", **divide_weights(runs, weights), **given)
     with engine_named("spu", force=True).compile(graph).load(weights) as counted:
         _, cost = counted.run(inputs)
     return {"bytes": cost.bytes, "rounds": cost.rounds}
