@@ -146,8 +146,11 @@ def lines(folder: Path) -> Iterator[str]:
 def headline(folder: Path) -> dict[str, dict[str, Any]]:
     """SST-2's teacher and student, in plain and encrypted: the same sentences, the same weights."""
     found = {}
-    for name in ("teacher-dev", "2quad-freediv-s0-dev", "2quad-freediv-s0-private", "puma-private"):
-        path = folder / "accuracy" / f"sst2-{name}.json"
+    encrypted = sorted(path.stem.removesuffix("-private") for path in (folder / "accuracy").glob("sst2-*-private.json"))
+    students = [name for name in encrypted if name != "sst2-puma"]
+    names = [f"{name}-{kind}" for name in students for kind in ("dev", "private")]
+    for name in ("sst2-teacher-dev", *names, "sst2-puma-private"):
+        path = folder / "accuracy" / f"{name}.json"
         if path.is_file():
             result = json.loads(path.read_text(encoding="utf-8"))
             found[f"accuracy/{path.stem}"] = result.get("a", result)  # of a comparison with its teacher, the student

@@ -16,7 +16,7 @@ def main() -> None:
         teacher, puma = given.model(task, "teacher"), given.model(task, "puma")
         if not puma.is_dir():
             verb("convert", str(teacher), str(puma), "--recipe", "puma")
-        for name, model in (("2quad-freediv-s0", given.model(task, "2quad-freediv-s0")), ("puma", puma)):
+        for name, model in ((given.student, given.model(task, given.student)), ("puma", puma)):
             words = ["--engine", "spu", "--accept-embedding-leak"]
             measure(result(task.name, name, "private"), model, given.file(task, "dev"), *words)
 

@@ -15,12 +15,12 @@ def main() -> None:
     for task in given.tasks:
         if task.name != "sst2":
             continue
-        student = given.model(task, "2quad-freediv-s0")
+        student = given.model(task, given.student)
         for file in task.files:
             for ring, bits in ((64, 18), *((32, bits) for bits in NARROW)):
                 words = ["--engine", "fixed", "--batch", "16", "--force"]
                 words += ["--ring", str(ring), "--fraction-bits", str(bits)]
-                name = result(task.name, "2quad-freediv-s0", f"fixed{ring}", f"f{bits}", file)
+                name = result(task.name, given.student, f"fixed{ring}", f"f{bits}", file)
                 measure(name, student, given.file(task, file), *words)
 
 

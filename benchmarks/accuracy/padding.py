@@ -22,7 +22,7 @@ SETTINGS = (("plain", 16, LENGTHS, None), ("plain", 1, (*LENGTHS, None), None), 
 
 def main() -> None:
     given = options(__doc__)
-    path = result("sst2", "2quad-freediv-s0", "padding")
+    path = result("sst2", given.student, "padding")
     task = next((task for task in given.tasks if task.name == "sst2"), None)
     if task is None or path.is_file():
         return
@@ -31,7 +31,7 @@ def main() -> None:
     for engine, batch, lengths, limit in SETTINGS:
         for length in lengths:
             name = f"{engine}, {length or 'own bucket'}, batch {batch}"
-            with compile(given.model(task, "2quad-freediv-s0"), engine, batch=batch) as private:
+            with compile(given.model(task, given.student), engine, batch=batch) as private:
                 sizes = [len(item) for item in private.text_requests.encode(texts)]
                 fitting = [index for index, size in enumerate(sizes[:limit]) if length is None or size <= length]
                 private.length = length

@@ -55,6 +55,11 @@ class Options:
     recipe: str | None
     seed: int | None
 
+    @property
+    def student(self) -> str:
+        """The student whose privacy, ring and padding are measured: that of the seed asked for, else the first."""
+        return f"2quad-freediv-s{self.seed or 0}"
+
     def file(self, task: Task, name: str) -> str:
         """A data file of a task."""
         return str(self.data / task.name / f"{name}.tsv")
