@@ -98,14 +98,15 @@ def party(rank: int, work: Path, repeat: int) -> None:
 def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     """Writes a layer's graph, weights and a request; its bytes and rounds, counted in one process."""
     from mpcify.engines import engine_named
-    from mpcify.graph.postpone import divide_weights, postpone_truncations
+    from mpcify.graph.fit import fit
+    from mpcify.graph.postpone import divide_weights
     from mpcify.measure.benchmark import model_of, prepare
     from mpcify.numerics import FixedPoint
 
     entry = prepare(model_of("bert-base", 1, length), recipe, "plain", length, 1, "client", {})
     graph, session, inputs = entry.sections["layers"]
     weights = {name: array.astype(np.float32) for name, array in session.weights.items()}  # type: ignore[attr-defined]
-    runs = postpone_truncations(graph, FixedPoint(64, 18))
+    runs = fit(graph, FixedPoint(64, 18))
     (work / "graph.json").write_text(json.dumps(runs.to_json()), encoding="utf-8")
     given = {name: np.asarray(value) for name, value in inputs.items()}
     np.savez(work / "arrays.npz", **divide_weights(runs, weights), **given)

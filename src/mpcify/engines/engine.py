@@ -52,7 +52,12 @@ class Cost:
 
 
 class Session(ABC):
-    """Weights in place, ready for requests. Close it, or use it in a `with` block."""
+    """Weights in place, ready for requests. Close it, or use it in a `with` block.
+
+    graph: what runs, which may be another than what was compiled (`graph.fit`).
+    """
+
+    graph: Graph
 
     @property
     @abstractmethod

@@ -15,8 +15,9 @@ from mpcify.engines.engine import Arrays, Cost, Engine, Program, Session
 from mpcify.engines.fixed_functions import Arithmetic
 from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_ranges, profile_operations, run_operations
 from mpcify.errors import MpcifyError
+from mpcify.graph.fit import fit, fit_met
 from mpcify.graph.graph import Graph, Operation
-from mpcify.graph.postpone import ROOM, divide_weights, postpone_truncations
+from mpcify.graph.postpone import ROOM, divide_weights
 from mpcify.graph.ranges import RangeRow, check_like, check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -158,7 +159,7 @@ class FixedEngine(Engine):
     def compile(self, graph: Graph) -> FixedProgram:
         """Proves that nothing wraps inside declared ranges, if there are any. Raises MPC-402, or MPC-401."""
         check_kinds(graph, kinds(Arithmetic(self.number)), self.name)
-        graph = postpone_truncations(graph, self.number)
+        graph = fit(graph, self.number)
         refuse(check_ranges(graph, graph.ranges, self.number, self.like), self.force)
         return FixedProgram(graph, self.number)
 
@@ -171,6 +172,5 @@ def range_report(
     One row a quantity of an operation, in the graph's order: its least and largest value over real tokens, the bits of
     headroom, and whether it overflows (`layer` and `where` say on which layer).
     """
-    measured = measure_ranges(graph, weights, batches)
-    runs = postpone_truncations(graph if graph.ranges else graph.with_ranges(measured), number)
-    return check_ranges(runs, measured, number, like)
+    runs = fit_met(graph, number, measure_ranges(graph, weights, batches))
+    return check_ranges(runs, runs.ranges, number, like)

@@ -285,9 +285,9 @@ def kinds_of(entry: Entry) -> dict[str, dict[str, float]]:
     """What each kind of operation took, operation by operation."""
     rows = [
         row
-        for part, session, inputs in entry.sections.values()
-        for row in rows_of(part, session.profile(inputs)[1])
-        if row.name in {operation.name for operation in part.operations}
+        for _, session, inputs in entry.sections.values()
+        for row in rows_of(session.graph, session.profile(inputs)[1])
+        if row.name in {operation.name for operation in session.graph.operations}
     ]
     return {kind: total(row for row in rows if row.kind == kind) for kind in KINDS}
 

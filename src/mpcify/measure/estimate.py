@@ -19,9 +19,9 @@ from mpcify.engines.spu.formulas import Formulas, Work, work_of
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
+from mpcify.graph.fit import fit
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import public_values
-from mpcify.graph.postpone import postpone_truncations
 from mpcify.inference import compile
 from mpcify.measure.profile import OperationCost, Profile, described, length_of
 from mpcify.numerics import FixedPoint
@@ -115,7 +115,7 @@ def works_of(graph: Graph, settings: Settings) -> dict[str, tuple[Work, int | No
     """The work, layer and kind of everything that costs: the client's inputs, the operations, the outputs."""
     check_kinds(graph, SPU_KINDS, "spu")
     settings.check_graph(graph)
-    graph = postpone_truncations(graph, settings.number)
+    graph = fit(graph, settings.number)
     formulas, shapes = Formulas(settings), graph.shapes()
     found: dict[str, tuple[Work, int | None, str]] = {}
     for item in graph.role("client"):

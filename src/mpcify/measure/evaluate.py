@@ -14,8 +14,8 @@ from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
 from mpcify.engines.fixed import FixedEngine
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.graph.fit import fit_met
 from mpcify.graph.graph import Graph
-from mpcify.graph.postpone import postpone_truncations
 from mpcify.graph.ranges import RangeRecorder, RangeRow, Ranges, check_ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
 from mpcify.measure.answers import answer
@@ -136,8 +136,8 @@ def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, di
         graphs[:] = [recorder.graph]
 
     logits = private.plain(examples.texts, observe)
-    runs = postpone_truncations(graphs[0], private.engine.number)
-    rows = sorted(check_ranges(runs, met, private.engine.number), key=lambda row: row.headroom_bits)
+    runs = fit_met(graphs[0], private.engine.number, met)
+    rows = sorted(check_ranges(runs, runs.ranges, private.engine.number), key=lambda row: row.headroom_bits)
     counts = {"outside_ranges": sum(left)} if private.student.config.mpcify.get("ranges") else {}
     return logits, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}
 

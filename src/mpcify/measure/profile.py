@@ -84,10 +84,9 @@ def profile(model: str | Path, **settings: Any) -> Profile:
         session.run(inputs)  # the first request of a session also warms it up
         _, whole = session.run(inputs)
         _, costs = session.profile(inputs)
-        graph = private.graph(length)[0]
         about = {**described(private, length), "engine": private.engine.name, "protocol": private.engine.protocol}
         cost = replace(whole, setup=private.setup).to_json()
-        return Profile({**about, "ring": private.engine.ring}, rows_of(graph, costs), cost)
+        return Profile({**about, "ring": private.engine.ring}, rows_of(session.graph, costs), cost)
 
 
 def described(private: PrivateModel, length: int) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from mpcify.engines.plain import check_arrays, check_kinds
 from mpcify.engines.spu.child import INSTALL, Child
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
+from mpcify.graph.fit import fit
 from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
-from mpcify.graph.postpone import divide_weights, postpone_truncations
+from mpcify.graph.postpone import divide_weights
 from mpcify.graph.ranges import check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -59,7 +60,7 @@ class SpuEngine(Engine):
         operation that the ring does not have.
         """
         check_kinds(graph, SPU_KINDS, self.name)
-        graph = postpone_truncations(graph, self.settings.number)
+        graph = fit(graph, self.settings.number)
         self.settings.check_graph(graph)
         refuse(check_ranges(graph, graph.ranges, self.settings.number), self.force)
         return SpuProgram(graph, self.settings)
@@ -94,6 +95,7 @@ class SpuSession(Session):
         self, program: SpuProgram, weights: Arrays, child: Child, environment: Mapping[str, Any], setup: Cost
     ) -> None:
         self.program, self.child, self.environment = program, child, environment
+        self.graph = program.graph
         reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
         self.number, missing = reply["program"], set(reply["missing"])
         weights = divide_weights(program.graph, weights)

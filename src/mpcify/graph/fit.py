@@ -1,0 +1,75 @@
+"""A graph as a ring runs it: changes that move no answer but by its last bits, chosen by declared ranges.
+
+LayerNorm does not notice the size of what it reads: LN(2ᵏx) = LN(x), with 4ᵏ·eps. Where the declared variance is small
+(the sum of MiniLM's embeddings: 0.003, three steps of 2⁻¹⁰), x is doubled k times before it, which costs nothing. Then
+truncations wait where they can (`postpone`).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ldexp
+
+from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.postpone import postpone_truncations
+from mpcify.numerics import FixedPoint
+
+Entry = Mapping[str, tuple[float, float]]
+
+
+def fit(graph: Graph, number: FixedPoint) -> Graph:
+    """The graph that an engine runs in a ring, with its declared ranges."""
+    return postpone_truncations(double_small(graph), number)
+
+
+def fit_met(graph: Graph, number: FixedPoint, met: Mapping[str, Entry]) -> Graph:
+    """The same graph, but with ranges that were met in the place of those declared (which it is chosen by)."""
+    chosen = graph if graph.ranges else graph.with_ranges(met)
+    return fit(chosen, number).with_ranges(doubled_ranges(graph, met, doublings(chosen)))
+
+
+def doublings(graph: Graph) -> dict[str, int]:
+    """How often what each layernorm reads is doubled: until its largest declared variance lies between 1/4 and 1."""
+    found = {}
+    for operation in graph.operations:
+        _, largest = graph.ranges.get(operation.name, {}).get("variance", (1.0, 1.0))
+        if operation.kind == "layernorm" and 0 < largest <= 0.25:
+            found[operation.name] = math.floor(-math.log2(largest) / 2)
+    return found
+
+
+def double_small(graph: Graph) -> Graph:
+    """The graph with those doublings, and the ranges that follow."""
+    counts = doublings(graph)
+    operations: list[Operation] = []
+    for operation in graph.operations:
+        x, *others = operation.inputs
+        for step in range(counts.get(operation.name, 0)):
+            name = f"{operation.name}.double.{step}"
+            operations.append(replace(operation, name=name, kind="add", inputs=(x, x), attributes={}))
+            x = name
+        if operation.name in counts:
+            eps = ldexp(operation.attributes["eps"], 2 * counts[operation.name])
+            operation = replace(operation, inputs=(x, *others), attributes={"eps": eps})
+        operations.append(operation)
+    ranges = doubled_ranges(graph, graph.ranges, counts)
+    return replace(graph, operations=tuple(operations), ranges=ranges).check()
+
+
+def doubled_ranges(graph: Graph, ranges: Mapping[str, Entry], counts: Mapping[str, int]) -> dict[str, Entry]:
+    """Ranges of the graph without doublings as they are with them.
+
+    A variance grows 4ᵏ times. Of the products inside, only squares and means grow: squares to n·variance at most.
+    """
+    found = dict(ranges)
+    for operation in graph.operations:
+        if operation.name not in counts or "variance" not in ranges.get(operation.name, {}):
+            continue
+        count, entry = counts[operation.name], ranges[operation.name]
+        least, largest = (ldexp(value, 2 * count) for value in entry["variance"])
+        read = ranges.get(operation.inputs[0], {}).get("value", (0.0, 0.0))
+        mean = ldexp(max(map(abs, read)), count)
+        low, high = entry.get("product", (0.0, 0.0))
+        product = min(low, -mean), max(high, mean, operation.shape[-1] * largest)
+        found[operation.name] = {**entry, "variance": (least, largest), "product": product}
+    return found
