@@ -38,18 +38,17 @@ def declared(spread: float, eps: float = 1e-12) -> tuple[Graph, dict[str, np.nda
     return graph.with_ranges(declare(graph, measured)), weights
 
 
-def test_a_small_variance_is_doubled_to_between_a_quarter_and_one() -> None:
+def test_a_small_variance_is_doubled_until_its_middle_is_around_1() -> None:
     graph, _ = declared(0.01)
     runs = fit(graph, FixedPoint.of(64))
-    _, before = graph.ranges["norm"]["variance"]
-    _, after = runs.ranges["norm"]["variance"]
+    before, after = (np.array(one.ranges["norm"]["variance"]) for one in (graph, runs))
     count = runs.count()["add"] - 1
-    assert 0.25 < after <= 1
-    assert after == before * 4**count
+    assert 0.5 <= np.sqrt(after.prod()) <= 2
+    np.testing.assert_array_equal(after, before * 4**count)
     assert runs.operations[-1].attributes["eps"] == 1e-12 * 4**count
 
 
-@pytest.mark.parametrize("spread", [1.0, 30.0])
+@pytest.mark.parametrize("spread", [0.3, 1.0, 30.0])
 def test_other_variances_stay(spread: float) -> None:
     graph, _ = declared(spread)
     assert fit(graph, FixedPoint.of(64)) == graph
@@ -106,4 +105,4 @@ def test_the_proof_counts_what_runs() -> None:
     runs = fit(graph, number)
     assert not any(row.overflow for row in check_ranges(runs, runs.ranges, number))
     (row,) = (row for row in range_report(graph, weights, [request(0.04)], number) if row.quantity == "variance")
-    assert 0.01 < row.largest < 1
+    assert 0.5 < row.largest < 8

@@ -14,6 +14,8 @@ from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.postpone import postpone_truncations
 from mpcify.numerics import FixedPoint
 
+SMALL = 1 / 16
+
 Entry = Mapping[str, tuple[float, float]]
 
 
@@ -29,12 +31,16 @@ def fit_met(graph: Graph, number: FixedPoint, met: Mapping[str, Entry]) -> Graph
 
 
 def doublings(graph: Graph) -> dict[str, int]:
-    """How often what each layernorm reads is doubled: until its largest declared variance lies between 1/4 and 1."""
+    """How often what each layernorm reads is doubled: until the middle of its declared variance lies around 1.
+
+    The middle is the root of least times largest; only one below 1/16 is raised.
+    """
     found = {}
     for operation in graph.operations:
-        _, largest = graph.ranges.get(operation.name, {}).get("variance", (1.0, 1.0))
-        if operation.kind == "layernorm" and 0 < largest <= 0.25:
-            found[operation.name] = math.floor(-math.log2(largest) / 2)
+        least, largest = graph.ranges.get(operation.name, {}).get("variance", (1.0, 1.0))
+        middle = math.sqrt(max(least, 0.0) * largest)
+        if operation.kind == "layernorm" and 0 < middle < SMALL:
+            found[operation.name] = round(-math.log2(middle) / 2)
     return found
 
 
