@@ -99,7 +99,7 @@ def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     """Writes a layer's graph, weights and a request; its bytes and rounds, counted in one process."""
     from mpcify.engines import engine_named
     from mpcify.graph.fit import fit
-    from mpcify.graph.postpone import divide_weights
+    from mpcify.graph.postpone import weights_for
     from mpcify.measure.benchmark import model_of, prepare
     from mpcify.numerics import FixedPoint
 
@@ -109,7 +109,7 @@ def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     runs = fit(graph, FixedPoint(64, 18))
     (work / "graph.json").write_text(json.dumps(runs.to_json()), encoding="utf-8")
     given = {name: np.asarray(value) for name, value in inputs.items()}
-    np.savez(work / "arrays.npz", **divide_weights(runs, weights), **given)
+    np.savez(work / "arrays.npz", **weights_for(runs.role("owner"), weights), **given)
     with engine_named("spu", force=True).compile(graph).load(weights) as counted:
         _, cost = counted.run(inputs)
     return {"bytes": cost.bytes, "rounds": cost.rounds}

@@ -91,11 +91,17 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
             f"2^{row['ring']}",
             *cost(row["cost"]),
             *(number(row["ratios"][ratio], ".2f") for ratio in ("seconds", "bytes", "rounds", "lan", "wan")),
-            *([number((row["told"] or {}).get(name), form, unit) for name, form, unit in UNITS[1:]] if told else []),
+            *(estimated(row) if told else []),
         ]
         for row in result["rows"]
     ]
     return text + rows(columns, cells)
+
+
+def estimated(row: dict[str, Any]) -> list[str]:
+    """MB and rounds as an estimate tells them."""
+    values = row["told"] or {}
+    return [number(values.get(name), form, unit) for name, form, unit in UNITS[1:]]
 
 
 def ends(result: dict[str, Any]) -> str:

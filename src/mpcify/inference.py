@@ -22,6 +22,7 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.export import describe, export_graph, read_tokenizer
 from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
+from mpcify.graph.postpone import PRODUCTS
 from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
 from mpcify.graph.trace import trace_graph
 from mpcify.requests.images import ImageRequests, sides
@@ -196,7 +197,7 @@ class PrivateModel:
                 recorder = RangeRecorder(graph, inputs)
                 self.plain_session(length).run(inputs, recorder)
                 ranges = merge(ranges, recorder.ranges)
-            self.graphs[length] = graph.with_ranges(ranges), weights
+            self.graphs[length] = graph.with_ranges(stand_in(graph, ranges)), weights
 
     def close(self) -> None:
         """Ends the engine's sessions."""
@@ -210,6 +211,21 @@ class PrivateModel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def stand_in(graph: Graph, met: Ranges) -> Ranges:
+    """Met ranges in the place of declared ones: as they are, but with the usual margin where a truncation may wait.
+
+    A later request may go further, and there the room is small.
+    """
+    wide = declare(graph, met)
+    kinds = {operation.name: operation.kind for operation in graph.operations}
+    found = {name: dict(entry) for name, entry in met.items()}
+    for name, entry in found.items():
+        product = PRODUCTS.get(kinds[name])
+        if product is not None:
+            entry[product.quantity] = wide[name][product.quantity]
+    return found
 
 
 def compile(

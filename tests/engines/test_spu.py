@@ -41,7 +41,7 @@ CASES: dict[str, Case] = {
     "square": ((between(-8, 8, 64, 16),), {}, 18 * STEP),
     "scale": ((normal(64, 16),), {"by": 0.375}, 2 * STEP),
     # a square of numbers below 4 that err by a step, times a number: 24 terms of a step times 2·4·3 at random; 4w
-    "square-linear": ((between(-4, 4, 2, 16, 24), normal(24, 12), normal(12)), {}, 4 * 24 * 8 * STEP),
+    "square-linear": ((between(-4, 4, 2, 16, 24), normal(24, 12), normal(12)), {"room": 4}, 4 * 24 * 8 * STEP),
     "square-matmul": ((between(-4, 4, 2, 3, 8, 6), normal(2, 3, 8, 6)), {"transpose": True}, 6 * 24 * STEP),
     "add": ((normal(4, 8), normal(1, 8)), {}, 2 * STEP),
     "sub": ((normal(4, 8), normal(4, 1)), {}, 2 * STEP),

@@ -5,30 +5,32 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mpcify.engines.fixed import FixedEngine
+from mpcify.engines.fixed import FixedEngine, FixedProgram
 from mpcify.engines.plain import PlainEngine
+from mpcify.engines.spu.engine import SpuEngine
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
-from mpcify.graph.postpone import divide_weights, postpone_truncations
+from mpcify.graph.postpone import postpone_truncations, weights_for
 from mpcify.graph.ranges import check_ranges
 from mpcify.numerics import FixedPoint
 
 RING_64 = FixedPoint.of(64)
+WEIGHTS = {"w": np.ones((3, 2), np.float32), "b": np.zeros(2, np.float32)}
 
 
-def squared(kind: str = "linear", readers: int = 1, square_is_output: bool = False) -> Graph:
-    """A square that one or several products read."""
+def squared(kind: str = "linear", readers: int = 1, square_is_output: bool = False, columns: int = 2) -> Graph:
+    """A square (4 × 3) that one or several products (4 × columns) read."""
     builder = Builder(1, 4)
     x = builder.input("x", "client", (1, 4, 3))
     square = builder.emit("square", "square", (x,))
-    given = (builder.weight("w", np.ones((3, 2))), builder.weight("b", np.ones(2)))
+    given = (builder.weight("w", np.ones((3, columns))), builder.weight("b", np.ones(columns)))
     outputs = [square] if square_is_output else []
     for _ in range(readers):
         if kind == "linear":
             outputs.append(builder.emit("y", "linear", (square, *given)))
         else:
-            other = builder.input("v", "client", (1, 4, 3))
+            other = builder.input("v", "client", (1, columns, 3))
             outputs.append(builder.emit("y", "matmul", (square, other), transpose=True))
     return builder.finish(None, outputs)
 
@@ -45,6 +47,20 @@ def test_a_square_joins_the_one_product_that_reads_it(kind: str) -> None:
 def test_a_square_that_others_need_stays() -> None:
     for graph in (squared(readers=2), squared(square_is_output=True)):
         assert postpone_truncations(graph, RING_64).count() == graph.count()
+
+
+@pytest.mark.parametrize("kind", ["linear", "matmul"])
+@pytest.mark.parametrize(("columns", "joined"), [(2, True), (3, False), (4, False)])
+def test_a_square_stays_where_its_product_has_no_fewer_elements(kind: str, columns: int, joined: bool) -> None:
+    graph = postpone_truncations(squared(kind, columns=columns), RING_64)
+    assert (f"square-{kind}" in graph.count()) == joined
+
+
+def test_a_weight_that_is_not_the_owners_stays_as_it_is() -> None:
+    builder = Builder(1, 4)
+    x, w, b = (builder.input(name, "client", shape) for name, shape in (("x", (1, 4, 3)), ("w", (3, 2)), ("b", (2,))))
+    graph = builder.finish(None, [builder.emit("y", "linear", (builder.emit("square", "square", (x,)), w, b))])
+    assert postpone_truncations(graph, RING_64).count() == graph.count()
 
 
 def test_a_square_as_second_factor_stays() -> None:
@@ -71,19 +87,31 @@ def test_only_a_ring_with_room_for_3f_bits_postpones(number: FixedPoint, joined:
     assert ("square-linear" in postpone_truncations(squared(), number).count()) == joined
 
 
-@pytest.mark.parametrize(("kind", "quantity", "room"), [("linear", "product", 1024), ("matmul", "value", 256)])
-@pytest.mark.parametrize("joined", [True, False])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_product_that_needs_the_room_keeps_its_square_truncated(
-    kind: str, quantity: str, room: float, joined: bool, sign: int
+@pytest.mark.parametrize(
+    ("kind", "quantity", "largest", "room"),
+    [
+        ("linear", "product", 255.0, 1),
+        ("linear", "product", 256.0, 4),  # W/4
+        ("linear", "product", 1023.0, 4),
+        ("linear", "product", 1024.0, None),
+        ("matmul", "value", 255.0, 1),
+        ("matmul", "value", 256.0, None),
+    ],
+)
+def test_a_product_takes_the_room_that_it_needs_or_keeps_its_square_truncated(
+    kind: str, quantity: str, largest: float, room: int | None, sign: int
 ) -> None:
-    largest = room - joined
     pair = (min(0.0, sign * largest), max(0.0, sign * largest))
     graph = squared(kind).with_ranges({"y": {quantity: pair}, "square": {"value": (0.0, 9.0)}})
     runs = postpone_truncations(graph, RING_64)
-    assert (f"square-{kind}" in runs.count()) == joined
+    operation = runs.operations[-1]
+    assert (operation.kind == f"square-{kind}") == (room is not None)
+    if kind == "linear":
+        assert operation.attributes.get("room") == room
+        assert operation.inputs[1] == ("w/4" if room == 4 else "w")
     assert not any(row.overflow for row in check_ranges(runs, runs.ranges, RING_64))
-    assert ("square" in runs.ranges) != joined
+    assert ("square" in runs.ranges) == (room is None)
 
 
 def test_what_is_met_beyond_the_room_is_an_overflow() -> None:
@@ -93,38 +121,53 @@ def test_what_is_met_beyond_the_room_is_an_overflow() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["linear", "matmul"]), st.floats(0.1, 4.0))
-def test_a_waiting_truncation_loses_less_than_an_early_one(seed: int, kind: str, spread: float) -> None:
-    graph = squared(kind)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["linear", "matmul"]), st.sampled_from([1, 4]))
+def test_a_truncation_that_waits_loses_no_more_than_an_early_one(seed: int, kind: str, room: int) -> None:
+    declared = {1: 200.0, 4: 1000.0}[room] if kind == "linear" else 200.0
+    quantity = {"linear": "product", "matmul": "value"}[kind]
+    graph = squared(kind).with_ranges({"y": {quantity: (-declared, declared)}})
     generator = np.random.default_rng(seed)
-    inputs = {item.name: np.float32(spread * generator.standard_normal(item.shape)) for item in graph.role("client")}
-    weights = {"w": np.float32(generator.standard_normal((3, 2))), "b": np.float32(generator.standard_normal(2))}
-    weights = {item.name: weights[item.name] for item in graph.role("owner")}
+    inputs = {item.name: generator.standard_normal(item.shape) for item in graph.role("client")}
+    weights = {item.name: generator.standard_normal(item.shape) for item in graph.role("owner")}
     exact, _ = PlainEngine().compile(graph).load(weights).run(inputs)
-    assume(np.abs(exact["y"]).max() < RING_64.postponed_bound)
-    found, _ = FixedEngine().compile(graph).load(weights).run(inputs)
-    # an input and a weight err by a step, a sum of three products by that times their sizes; then two truncations
+    assume(np.abs(exact["y"]).max() < 200)
+    waiting, _ = FixedEngine().compile(graph).load(weights).run(inputs)
+    early, _ = FixedProgram(graph, RING_64).load(weights).run(inputs)
     size = max(np.abs(value).max() for value in (*inputs.values(), *weights.values()))
-    # (a weight is held as a quarter: its steps are four times as wide)
-    assert np.abs(found["y"] - exact["y"]).max() <= RING_64.step * (2 + 3 * (2 * size**2 + 4 * size**2))
+    error, before = (np.abs(found["y"] - exact["y"]).max() for found in (waiting, early))
+    # the early truncation itself is half a step a term; a quarter of a weight errs by up to four steps, not one
+    assert error <= before + RING_64.step * (1 + 3 * size * (room - 1) * size)
 
 
-def test_just_below_the_room_a_product_is_right_and_beyond_it_wraps() -> None:
-    graph = squared()
-    weights = {"w": np.full((3, 2), 1.0, np.float32), "b": np.zeros(2, np.float32)}
-    with FixedEngine(force=True).compile(graph).load(weights) as session:
-        for value, right in ((18.4, True), (28.0, False)):  # 3 · 18.4² is 1,016; 3 · 28² = 2,352 is past 2¹¹
-            outputs, _ = session.run({"x": np.full((1, 4, 3), value)})
-            assert bool(np.allclose(outputs["y"], 3 * value**2, atol=1e-3)) == right
+@pytest.mark.parametrize("protocol", ["aby3", "semi2k"])
+def test_just_below_its_room_a_product_is_right_under_spu(protocol: str) -> None:
+    tall = squared()
+    scores = squared("matmul")
+    with SpuEngine(protocol, trust_first_party=True).compile(tall).load(WEIGHTS) as session:
+        for sign in (1, -1):
+            outputs, _ = session.run({"x": np.full((1, 4, 3), 18.4)})
+            np.testing.assert_allclose(outputs["y"], 3 * 18.4**2, atol=0.01)  # 1,016 of 1,024
+            program = SpuEngine(protocol, trust_first_party=True).compile(scores)
+            given = {"x": np.full((1, 4, 3), 9.1), "v": np.full((1, 2, 3), float(sign))}
+            outputs, _ = session.attach(program, {}).run(given)
+            np.testing.assert_allclose(outputs["y"], sign * 3 * 9.1**2, atol=0.01)  # 248 of 256
+
+
+def test_beyond_its_room_a_product_wraps() -> None:
+    with FixedEngine(force=True).compile(squared()).load(WEIGHTS) as session:
+        outputs, _ = session.run({"x": np.full((1, 4, 3), 28.0)})  # 3 · 28² = 2,352 is past 2¹¹
+    assert np.abs(outputs["y"] - 3 * 28.0**2).max() > 1000
 
 
 def test_weights_are_divided_only_where_a_graph_reads_them_so() -> None:
     weights = {"w": np.full((3, 2), 8.0), "b": np.ones(2), "other": np.ones(3)}
-    divided = divide_weights(postpone_truncations(squared(), RING_64), weights)
+    divided = weights_for(postpone_truncations(squared(), RING_64).role("owner"), weights)
     assert divided.keys() == {"w/4", "b"}
     np.testing.assert_array_equal(divided["w/4"], np.full((3, 2), 2.0))
-    assert divide_weights(squared(), weights).keys() == {"w", "b"}
-    assert not divide_weights(squared(), {}), "a weight that is missing is for the engine to name"
+    assert weights_for(squared().role("owner"), weights).keys() == {"w", "b"}
+    again = weights_for(postpone_truncations(squared(), RING_64).role("owner"), divided)
+    np.testing.assert_array_equal(again["w/4"], divided["w/4"])
+    assert not weights_for(squared().role("owner"), {}), "a weight that is missing is for the engine to name"
 
 
 def test_the_engine_refuses_what_the_proof_refuses() -> None:

@@ -51,7 +51,13 @@ def one(kind: str) -> tuple[Any, Any]:
     """A graph of one operation."""
     builder = Builder(1, 1)
     x = builder.input("x", "client", (5, 7, 12))
-    attributes: dict[str, Any] = {"scale": {"by": 0.3}, "max": {"axis": 1}, "layernorm": {"eps": 1e-12}}.get(kind, {})
+    known: dict[str, dict[str, Any]] = {
+        "square-linear": {"room": 1},
+        "scale": {"by": 0.3},
+        "max": {"axis": 1},
+        "layernorm": {"eps": 1e-12},
+    }
+    attributes = known.get(kind, {})
     inputs = [x]
     if kind == "mul":
         inputs.append(builder.weight("y", np.ones((5, 7, 12))))

@@ -17,7 +17,7 @@ from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_range
 from mpcify.errors import MpcifyError
 from mpcify.graph.fit import fit, fit_met
 from mpcify.graph.graph import Graph, Operation
-from mpcify.graph.postpone import ROOM, divide_weights
+from mpcify.graph.postpone import weights_for
 from mpcify.graph.ranges import RangeRow, check_like, check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -55,13 +55,13 @@ def kinds(ring: Arithmetic) -> Mapping[str, Callable[..., np.ndarray]]:
     def product(a: np.ndarray, b: np.ndarray, transpose: bool = False) -> np.ndarray:
         return ring.number.truncate(ring.number.wrap(integer_product(a, b, transpose)))
 
-    def of_square(x: np.ndarray, w: np.ndarray, transpose: bool = False, room: float = 1) -> np.ndarray:
+    def of_square(x: np.ndarray, w: np.ndarray, transpose: bool = False, room: int = 1) -> np.ndarray:
         raw = ring.number.wrap(integer_product(ring.number.wrap(x * x), w, transpose))
-        return ring.number.truncate(ring.number.wrap(ring.number.truncate(raw) * int(room)))
+        return ring.number.truncate(ring.number.wrap(ring.number.truncate(raw) * room))
 
     return {
         **MOVES,
-        "square-linear": lambda x, w, b: ring.add(of_square(x, w, room=ROOM), b),
+        "square-linear": lambda x, w, b, room: ring.add(of_square(x, w, room=room), b),
         "square-matmul": of_square,
         "linear": lambda x, w, b: ring.add(product(x, w), b),
         "matmul": product,
@@ -132,7 +132,7 @@ class FixedProgram(Program):
         self.graph, self.number = graph, number
 
     def load(self, weights: Arrays, beside: Session | None = None) -> FixedSession:
-        return FixedSession(self.graph, self.number, divide_weights(self.graph, weights))
+        return FixedSession(self.graph, self.number, weights_for(self.graph.role("owner"), weights))
 
 
 class FixedEngine(Engine):

@@ -14,7 +14,6 @@ import numpy as np
 from mpcify.engines.engine import Arrays, Cost, Engine, Program, Session
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input, Operation
-from mpcify.graph.postpone import ROOM
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge
 
 Observe = Callable[[Operation, tuple[np.ndarray, ...], np.ndarray], None]
@@ -108,7 +107,7 @@ PLAIN: Mapping[str, Callable[..., np.ndarray]] = {
     **MOVES,
     "linear": linear,
     "matmul": lambda a, b, transpose: a @ (b.swapaxes(-1, -2) if transpose else b),
-    "square-linear": lambda x, w, b: linear(x * x, ROOM * w, b),
+    "square-linear": lambda x, w, b, room: linear(x * x, room * w, b),
     "square-matmul": lambda a, b, transpose: a * a @ (b.swapaxes(-1, -2) if transpose else b),
     "mul": np.multiply,
     "square": np.square,

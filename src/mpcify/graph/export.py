@@ -22,6 +22,7 @@ from mpcify.conversion.folder import beside, new_folder
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
+from mpcify.graph.ranges import Ranges
 from mpcify.graph.trace import trace_graph
 
 TABLE = "word_embeddings"  # the public table's name in its file
@@ -117,18 +118,23 @@ def export_graph(
         )
     embeddings = "client" if about["embeddings"] == "patches" else about["embeddings"]
     graph, weights = lower(*trace_graph(student, batch, length, embeddings))
+    declared = declared_ranges(student, graph, weights)
+    graph = Graph(graph.inputs, graph.operations, graph.outputs, graph.batch, graph.length, dict(about), declared)
+    return graph, {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+
+
+def declared_ranges(student: PreTrainedModel, graph: Graph, weights: Mapping[str, np.ndarray]) -> Ranges:
+    """The ranges that a student's config declares, of the operations that are in its graph."""
     ranges = student.config.mpcify.get("ranges") or {}
-    if ranges and embeddings == "one-hot":  # the product gives rows of the table, so its ends are the table's
+    if ranges and TABLE in weights:  # one-hot: the product gives rows of the table, so its ends are the table's
         ends = (float(weights[TABLE].min()), float(weights[TABLE].max()))
         ranges = {**ranges, "embeddings": {"value": ends, "product": ends}}
     known = {operation.name for operation in graph.operations}
-    declared = {
+    return {
         name: {quantity: (float(pair[0]), float(pair[1])) for quantity, pair in entry.items()}
         for name, entry in ranges.items()
         if name in known
     }
-    graph = Graph(graph.inputs, graph.operations, graph.outputs, graph.batch, graph.length, dict(about), declared)
-    return graph, {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
 
 
 def export_folder(

@@ -27,7 +27,7 @@ KINDS: dict[str, tuple[int, tuple[str, ...]]] = {
     "square": (1, ()),  # x²
     "scale": (1, ("by",)),  # x · by, by a public number
     # a square and the product that reads it: two truncations of the product, none of the square (see `postpone`)
-    "square-linear": (3, ()),  # x² @ 4w + b
+    "square-linear": (3, ("room",)),  # x² @ (room · w) + b
     "square-matmul": (2, ("transpose",)),  # a² @ b
     # local
     "add": (2, ()),  # a + b with broadcasting

@@ -1,85 +1,116 @@
 """Truncations that can wait: a square that one product reads keeps its 2f fraction bits until that product.
 
 x² has 2f fraction bits, times a number of f bits 3f; the product is then truncated twice by f. A truncation an element
-of x² becomes one an element of the product, of which there are fewer: n × H for n × 4H (Quad), heads × n × d for
-heads × n × n (freeDiv attention). Nothing but the product is truncated, so that it alone must fit: |product| below
-2^(K−2−3f), 256 where K = 64 and f = 18. A feed-forward layer's product may need more, so its weight is held as W/4, and
-the second truncation gives the 4 back: 1,024.
+of x² becomes one an element of the product, which pays where there are fewer of those: n × H for n × 4H (Quad),
+heads × n × d for heads × n × n (freeDiv attention, n > d). Nothing but the product is truncated, so that it alone must
+fit: |product| below 2^(K−2−3f), 256 where K = 64 and f = 18. A linear layer that needs more room has it: its weight is
+held as W/4, and the second truncation gives the 4 back, for two bits of W.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.graph import Graph, Input, Operation
 from mpcify.numerics import FixedPoint
 
-ROOM = 4.0  # by which the weight of a `square-linear` is divided
-DIVIDED = "/4"  # what that weight's name ends in
+ROOM = 4  # of a linear layer that needs room
+DIVIDED = "/4"  # what its weight's name ends in
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A kind of product that may read a square: the quantity that is truncated, and how much more room it has."""
+class Postponed:
+    """A product that reads a square. quantity: what is truncated, as ranges name it. rooms: to choose from."""
 
+    kind: str
     quantity: str
-    room: float
+    rooms: tuple[int, ...]
 
 
-READERS = {"linear": Reader("product", ROOM), "matmul": Reader("value", 1.0)}
+PRODUCTS: Mapping[str, Postponed] = {
+    "linear": Postponed("square-linear", "product", (1, ROOM)),
+    "matmul": Postponed("square-matmul", "value", (1,)),
+}
+QUANTITIES = {product.kind: product.quantity for product in PRODUCTS.values()}
 
 
-def bound(kind: str, quantity: str, number: FixedPoint) -> float | None:
-    """What a quantity of `square-linear` or `square-matmul` stays below; None for any other."""
-    reader = READERS.get(kind.removeprefix("square-")) if kind.startswith("square-") else None
-    return number.postponed_bound * reader.room if reader and reader.quantity == quantity else None
+def postponed_limit(operation: Operation, quantity: str, number: FixedPoint) -> float | None:
+    """What a quantity stays below where a square's truncation waited for it; None for any other."""
+    if QUANTITIES.get(operation.kind) != quantity:
+        return None
+    return number.postponed_bound * operation.attributes.get("room", 1)
 
 
 def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
     """The graph with `square-linear` and `square-matmul` where a square's truncation can wait in this ring.
 
-    That is where one product alone reads the square, as its first factor, and where its declared range fits (without a
-    declared range it is taken to fit, as for every other operation). `divide_weights` makes the weights that it reads.
+    That is where one product alone reads the square, as its first factor, has fewer elements, and fits by its declared
+    range (without one it is taken to fit, as any other operation is). `weights_for` gives the weights that it reads.
     """
-    if not number.postpones:
-        return graph
-    producers = {operation.name: operation for operation in graph.operations}
-    readers, known = graph.consumers(), {item.name: item for item in graph.inputs}
-    inputs, operations, gone = dict(known), [], set()
-    for operation in graph.operations:
-        square, others = producers.get(operation.inputs[0]), operation.inputs[1:]
-        alone = square and square.kind == "square" and readers[square.name] == [operation]
-        if not square or not alone or square.name in (*others, *graph.outputs) or not fits(operation, graph, number):
-            operations.append(operation)
-            continue
-        gone.add(square.name)
-        if operation.kind == "linear":
-            weight = known[others[0]]
-            inputs[weight.name + DIVIDED] = replace(weight, name=weight.name + DIVIDED)
-            others = (weight.name + DIVIDED, *others[1:])
-        operations.append(replace(operation, kind=f"square-{operation.kind}", inputs=(*square.inputs, *others)))
-    kept = tuple(operation for operation in operations if operation.name not in gone)
-    read = {name for operation in kept for name in operation.inputs}
-    still = tuple(item for item in inputs.values() if item.role != "owner" or item.name in read)
+    joined = waiting(graph, number)
+    gone = {square.name for square, _ in joined.values()}
+    operations = tuple(
+        join(operation, *joined[operation.name]) if operation.name in joined else operation
+        for operation in graph.operations
+        if operation.name not in gone
+    )
+    read = {name for operation in operations for name in operation.inputs}
+    kept = [item for item in graph.inputs if item.role != "owner" or item.name in read]
+    divided = [replace(item, name=item.name + DIVIDED) for item in graph.role("owner") if item.name + DIVIDED in read]
     ranges = {name: entry for name, entry in graph.ranges.items() if name not in gone}
-    return replace(graph, inputs=still, operations=kept, ranges=ranges).check()
+    return replace(graph, inputs=(*kept, *divided), operations=operations, ranges=ranges).check()
 
 
-def fits(operation: Operation, graph: Graph, number: FixedPoint) -> bool:
-    """Whether an operation is a product whose declared range leaves the room for a square's truncation."""
-    if operation.kind not in READERS:
-        return False
-    reader = READERS[operation.kind]
-    declared = graph.ranges.get(operation.name, {}).get(reader.quantity, (0.0, 0.0))
-    return max(map(abs, declared)) < number.postponed_bound * reader.room
-
-
-def divide_weights(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights that a graph with postponed truncations reads, from those of the graph as it was exported."""
+def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]]:
+    """The products that a square can wait for, by name: the square, and the room that the product takes."""
+    if not number.postpones:
+        return {}
+    squares = {operation.name: operation for operation in graph.operations if operation.kind == "square"}
+    readers, owned = graph.consumers(), {item.name for item in graph.role("owner")}
     found = {}
-    for item in graph.role("owner"):
+    for operation in graph.operations:
+        square, product = squares.get(operation.inputs[0]), PRODUCTS.get(operation.kind)
+        if square is None or product is None or readers[square.name] != [operation] or square.name in graph.outputs:
+            continue
+        if square.name in operation.inputs[1:] or math.prod(square.shape) <= math.prod(operation.shape):
+            continue
+        if operation.kind == "linear" and operation.inputs[1] not in owned:
+            continue
+        room = room_for(graph.ranges.get(operation.name, {}).get(product.quantity), product, number)
+        if room is not None:
+            found[operation.name] = square, room
+    return found
+
+
+def room_for(declared: tuple[float, float] | None, product: Postponed, number: FixedPoint) -> int | None:
+    """The least room that holds a declared range, the largest where there is none; None where no room does."""
+    if declared is None:
+        return product.rooms[-1]
+    largest = max(map(abs, declared))
+    return next((room for room in product.rooms if largest < number.postponed_bound * room), None)
+
+
+def join(operation: Operation, square: Operation, room: int) -> Operation:
+    """A product that squares its first factor itself."""
+    attributes: dict[str, Any] = dict(operation.attributes)
+    others = operation.inputs[1:]
+    if operation.kind == "linear":
+        attributes["room"] = room
+        others = (others[0] + (DIVIDED if room == ROOM else ""), *others[1:])
+    kind = PRODUCTS[operation.kind].kind
+    return replace(operation, kind=kind, inputs=(*square.inputs, *others), attributes=attributes)
+
+
+def weights_for(wanted: Iterable[Input], weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The wanted weights, by the names under which a graph with postponed truncations reads them."""
+    found = {}
+    for item in wanted:
         source = item.name.removesuffix(DIVIDED)
-        if source in weights:
-            found[item.name] = weights[source] if source == item.name else weights[source] / ROOM
+        if item.name in weights:
+            found[item.name] = weights[item.name]
+        elif source in weights:
+            found[item.name] = weights[source] / ROOM
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
-from mpcify.graph.postpone import bound as bound_of
+from mpcify.graph.postpone import postponed_limit
 from mpcify.numerics import FixedPoint
 
 # operation name: {quantity: (least, largest)}
@@ -108,7 +108,7 @@ def quantities(operation: Operation, inputs: tuple[np.ndarray, ...], output: np.
     found = {"value": output}
     if operation.kind in FUNCTIONS:
         found["input"] = inputs[0]
-    elif operation.kind == "linear":
+    elif operation.kind in ("linear", "square-linear"):
         found["product"] = output - inputs[2]
     elif operation.kind == "layernorm":
         mean = inputs[0].mean(-1, keepdims=True)
@@ -220,7 +220,7 @@ def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[flo
     """The open range in which a quantity of an operation is right in the ring, for SPU's functions."""
     kind, product, value = operation.kind, number.product_bound, number.value_bound
     least = SPU_STEPS * number.step
-    postponed = bound_of(kind, quantity, number)
+    postponed = postponed_limit(operation, quantity, number)
     if postponed is not None:
         return -postponed, postponed
     if quantity == "product":

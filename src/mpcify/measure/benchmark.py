@@ -19,6 +19,7 @@ from mpcify.engines.engine import Arrays, Cost, Engine, Session
 from mpcify.engines.spu.engine import SpuEngine
 from mpcify.engines.spu.formulas import ESTIMATED, Formulas, Work
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.graph.export import declared_ranges
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import cut
 from mpcify.graph.passes import lower
@@ -139,8 +140,11 @@ def prepare(
 ) -> Entry:
     """A recipe's programs, their weights in place. Raises what the engine refuses."""
     runner = engine_named(engine, **settings)
-    student = convert(teacher, "exact") if recipe == NAIVE else convert(as_student(teacher), read_recipe(recipe))
+    student = convert(teacher, "exact") if recipe == NAIVE else as_student(teacher)
+    if recipe != NAIVE and recipe_of(student) != read_recipe(recipe):
+        student = convert(student, read_recipe(recipe))
     graph, weights = lower(*trace_graph(student, batch, length, embeddings), naive=recipe == NAIVE)
+    graph = graph.with_ranges(declared_ranges(student, graph, weights))
     owned = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
     refuse_memory(runner, owned)
     inputs = sample_inputs(graph)

@@ -16,7 +16,7 @@ from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.fit import fit
 from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
-from mpcify.graph.postpone import divide_weights
+from mpcify.graph.postpone import weights_for
 from mpcify.graph.ranges import check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -98,10 +98,10 @@ class SpuSession(Session):
         self.graph = program.graph
         reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
         self.number, missing = reply["program"], set(reply["missing"])
-        weights = divide_weights(program.graph, weights)
         for item in program.graph.role("owner"):
             if item.name in missing:
-                reply, _ = child.ask({"do": "weight"}, encodable((item,), weights, program.settings.number))
+                weight = encodable((item,), weights_for((item,), weights), program.settings.number)
+                reply, _ = child.ask({"do": "weight"}, weight)
                 setup += cost_of(reply)
         self._setup = setup
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import NOT_IN_FM32, Settings
+from mpcify.engines.spu.settings import NOT_IN_FM32, Settings, merged
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 
@@ -191,10 +191,12 @@ class Formulas:
         return Work(sent, 1, 0, rows * inner * columns)
 
     def matmul(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
-        """Batched products one after the other, truncated together."""
-        (rows, inner), columns = shapes[operation.inputs[0]][-2:], operation.shape[-1]
-        products = self.raw_matrix_product(rows, inner, columns).times(1, math.prod(operation.shape[:-2]))
-        return products + self.elementwise(operation, self.truncation)
+        """Batched products one after the other, several merged into one (block diagonal), all truncated together."""
+        left, right = (shapes[name] for name in operation.inputs)
+        (rows, inner), columns, count = left[-2:], operation.shape[-1], math.prod(operation.shape[:-2])
+        group = merged(count, rows * inner * columns) if left[:-2] == right[:-2] else 1
+        once = self.raw_matrix_product(rows, group * inner, group * columns)
+        return once.times(1, count // group) + self.elementwise(operation, self.truncation)
 
     def linear(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
         inner, columns = shapes[operation.inputs[1]]

@@ -21,10 +21,9 @@ from spu import libspu
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import STEP
+from mpcify.engines.spu.settings import STEP, merged
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
-from mpcify.graph.postpone import ROOM
 from mpcify.numerics import FixedPoint
 
 
@@ -38,25 +37,39 @@ def number(x: jax.Array) -> jax.Array:
     return lax.bitcast_convert_type(x, jnp.float32)
 
 
-def square_linear(step: jax.Array, x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
-    """x² @ 4w + b; the square has 2f fraction bits, the product 3f, and is truncated twice."""
+def square_linear(step: jax.Array, x: jax.Array, w: jax.Array, b: jax.Array, room: int) -> jax.Array:
+    """x² @ (room · w) + b; the square has 2f fraction bits, the product 3f, and is truncated twice."""
     rows = raw(x.reshape(-1, x.shape[-1]))
-    product = number((rows * rows) @ raw(w)) * step * (step * ROOM)
+    product = number((rows * rows) @ raw(w)) * step * (step * room)
     return (product + b).reshape(*x.shape[:-1], w.shape[-1])
 
 
 def matmul(step: jax.Array, a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
-    """a @ b (or a @ bᵀ) over equal leading axes.
-
-    SPU runs batched products one after the other, with a message each: in integers they are truncated together after.
-    """
-    return number(raw(a) @ raw(b.swapaxes(-1, -2) if transpose else b)) * step
+    """a @ b (or a @ bᵀ) over equal leading axes; all products are truncated together."""
+    return number(products(raw(a), raw(b), transpose)) * step
 
 
 def square_matmul(step: jax.Array, a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
     """a² @ b, truncated as in `square_linear`."""
-    a, b = raw(a), raw(b.swapaxes(-1, -2) if transpose else b)
-    return number((a * a) @ b) * step * step
+    return number(products(raw(a) * raw(a), raw(b), transpose)) * step * step
+
+
+def products(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
+    """a @ b (or a @ bᵀ) in integers over equal leading axes, several products as one where that is cheap.
+
+    SPU runs batched products one after the other, with a message each. g of them are one product of [A₁ … A_g] with the
+    block diagonal of B₁ … B_g: the same bytes, g times the multiplications.
+    """
+    b = b.swapaxes(-1, -2) if transpose else b
+    (rows, inner), columns = a.shape[-2:], b.shape[-1]
+    group = merged(math.prod(a.shape[:-2]), rows * inner * columns)
+    if group == 1 or a.shape[:-2] != b.shape[:-2]:
+        return a @ b
+    left = a.reshape(-1, group, rows, inner).transpose(0, 2, 1, 3).reshape(-1, rows, group * inner)
+    apart = b.reshape(-1, group, inner, columns)
+    blocks = [jnp.pad(apart[:, i], ((0, 0), (0, 0), (i * columns, (group - 1 - i) * columns))) for i in range(group)]
+    both = left @ jnp.concatenate(blocks, 1)
+    return both.reshape(-1, rows, group, columns).transpose(0, 2, 1, 3).reshape(*a.shape[:-1], columns)
 
 
 def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:

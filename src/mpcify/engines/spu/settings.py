@@ -17,6 +17,8 @@ STEP = "/step"  # the variable that holds 2^−f in every party; no input of a g
 FIELDS = {64: "FM64", 32: "FM32"}
 # SPU's division and erf build a 64-bit constant that FM32 has no room for; its exp runs there and errs by 1.9.
 NOT_IN_FM32 = ("reciprocal", "gelu", "exp", "softmax", "gelu-erfc")
+MERGED = 4  # products at most that are computed as one
+MERGED_WORK = 1 << 22  # (products)² · multiplications of each: above it, what merging adds costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,9 @@ class Settings:
     def from_json(values: dict) -> "Settings":
         """The settings in a JSON object."""
         return Settings(values["protocol"], FixedPoint(values["ring"], values["fraction_bits"]))
+
+
+def merged(count: int, work: int) -> int:
+    """How many of `count` products, of `work` multiplications each, are computed as one: the largest such divisor."""
+    fitting = (group for group in range(MERGED, 1, -1) if count % group == 0 and group * group * work <= MERGED_WORK)
+    return next(fitting, 1)
