@@ -114,6 +114,20 @@ def test_declared_ranges_travel_with_the_student(student):
             assert measured <= set(graph.ranges)
 
 
+def test_ranges_that_stand_in_give_products_the_usual_margin(student):
+    """A later text may go further than the first, and where a truncation waits the room is small."""
+    with mpcify.compile(student, "fixed", length=16) as private:
+        met = private.measure(TEXTS)
+        private(TEXTS)
+        ranges = private.graph(16)[0].ranges
+        kinds = {operation.name: operation.kind for operation in private.graph(16)[0].operations}
+    for name, entry in ranges.items():
+        for quantity, (least, largest) in entry.items():
+            low, high = met[name][quantity]
+            wider = (kinds[name], quantity) in (("linear", "product"), ("matmul", "value"))
+            assert max(-least, largest) == pytest.approx((4 if wider else 1) * max(-low, high)), (name, quantity)
+
+
 def test_an_answer_that_is_not_finite_is_refused(checkpoint):
     """Every real score of some row lies below the masked ones: 0/0."""
     folder = checkpoint("bert")

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from mpcify.conversion.convert import convert, load_model
+from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.inference import declare_ranges
 from mpcify.measure import benchmark
 from mpcify.measure.benchmark import against_earlier, bench
+from mpcify.measure.estimate import estimate
 from mpcify.measure.picture import draw
+from mpcify.measure.profile import profile
 
 RECIPES = ["naive", "exact-tanh", "puma", "2quad-freediv"]
 
@@ -57,7 +62,6 @@ def test_each_row_tells_what_an_estimate_says_of_it(found: Any) -> None:
 def test_naive_computes_what_exact_computes(teacher: Callable) -> None:
     import numpy as np
 
-    from mpcify.conversion.convert import convert
     from mpcify.engines.plain import PlainEngine
     from mpcify.graph.passes import lower
     from mpcify.graph.trace import trace_graph
@@ -92,6 +96,23 @@ def test_the_shape_of_a_checkpoint(checkpoint: Callable) -> None:
     assert result["rows"][0]["cost"]["bytes"] == 0
     assert result["rows"][0]["ratios"]["bytes"] is None
     assert result["rows"][0]["told"] is None
+
+
+def test_a_checkpoint_runs_as_its_declared_ranges_say(checkpoint: Callable, tmp_path: Path) -> None:
+    source = checkpoint("bert")
+    student = convert(load_model(source), "2quad-freediv")
+    declare_ranges(student, source, ["the film is good", "a very dull film"])
+    ranges = student.config.mpcify["ranges"]
+    layers = [name for name in ranges if name.endswith("output.dense") and "attention" not in name]
+    ranges[layers[0]]["product"] = [-2000.0, 2000.0]  # no room for a square that was not truncated
+    save(student, tmp_path / "student", source)
+    (row,) = bench(str(tmp_path / "student"), ["2quad-freediv"], lengths=[16], repeat=1)["rows"]
+    (free,) = bench(str(source), ["2quad-freediv"], lengths=[16], repeat=1)["rows"]
+    assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], rel=1e-3)
+    assert row["cost"]["bytes"] > 1.01 * free["cost"]["bytes"], "one layer truncates its squares"
+    found = profile(tmp_path / "student", engine="spu", length=16, accept_embedding_leak=True).to_json()["operations"]
+    told = estimate(tmp_path / "student", length=16).to_json()["operations"]
+    assert {operation["name"] for operation in found} == {operation["name"] for operation in told}
 
 
 @pytest.mark.parametrize(
