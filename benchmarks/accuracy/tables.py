@@ -50,7 +50,7 @@ def compared(results: Results) -> Iterator[list[str]]:
             f"{task} {file}",
             recipe,
             str(len(found)),
-            percent(mean(theirs)),
+            " / ".join(map(percent, theirs if len(set(theirs)) > 1 else theirs[:1])),
             " / ".join(map(percent, ours)),
             f"{100 * (mean(ours) - mean(theirs)):+.2f}",
             percent(mean(run["agreement"] for run in found)),
