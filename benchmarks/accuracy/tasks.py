@@ -25,7 +25,6 @@ class Task:
     files: tuple[str, ...]
     teacher_epochs: int
     epochs: int
-    batch: int  # texts, so that a step sees some 400 tokens
     students: tuple[tuple[str, int], ...]
 
 
@@ -35,12 +34,11 @@ TASKS = (
         ("dev", "test"),
         2,
         3,
-        32,
         (("2quad-freediv", 3), ("softmax-freediv", 1), ("mpcformer", 1), ("2quad-freediv-gelu", 1)),
     ),
-    Task("trec", ("dev",), 5, 10, 32, (("2quad-freediv", 1),)),
-    Task("mrpc", ("dev", "test"), 5, 10, 8, (("2quad-freediv", 1),)),
-    Task("rte", ("dev",), 5, 10, 8, (("2quad-freediv", 3),)),
+    Task("trec", ("dev",), 5, 10, (("2quad-freediv", 1),)),
+    Task("mrpc", ("dev", "test"), 5, 10, (("2quad-freediv", 1),)),
+    Task("rte", ("dev",), 5, 10, (("2quad-freediv", 3),)),
 )
 
 
