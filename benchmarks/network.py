@@ -63,7 +63,7 @@ def party(rank: int, work: Path, repeat: int) -> None:
         if rank != holder:
             runtime.set_var(name, receive(holder))
             return
-        shares = io.make_shares(np.asarray(array, np.float32), libspu.Visibility.VIS_SECRET)
+        shares = io.make_shares(array, libspu.Visibility.VIS_SECRET)
         for peer in range(len(PARTIES)):
             if peer != rank:
                 send(peer, shares[peer])
@@ -98,8 +98,8 @@ def party(rank: int, work: Path, repeat: int) -> None:
 def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     """Writes a layer's graph, weights and a request; its bytes and rounds, counted in one process."""
     from mpcify.engines import engine_named
+    from mpcify.engines.spu.engine import shareable
     from mpcify.graph.fit import fit
-    from mpcify.graph.postpone import weights_for
     from mpcify.measure.benchmark import model_of, prepare
     from mpcify.numerics import FixedPoint
 
@@ -108,8 +108,10 @@ def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     weights = {name: array.astype(np.float32) for name, array in session.weights.items()}  # type: ignore[attr-defined]
     runs = fit(graph, FixedPoint(64, 18))
     (work / "graph.json").write_text(json.dumps(runs.to_json()), encoding="utf-8")
-    given = {name: np.asarray(value) for name, value in inputs.items()}
-    np.savez(work / "arrays.npz", **weights_for(runs.role("owner"), weights), **given)
+    arrays = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
+    for item in runs.role("owner"):
+        arrays |= shareable(item, weights, FixedPoint(64, 18))
+    np.savez(work / "arrays.npz", **arrays)
     with engine_named("spu", force=True).compile(graph).load(weights) as counted:
         _, cost = counted.run(inputs)
     return {"bytes": cost.bytes, "rounds": cost.rounds}

@@ -128,7 +128,7 @@ def test_the_compiled_program_holds_no_constant_but_public_numbers(session: SpuS
 def test_every_input_and_output_of_the_compiled_program_is_secret(session: SpuSession) -> None:
     (signature,) = re.findall(r"func\.func @main\((.*)\) -> (.*) \{", session.code)
     tensors = re.findall(r"tensor<[^ ]*>", " ".join(signature))
-    secret = [tensor for tensor in tensors if "!pphlo.secret<f32>" in tensor]
+    secret = [tensor for tensor in tensors if re.search(r"!pphlo\.secret<(f32|i32)>", tensor)]
     assert len(secret) == 1 + len(small_model()[1]) + 1
     assert [tensor for tensor in tensors if tensor not in secret] == ["tensor<f32>"], "2^-18, which every party knows"
     assert not re.search("reveal|dbg_print", session.code)

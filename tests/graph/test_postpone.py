@@ -39,7 +39,7 @@ def squared(kind: str = "linear", readers: int = 1, square_is_output: bool = Fal
 def test_a_square_joins_the_one_product_that_reads_it(kind: str) -> None:
     graph = postpone_truncations(squared(kind), RING_64)
     (operation,) = graph.operations
-    assert [item.name for item in graph.role("owner")] == (["b", "w/4"] if kind == "linear" else [])
+    assert [item.name for item in graph.role("owner")] == (["b", "w/raw4"] if kind == "linear" else [])
     assert (operation.kind, operation.name, operation.inputs[0]) == (f"square-{kind}", "y", "x")
     assert operation.shape == squared(kind).operations[-1].shape
 
@@ -109,7 +109,7 @@ def test_a_product_takes_the_room_that_it_needs_or_keeps_its_square_truncated(
     assert (operation.kind == f"square-{kind}") == (room is not None)
     if kind == "linear":
         assert operation.attributes.get("room") == room
-        assert operation.inputs[1] == ("w/4" if room == 4 else "w")
+        assert operation.inputs[1] == ("w" if room is None else f"w/raw{room}")
     assert not any(row.overflow for row in check_ranges(runs, runs.ranges, RING_64))
     assert ("square" in runs.ranges) == (room is None)
 
@@ -164,11 +164,11 @@ def test_beyond_its_room_a_product_wraps() -> None:
 def test_weights_are_divided_only_where_a_graph_reads_them_so() -> None:
     weights = {"w": np.full((3, 2), 8.0), "b": np.ones(2), "other": np.ones(3)}
     divided = weights_for(postpone_truncations(squared(), RING_64).role("owner"), weights)
-    assert divided.keys() == {"w/4", "b"}
-    np.testing.assert_array_equal(divided["w/4"], np.full((3, 2), 2.0))
+    assert divided.keys() == {"w/raw4", "b"}
+    np.testing.assert_array_equal(divided["w/raw4"], np.full((3, 2), 2.0))
     assert weights_for(squared().role("owner"), weights).keys() == {"w", "b"}
     again = weights_for(postpone_truncations(squared(), RING_64).role("owner"), divided)
-    np.testing.assert_array_equal(again["w/4"], divided["w/4"])
+    np.testing.assert_array_equal(again["w/raw4"], divided["w/raw4"])
     assert not weights_for(squared().role("owner"), {}), "a weight that is missing is for the engine to name"
 
 

@@ -18,7 +18,7 @@ from mpcify.graph.graph import Graph, Input, Operation
 from mpcify.numerics import FixedPoint
 
 ROOM = 4  # of a linear layer that needs room
-DIVIDED = "/4"  # what its weight's name ends in
+RAW = "/raw"  # and the room: what the name of a weight ends in that is held as W/room, in integers where an engine can
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
     )
     read = {name for operation in operations for name in operation.inputs}
     kept = [item for item in graph.inputs if item.role != "owner" or item.name in read]
-    divided = [replace(item, name=item.name + DIVIDED) for item in graph.role("owner") if item.name + DIVIDED in read]
+    names = {item.name + f"{RAW}{room}": item for item in graph.role("owner") for room in (1, ROOM)}
+    raw = [replace(item, name=name) for name, item in names.items() if name in read]
     ranges = {name: entry for name, entry in graph.ranges.items() if name not in gone}
-    return replace(graph, inputs=(*kept, *divided), operations=operations, ranges=ranges).check()
+    return replace(graph, inputs=(*kept, *raw), operations=operations, ranges=ranges).check()
 
 
 def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]]:
@@ -99,7 +100,7 @@ def join(operation: Operation, square: Operation, room: int) -> Operation:
     others = operation.inputs[1:]
     if operation.kind == "linear":
         attributes["room"] = room
-        others = (others[0] + (DIVIDED if room == ROOM else ""), *others[1:])
+        others = (f"{others[0]}{RAW}{room}", *others[1:])
     kind = PRODUCTS[operation.kind].kind
     return replace(operation, kind=kind, inputs=(*square.inputs, *others), attributes=attributes)
 
@@ -108,9 +109,14 @@ def weights_for(wanted: Iterable[Input], weights: Mapping[str, np.ndarray]) -> d
     """The wanted weights, by the names under which a graph with postponed truncations reads them."""
     found = {}
     for item in wanted:
-        source = item.name.removesuffix(DIVIDED)
+        source, raw, room = item.name.rpartition(RAW)
         if item.name in weights:
             found[item.name] = weights[item.name]
-        elif source in weights:
-            found[item.name] = weights[source] / ROOM
+        elif raw and source in weights:
+            found[item.name] = weights[source] / int(room)
     return found
+
+
+def is_raw(item: Input) -> bool:
+    """Whether an input is a weight that only integers multiply."""
+    return item.role == "owner" and RAW in item.name

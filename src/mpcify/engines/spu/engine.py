@@ -16,7 +16,7 @@ from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.fit import fit
 from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
-from mpcify.graph.postpone import weights_for
+from mpcify.graph.postpone import is_raw, weights_for
 from mpcify.graph.ranges import check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
@@ -100,7 +100,7 @@ class SpuSession(Session):
         self.number, missing = reply["program"], set(reply["missing"])
         for item in program.graph.role("owner"):
             if item.name in missing:
-                weight = encodable((item,), weights_for((item,), weights), program.settings.number)
+                weight = shareable(item, weights, program.settings.number)
                 reply, _ = child.ask({"do": "weight"}, weight)
                 setup += cost_of(reply)
         self._setup = setup
@@ -139,6 +139,21 @@ class SpuSession(Session):
 
     def close(self) -> None:
         self.child.close()
+
+
+def shareable(item: Input, weights: Arrays, number: FixedPoint) -> dict[str, np.ndarray]:
+    """A weight as the owner shares it: in float32, or where only integers multiply it, in int32 as the ring holds it.
+
+    Raises what `encodable` raises, and MPC-402 for a weight of the second kind beyond 2^(31−f).
+    """
+    found = encodable((item,), weights_for((item,), weights), number)
+    if is_raw(item):
+        integers = number.encode(found[item.name])
+        if integers.size and max(integers.max(), -integers.min()) >= 1 << 31:
+            what = f"it holds a value beyond {(1 << 31) / number.scale:g}"
+            raise MpcifyError(402, f"owner input {item.name}", what, "use fewer fraction bits")
+        found[item.name] = integers.astype(np.int32)
+    return found
 
 
 def encodable(wanted: tuple[Input, ...], arrays: Arrays, number: FixedPoint) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ from mpcify.engines.spu import series
 from mpcify.engines.spu.settings import STEP, merged
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
+from mpcify.graph.postpone import is_raw
 from mpcify.numerics import FixedPoint
 
 
@@ -40,7 +41,8 @@ def number(x: jax.Array) -> jax.Array:
 def square_linear(step: jax.Array, x: jax.Array, w: jax.Array, b: jax.Array, room: int) -> jax.Array:
     """x² @ (room · w) + b; the square has 2f fraction bits, the product 3f, and is truncated twice."""
     rows = raw(x.reshape(-1, x.shape[-1]))
-    product = number((rows * rows) @ raw(w)) * step * (step * room)
+    weight = w if w.dtype == jnp.int32 else raw(w)
+    product = number((rows * rows) @ weight) * step * (step * room)
     return (product + b).reshape(*x.shape[:-1], w.shape[-1])
 
 
@@ -206,7 +208,8 @@ def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     something reads it.
     """
     given = (*graph.inputs, Input(STEP, "public", ()))
-    specs = [jax.ShapeDtypeStruct(item.shape, jnp.float32) for item in given]
+    # a weight is shared as integers: SPU's bitcast copies it at every request
+    specs = [jax.ShapeDtypeStruct(item.shape, jnp.int32 if is_raw(item) else jnp.float32) for item in given]
     exported = export(jax.jit(function_of(graph, point)), platforms=["cpu"])(*specs)
     inputs = [given[index] for index in exported.module_kept_var_idx]
     visibility = [
@@ -236,7 +239,7 @@ def compile_operations(graph: Graph, point: FixedPoint) -> dict[str, libspu.Exec
     for operation in graph.operations:
         alone = single(graph, operation)
         names = [*(item.name for item in alone.inputs), STEP]
-        inputs = [(item.role == "public", item.shape) for item in alone.inputs]
+        inputs = [(item.role == "public", is_raw(item), item.shape) for item in alone.inputs]
         places = [names.index(name) for name in operation.inputs]
         key = json.dumps([operation.kind, dict(operation.attributes), inputs, places])
         if key not in compiled:
