@@ -15,7 +15,7 @@ import pytest
 
 from mpcify.engines.plain import PlainEngine
 from mpcify.engines.spu import series
-from mpcify.engines.spu.engine import SpuEngine, SpuSession
+from mpcify.engines.spu.engine import SpuEngine, SpuSession, shareable
 from mpcify.engines.spu.settings import NOT_IN_FM32
 from mpcify.engines.spu.worker import reason
 from mpcify.errors import MpcifyError
@@ -198,6 +198,18 @@ def test_without_spu_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
 
 
 # Values that do not fit
+
+
+def test_a_weight_that_integers_cannot_hold_is_refused_by_name() -> None:
+    graph, weights = small_model()
+    program = SpuEngine().compile(graph)
+    (item,) = (item for item in program.graph.role("owner") if item.name.startswith("down.w"))
+    number = FixedPoint(64, 18)
+    shared = shareable(item, weights, number)[item.name]
+    assert shared.dtype == np.int32
+    np.testing.assert_array_equal(shared, number.encode(weights["down.w"] / 4))
+    with pytest.raises(MpcifyError, match=r"MPC-402 owner input down\.w.*beyond 8192"):
+        shareable(item, {"down.w": np.full((64, 2), 4 * 8192.0, np.float32)}, number)
 
 
 def test_a_declared_range_that_overflows_is_refused_by_name_unless_forced() -> None:
