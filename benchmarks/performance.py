@@ -32,7 +32,9 @@ RUNS: dict[str, tuple[str, ...]] = {
         *("--recipes", "puma,benchmarks/softmax-freediv-t4.json"),
     ),
     "minilm-64": ("--shape", "minilm", "--length", "64", "--recipes", "puma,2quad-freediv"),
-    "minilm-64-batch-8": ("--shape", "minilm", "--length", "64", "--recipes", "puma,2quad-freediv", "--batch", "8"),
+    "minilm-64-batch-8": (
+        *("--shape", "minilm", "--length", "64", "--recipes", "puma,2quad-freediv", "--batch", "8", "--repeat", "1"),
+    ),
 }
 
 
