@@ -79,6 +79,7 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
     count = first["layers"]
     what = "One encoder layer" if count == 1 else f"All {count} encoder layers"
     many = "" if first["batch"] == 1 else f", {first['batch']} at once"
+    many += ", one-hot embeddings beside them" if "one-hot" in name else ""
     text = (
         f"**{what} of {result['shape']}**, {first['length']} tokens{many}, {first['engine']} {first['protocol']} "
         f"([result]({base}/performance/{name}.json)); times less than {first['ratios']['to']}:\n\n"
