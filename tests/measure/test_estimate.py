@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from mpcify.conversion.convert import convert
 from mpcify.engines import engine_named
 from mpcify.engines.spu.formulas import COSTS, LOCAL, Formulas
-from mpcify.engines.spu.settings import NOT_IN_FM32, Settings
+from mpcify.engines.spu.settings import NOT_IN_FM32, Settings, merged
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import COMPOSITES, KINDS
@@ -113,6 +113,13 @@ def test_models_of_any_shape_cost_what_is_estimated_within_five_per_cent(protoco
     assert sent == pytest.approx(expected, rel=0.05)
     # ABY3's roles are drawn anew for each truncation: in a small model chance may add more than 5 %
     assert rounds == pytest.approx(steps, rel=0.05, abs=4 * math.sqrt(2 / 9 * steps / 2))
+
+
+@given(count=st.integers(1, 64), work=st.integers(1, 1 << 27))
+def test_products_are_merged_by_a_divisor_and_only_small_ones(count: int, work: int) -> None:
+    group = merged(count, work)
+    assert count % group == 0
+    assert group == 1 or group**2 * work <= 1 << 22
 
 
 def test_an_estimate_has_the_rows_of_a_profile(checkpoint: Callable, tmp_path: Path) -> None:
