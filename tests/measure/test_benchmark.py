@@ -1,6 +1,7 @@
 """Recipes side by side: rows, ratios, refusals, pictures, and comparison with an earlier run."""
 
 import json
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +56,9 @@ def test_each_row_tells_what_an_estimate_says_of_it(found: Any) -> None:
         if row["recipe"] == "naive":
             assert row["told"] is None
             continue
-        assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], rel=1e-3)
-        assert row["told"]["rounds"] == pytest.approx(row["cost"]["rounds"], rel=0.1)
+        assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], abs=60), "descriptions of shares"
+        chance = 4 * math.sqrt(2 / 9 * row["told"]["rounds"] / 2)  # ABY3's roles, drawn anew for each truncation
+        assert row["told"]["rounds"] == pytest.approx(row["cost"]["rounds"], rel=0.05, abs=chance)
 
 
 def test_naive_computes_what_exact_computes(teacher: Callable) -> None:
@@ -108,7 +110,7 @@ def test_a_checkpoint_runs_as_its_declared_ranges_say(checkpoint: Callable, tmp_
     save(student, tmp_path / "student", source)
     (row,) = bench(str(tmp_path / "student"), ["2quad-freediv"], lengths=[16], repeat=1)["rows"]
     (free,) = bench(str(source), ["2quad-freediv"], lengths=[16], repeat=1)["rows"]
-    assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], rel=1e-3)
+    assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], abs=60)
     assert row["cost"]["bytes"] > 1.01 * free["cost"]["bytes"], "one layer truncates its squares"
     found = profile(tmp_path / "student", engine="spu", length=16, accept_embedding_leak=True).to_json()["operations"]
     told = estimate(tmp_path / "student", length=16).to_json()["operations"]
