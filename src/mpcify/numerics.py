@@ -12,7 +12,7 @@ import numpy as np
 from mpcify.errors import MpcifyError
 
 DEFAULT_FRACTION_BITS = {64: 18, 48: 14, 32: 12}
-POSTPONED_ROOM = 256.0
+POSTPONED_ROOM = 256.0  # attention's outputs stay below it, with their margin
 
 
 @dataclass(frozen=True)

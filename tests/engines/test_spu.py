@@ -106,6 +106,16 @@ def test_every_kind_equals_floats(aby3: SpuSession, kind: str) -> None:
     np.testing.assert_allclose(output, expected, rtol=0, atol=CASES[kind][2])
 
 
+def test_a_layernorm_near_the_limit_of_its_sum_of_squares(aby3: SpuSession) -> None:
+    width, variance = 768, 85_000.0  # 2^26 / 768 is 87,381
+    signs = np.where(np.arange(width) % 2, 1.0, -1.0)
+    case = (np.tile(signs * math.sqrt(variance), (2, 1)), np.ones(width), np.zeros(width))
+    graph, inputs = graph_of("layernorm", (case, {"eps": 1e-12}, 0.0))
+    output, _ = run(aby3, graph, inputs)
+    # rsqrt of so large a variance has 2^-18 / 0.0034 of itself as a step: 1e-3; the series errs by as much
+    np.testing.assert_allclose(output, np.tile(signs, (2, 1)), atol=5e-3)
+
+
 # What each kind costs an output element, over all parties: a product 24 bytes, a truncation 28; the rest is SPU's own.
 @pytest.mark.parametrize(
     "kind, size",

@@ -215,6 +215,21 @@ def test_functions_are_right_within_limits_of_their_own(
     assert all(rows_of(kind, RING_64, attributes=names, **{quantity: range_})[0].overflow for range_ in wrong)
 
 
+@pytest.mark.parametrize(
+    ("number", "largest"),
+    [
+        (RING_64, 2.0**26 / 768),  # a row's squares are summed before they are truncated
+        (FixedPoint(64, 20), 2.0**17),  # they are not, and rsqrt ends there
+        (FixedPoint.of(48), 2.0**13),
+    ],
+)
+def test_a_rows_squares_fit_together_where_their_sum_is_truncated(number: FixedPoint, largest: float) -> None:
+    graph = one("layernorm", shape=(2, 4, 768))
+    for variance, fits in ((0.99 * largest, True), (1.01 * largest, False)):
+        (row,) = check_ranges(graph, {"x": {"variance": (1.0, variance)}}, number)
+        assert row.overflow != fits
+
+
 def test_gelu_poly_needs_room_for_a_sixth_power_up_to_three() -> None:
     (row,) = rows_of("gelu-poly", RING_32, input=(-1.0, 2.5))  # 2.5⁶ = 244, the bound is 64
     assert (row.overflow, row.bound) == (True, pytest.approx(2))

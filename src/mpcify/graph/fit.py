@@ -8,7 +8,6 @@ truncations wait where they can (`postpone`).
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from math import ldexp
 
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.postpone import postpone_truncations
@@ -55,7 +54,7 @@ def double_small(graph: Graph) -> Graph:
             operations.append(replace(operation, name=name, kind="add", inputs=(x, x), attributes={}))
             x = name
         if operation.name in counts:
-            eps = ldexp(operation.attributes["eps"], 2 * counts[operation.name])
+            eps = math.ldexp(operation.attributes["eps"], 2 * counts[operation.name])
             operation = replace(operation, inputs=(x, *others), attributes={"eps": eps})
         operations.append(operation)
     ranges = doubled_ranges(graph, graph.ranges, counts)
@@ -72,9 +71,9 @@ def doubled_ranges(graph: Graph, ranges: Mapping[str, Entry], counts: Mapping[st
         if operation.name not in counts or "variance" not in ranges.get(operation.name, {}):
             continue
         count, entry = counts[operation.name], ranges[operation.name]
-        least, largest = (ldexp(value, 2 * count) for value in entry["variance"])
+        least, largest = (math.ldexp(value, 2 * count) for value in entry["variance"])
         read = ranges.get(operation.inputs[0], {}).get("value", (0.0, 0.0))
-        mean = ldexp(max(map(abs, read)), count)
+        mean = math.ldexp(max(map(abs, read)), count)
         low, high = entry.get("product", (0.0, 0.0))
         product = min(low, -mean), max(high, mean, operation.shape[-1] * largest)
         found[operation.name] = {**entry, "variance": (least, largest), "product": product}

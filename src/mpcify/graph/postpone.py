@@ -8,6 +8,7 @@ held as W/4, and the second truncation gives the 4 back, for two bits of W.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,8 @@ from mpcify.graph.graph import Graph, Input, Operation
 from mpcify.numerics import FixedPoint
 
 ROOM = 4  # of a linear layer that needs room
-RAW = "/raw"  # and the room: what the name of a weight ends in that is held as W/room, in integers where an engine can
+RAW = "/raw"  # and the room: how a weight's name ends that is held as W/room, in integers where an engine can
+RAW_NAME = re.compile(rf"(.+){RAW}(\d)")
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,14 @@ def weights_for(wanted: Iterable[Input], weights: Mapping[str, np.ndarray]) -> d
     """The wanted weights, by the names under which a graph with postponed truncations reads them."""
     found = {}
     for item in wanted:
-        source, raw, room = item.name.rpartition(RAW)
+        raw = RAW_NAME.fullmatch(item.name)
         if item.name in weights:
             found[item.name] = weights[item.name]
-        elif raw and source in weights:
-            found[item.name] = weights[source] / int(room)
+        elif raw and raw[1] in weights:
+            found[item.name] = weights[raw[1]] / int(raw[2])
     return found
 
 
 def is_raw(item: Input) -> bool:
     """Whether an input is a weight that only integers multiply."""
-    return item.role == "owner" and RAW in item.name
+    return item.role == "owner" and RAW_NAME.fullmatch(item.name) is not None
