@@ -2,7 +2,7 @@
 
     python -m benchmarks.performance [NAME ...]
 
-Half an hour on two cores that do nothing else. A run whose result is there is not run again.
+Three quarters of an hour on two cores that do nothing else. A run whose result is there is not run again.
 """
 
 import subprocess
