@@ -1,15 +1,17 @@
 """Examples as the rows that a model is calibrated and trained on."""
 
+import math
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
@@ -24,6 +26,7 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
+AMONG = 50  # batches that are sorted together
 MODES = {1: "L", 3: "RGB"}  # of images, by channels
 
 
@@ -53,6 +56,29 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
     if images:
         return ImageRows(examples, processor, MODES[model.config.num_channels])
     return TextRows(examples, processor, min(max_length, longest_text(model)))
+
+
+class BatchesOfLikeLength(Sampler[int]):
+    """Rows so that each `size` in a row are of like length, and these batches come in random order.
+
+    Rows are shuffled, those of at most 50 batches at a time are sorted by length and cut into batches, and all batches
+    are shuffled; the rows left over come last. The order is torch's global random state's, which a checkpoint keeps.
+    """
+
+    def __init__(self, lengths: Sequence[int], size: int) -> None:
+        self.lengths, self.size = torch.tensor(lengths), size
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(len(self.lengths))
+        whole = len(order) // self.size * self.size
+        batches = order[:whole].view(-1, self.size)
+        groups = batches.tensor_split(max(math.ceil(len(batches) / AMONG), 1))
+        ordered = [group.flatten()[self.lengths[group].flatten().argsort()].view(-1, self.size) for group in groups]
+        yield from torch.cat(ordered)[torch.randperm(len(batches))].flatten().tolist()
+        yield from order[whole:].tolist()
 
 
 class TextRows(Dataset):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset, Sampler, Subset
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -24,6 +24,7 @@ from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
+from mpcify.distillation.rows import BatchesOfLikeLength
 from mpcify.errors import MpcifyError
 
 EXPLODED = 10.0  # times the least loss: such a run is lost
@@ -204,6 +205,13 @@ class DistillationTrainer(Trainer):
         if labels:
             found |= metrics(ours, labels[0], self.regression).to_json()
         return {name: value for name, value in found.items() if value is not None}
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """Batches of like length in random order: Trainer's own come by falling length, and the student forgets."""
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(row["input_ids"]) for row in self.train_dataset]
+        return BatchesOfLikeLength(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Which weights decay; c and log γ never do: they barely leave where calibration puts them."""
