@@ -93,16 +93,19 @@ def narrow(results: Results) -> Iterator[list[str]]:
 
 
 def lengths(results: Results) -> Iterator[list[str]]:
-    """One row a pair of lengths and batches."""
+    """One row a pair of engines: the worst of all pairs of lengths and batches."""
     for name, run in results.items():
         if name.endswith("-padding"):
+            kinds: dict[str, list[dict[str, Any]]] = {}
             for row in run["pairs"]:
+                kinds.setdefault(" and ".join(row[side].partition(",")[0] for side in "ab"), []).append(row)
+            for kind, found in kinds.items():
                 yield [
-                    row["a"],
-                    row["b"],
-                    str(row["examples"]),
-                    percent(row["agreement"]),
-                    number(row["max_logit_difference"], ".1e"),
+                    f"[{kind}](../benchmarks/results/accuracy/{name}.json)",
+                    str(len(found)),
+                    str(max(row["examples"] for row in found)),
+                    percent(min(row["agreement"] for row in found)),
+                    number(max(row["max_logit_difference"] for row in found), ".1e"),
                 ]
 
 
@@ -144,7 +147,11 @@ def tables(results: Results) -> str:
             ("data", "ring", "f", "accuracy", "= plain", "logit error", "outside ranges", "least headroom, bits"),
             narrow(results),
         ),
-        ("Length and padding", ("a", "b", "sentences", "equal answers", "largest difference"), lengths(results)),
+        (
+            "Length and padding: 32, 64, 128 tokens, each text's own; one at a time and 16 at once",
+            ("engines", "pairs of settings", "sentences", "equal answers, worst pair", "largest difference of logits"),
+            lengths(results),
+        ),
         (
             "Ways of training that were tried",
             ("variant", "equal before", "equal after", "divergence after", "hidden loss", "minutes"),

@@ -53,6 +53,13 @@ class FixedPoint:
         """2^−f, the smallest difference."""
         return math.ldexp(1.0, -self.fraction_bits)
 
+    def share(self, size: int) -> int:
+        """2^k for a mean of `size` numbers, by 2^−k and then 2^k/size: the least not below it, and at most 2^f.
+
+        1/size alone has too few bits (1/768 is off by 1e-3 at f = 18); below 2^−f a factor is 0.
+        """
+        return min(1 << (size - 1).bit_length(), 1 << self.fraction_bits)
+
     @property
     def product_bound(self) -> float:
         """2^(K−2−2f): where |product|, a dot's whole sum included, stays below it, its truncation is right (ABY3)."""

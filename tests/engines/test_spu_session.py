@@ -170,6 +170,19 @@ def test_ring_32_runs_what_it_can() -> None:
     assert cost.bytes < 1.05 * (2 * 8 * (INPUT.size + 12) + (32 + 32 + 92) * 12)
 
 
+def test_a_wide_layernorm_with_few_fraction_bits() -> None:
+    builder = Builder(1, 2)
+    weights = [builder.weight("g", np.ones(768, np.float32)), builder.weight("b", np.zeros(768, np.float32))]
+    graph = builder.finish(
+        None, [builder.emit("norm", "layernorm", [builder.input("x", "client", (1, 2, 768)), *weights], eps=1e-12)]
+    )
+    x = (np.random.default_rng(3).standard_normal((1, 2, 768)) * 1.5 + 1).astype(np.float32)
+    with SpuEngine(ring=32, fraction_bits=8).compile(graph).load(builder.weights) as session:
+        outputs, _ = session.run({"x": x})
+    expected = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+    np.testing.assert_allclose(outputs["norm"], expected, atol=0.25)  # 1/1024 would be 0 with 8 fraction bits
+
+
 @pytest.mark.parametrize("kind", NOT_IN_FM32)
 @pytest.mark.parametrize("force", [False, True])
 def test_ring_32_refuses_what_spu_cannot_compute_there_by_name(kind: str, force: bool) -> None:

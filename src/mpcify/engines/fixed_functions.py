@@ -65,15 +65,12 @@ class Arithmetic:
         return self.number.wrap(x.sum(axis, dtype=x.dtype, keepdims=True))
 
     def mean(self, x: np.ndarray) -> np.ndarray:
-        """The mean over the last axis, kept with size 1.
-
-        By 2^−k and then by 2^k/n: 1/n itself has too few bits (1/768 is off by 6 % at f = 12).
-        """
+        """The mean over the last axis, kept with size 1."""
         return self.share_of(self.sum(x, -1), x.shape[-1])
 
     def share_of(self, total: np.ndarray, size: int) -> np.ndarray:
         """A sum of `size` numbers divided by their count."""
-        power = 1 << (size - 1).bit_length()
+        power = self.number.share(size)
         part = self.multiply(total, self.constant(1 / power))
         return part if power == size else self.multiply(part, self.constant(power / size))
 

@@ -79,21 +79,16 @@ def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
     return (x.reshape(-1, x.shape[-1]) @ w + b).reshape(*x.shape[:-1], w.shape[-1])
 
 
-def mean(x: jax.Array) -> jax.Array:
-    """The mean over the last axis, by 2^−k and then by 2^k/n: 1/n has too few bits (f = 18: 1/768 is off by 1e-3).
+def mean(point: FixedPoint, x: jax.Array) -> jax.Array:
+    """The mean over the last axis, by 2^−k and then by 2^k/n, see `FixedPoint.share`.
 
     The sum is a product with a column of 2^−k: as a factor it may be a constant below 2^(2−f), see the module.
     """
     size = x.shape[-1]
-    power = power_above(size)
+    power = point.share(size)
     column = jnp.full((size, 1), 1 / power, jnp.float32)
     part = (x.reshape(-1, size) @ column).reshape(*x.shape[:-1], 1)
     return part if power == size else part * (power / size)
-
-
-def power_above(size: int) -> int:
-    """The least power of two that is not below."""
-    return 1 << (size - 1).bit_length()
 
 
 def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
@@ -103,7 +98,7 @@ def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
     with ones.
     """
     size = x.shape[-1]
-    power = power_above(size)
+    power = point.share(size)
     rows = raw(x.reshape(-1, size))
     total = number((rows * rows) @ jnp.ones((size, 1), jnp.int32)).reshape(*x.shape[:-1], 1)
     part = total * step * (step * (point.scale / power))
@@ -112,8 +107,8 @@ def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
 
 def layernorm(point: FixedPoint, step: jax.Array, x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
     """(x − mean) · rsqrt(variance + eps) · g + b over the last axis; an eps below 2^−f is 0."""
-    deviation = x - mean(x)
-    variance = mean_square(point, step, deviation) if point.postpones else mean(deviation * deviation)
+    deviation = x - mean(point, x)
+    variance = mean_square(point, step, deviation) if point.postpones else mean(point, deviation * deviation)
     return deviation * rsqrt(variance + eps, point) * g + b
 
 
