@@ -27,6 +27,7 @@ from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import calibrate
 from mpcify.conversion.convert import convert
 from mpcify.errors import MpcifyError
+from mpcify.recipe import Recipe
 
 SHAPE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 SHAPE |= {"intermediate_size": 32, "max_position_embeddings": 40}
@@ -159,7 +160,10 @@ def test_the_refit_solves_the_weighted_ridge_problem() -> None:
     teacher = make()
     student = convert(teacher, "2quad-freediv")
     (batch,) = make_batches(student, count=1)
-    calibrate(student, [batch])  # γ, so that the attention's output below is what the refit sees
+    calibrate(fitted := copy.deepcopy(student), [batch], teacher)
+    attention, with_c = (model.bert.encoder.layer[0].attention.self for model in (student, fitted))
+    for name in ("c", "log_gamma"):  # so that the attention's output below is what the refit sees
+        getattr(attention, name).data.copy_(getattr(with_c, name))
     dense = student.bert.encoder.layer[0].attention.output.dense
     old = torch.cat([dense.weight, dense.bias[:, None]], 1).detach().double()
     context, target = [], []
@@ -182,6 +186,73 @@ def test_the_refit_solves_the_weighted_ridge_problem() -> None:
     calibrate(student, [batch], teacher)
     found = torch.cat([dense.weight, dense.bias[:, None]], 1).double()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)  # float32 forwards
+
+
+@torch.no_grad()
+def test_c_is_where_no_other_is_nearer_to_the_teachers_attention() -> None:
+    """The first layer's heads, against a search: every c of a grid, each with its best γ."""
+    teacher = make(scale=0.8)  # scores that differ enough for c to matter
+    student = convert(teacher, "2quad-freediv")
+    batches = make_batches(student)
+    calibrate(student, batches, teacher)
+    attention = student.bert.encoder.layer[0].attention.self
+    chosen, grid = attention.c.clone(), torch.logspace(-0.3, 1.3, 33)
+
+    def heads(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+        found: list[Tensor] = []
+        dense = model.bert.encoder.layer[0].attention.output.dense
+        watch = dense.register_forward_hook(lambda _, args, output: found.append(args[0]))
+        model(**batch)
+        watch.remove()
+        return found[0][batch["attention_mask"] > 0].unflatten(-1, (2, -1)).double()
+
+    wanted = torch.cat([heads(teacher, batch) for batch in batches])
+
+    def error(c: Tensor) -> Tensor:
+        attention.c.copy_(c)
+        ours = torch.cat([heads(student, batch) for batch in batches])
+        factor = (ours * wanted).sum((0, 2)) / (ours**2).sum((0, 2))
+        return ((factor[:, None] * ours - wanted) ** 2).sum((0, 2))
+
+    least, others = error(chosen), torch.stack([error(c.expand(2)) for c in grid])
+    assert (least <= others.min(0).values * 1.001).all()
+    assert (least < 0.99 * error(torch.full((2,), 5.0))).any()
+
+
+@torch.no_grad()
+def test_a_quads_bias_moves_to_where_a_parabola_fits_the_activation_best() -> None:
+    teacher = make()
+    student = convert(teacher, "2quad-freediv")
+    batches = make_batches(student)
+    inner = student.bert.encoder.layer[0].intermediate.dense
+    before = inner.bias.clone()
+    calibrate(student, batches, teacher)
+    moved = inner.bias - before
+    rows: dict[str, list[Tensor]] = {"x": [], "g": []}
+    for model, name in ((student, "x"), (teacher, "g")):
+        first = model.bert.encoder.layer[0].intermediate
+        watched = first.dense if name == "x" else first
+        watch = watched.register_forward_hook(lambda _, args, output, name=name: rows[name].append(output))
+        for batch in batches:
+            model(**batch)
+            rows[name][-1] = rows[name][-1][batch["attention_mask"] > 0].double()
+        watch.remove()
+    x, g = (torch.cat(rows[name]) for name in ("x", "g"))
+    x = x - moved
+
+    def correlation(v: Tensor) -> Tensor:
+        square, centred = (x - v) ** 2, g - g.mean(0)
+        return ((centred * square).mean(0) ** 2) / square.var(0, correction=0)
+
+    best = correlation(-1 - moved)
+    for v in torch.linspace(-5, 3, 17):
+        assert (best >= correlation(v) * 0.999).all()
+    assert moved.abs().max() > 0.1
+    with torch.no_grad():
+        gelu = convert(teacher, Recipe(attention="2quad-freediv", activation="gelu"))
+        kept = gelu.bert.encoder.layer[0].intermediate.dense.bias.clone()
+        calibrate(gelu, batches, teacher)
+        assert torch.equal(gelu.bert.encoder.layer[0].intermediate.dense.bias, kept)
 
 
 def test_an_exact_student_stays_its_teacher() -> None:

@@ -73,10 +73,14 @@ class Block:
 
 @dataclass(frozen=True)
 class LayerBlocks:
-    """An encoder layer's sites, its two residual sums, and how often one forward calls it (ALBERT: more than once)."""
+    """An encoder layer's sites, its two residual sums, W₁ between them, and how often one forward calls it.
+
+    ALBERT calls one layer many times.
+    """
 
     site: LayerSites
     attention: Block
+    inner: str
     feed_forward: Block
     calls: int
 
@@ -107,13 +111,15 @@ def find_blocks(student: PreTrainedModel) -> list[LayerBlocks]:
         layer = student.get_submodule(site.layer)
         end = next(index for index, call in enumerate(calls) if call.module is layer)
         inner = [call for call in calls[:end] if names[call.module].startswith(site.layer + ".")]
-        attention, feed_forward = blocks_of(site, inner, calls[end], names)
-        found.append(LayerBlocks(site, attention, feed_forward, sum(call.module is layer for call in ends)))
+        attention, first, feed_forward = blocks_of(site, inner, calls[end], names)
+        found.append(LayerBlocks(site, attention, first, feed_forward, sum(call.module is layer for call in ends)))
     return found
 
 
-def blocks_of(site: LayerSites, inner: list[Call], end: Call, names: Mapping[nn.Module, str]) -> tuple[Block, Block]:
-    """A layer's two sums: W_O is the linear called before the one that feeds the activation, W₂ the one after it."""
+def blocks_of(
+    site: LayerSites, inner: list[Call], end: Call, names: Mapping[nn.Module, str]
+) -> tuple[Block, str, Block]:
+    """A layer's two sums, and W₁, which feeds the activation: W_O is the linear called before it, W₂ the one after."""
     activation = next(index for index, call in enumerate(inner) if names[call.module] == site.activation)
     linear = [index for index, call in enumerate(inner) if isinstance(call.module, nn.Linear)]
     before, after = ([i for i in linear if i < activation], [i for i in linear if i > activation])
@@ -131,7 +137,7 @@ def blocks_of(site: LayerSites, inner: list[Call], end: Call, names: Mapping[nn.
             raise unknown(names[projection.module], "its output is not simply added to what enters the block")
         blocks.append(Block(names[projection.module], None if norm is None else names[norm.module]))
         streams = [total] if norm is None else [total, norm.result]
-    return blocks[0], blocks[1]
+    return blocks[0], names[inner[before[-1]].module], blocks[1]
 
 
 def same_terms(a: Call, b: Call) -> bool:
