@@ -33,12 +33,12 @@ TASKS = (
         "sst2",
         ("dev", "test"),
         2,
-        3,
+        2,
         (("2quad-freediv", 3), ("softmax-freediv", 1), ("mpcformer", 1), ("2quad-freediv-gelu", 1)),
     ),
-    Task("trec", ("dev",), 5, 10, (("2quad-freediv", 1),)),
-    Task("mrpc", ("dev", "test"), 5, 10, (("2quad-freediv", 1),)),
-    Task("rte", ("dev",), 5, 10, (("2quad-freediv", 3),)),
+    Task("trec", ("dev",), 5, 6, (("2quad-freediv", 1),)),
+    Task("mrpc", ("dev", "test"), 5, 6, (("2quad-freediv", 1),)),
+    Task("rte", ("dev",), 5, 6, (("2quad-freediv", 3),)),
 )
 
 

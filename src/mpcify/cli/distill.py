@@ -35,7 +35,7 @@ def distill(
     evaluation: Evaluation,
     base: Base = None,
     epochs: Epochs = 6.0,
-    lr: Rate = 1e-4,
+    lr: Rate = 3e-5,
     batch_size: BatchSize = 32,
     max_length: MaxLength = 128,
     seed: Seed = 0,

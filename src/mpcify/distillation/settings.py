@@ -16,7 +16,7 @@ class Settings:
     """
 
     epochs: float = 6
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-5
     batch_size: int = 32
     max_length: int = 128
     seed: int = 0
