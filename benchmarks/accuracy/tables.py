@@ -111,16 +111,20 @@ def lengths(results: Results) -> Iterator[list[str]]:
 
 def tried(results: Results) -> Iterator[list[str]]:
     """One row a way of training."""
-    for name, run in results.get("search", {"variants": {}})["variants"].items():
-        before, after, left = run["start"], run["end"], run["losses"]
-        yield [
-            name,
-            percent(before["agreement"]),
-            percent(after["agreement"]),
-            number(after["divergence"], ".4f"),
-            number(left.get("loss_hidden"), ".3f"),
-            number(run["seconds"] / 60, ".0f"),
-        ]
+    for file, found in results.items():
+        if not file.startswith("search-"):
+            continue
+        for name, run in found["variants"].items():
+            before, after = run["start"], run["end"]
+            yield [
+                f"[{file.removeprefix('search-')}](../benchmarks/results/accuracy/{file}.json)",
+                name,
+                percent(before["agreement"]),
+                percent(after["agreement"]),
+                number(before["divergence"], ".3f"),
+                number(after["divergence"], ".3f"),
+                number(run["losses"].get("loss_hidden"), ".3f"),
+            ]
 
 
 def tables(results: Results) -> str:
@@ -154,7 +158,7 @@ def tables(results: Results) -> str:
         ),
         (
             "Ways of training that were tried",
-            ("variant", "equal before", "equal after", "divergence after", "hidden loss", "minutes"),
+            ("data", "variant", "equal before", "equal after", "divergence before", "after", "hidden loss"),
             tried(results),
         ),
     )
