@@ -7,6 +7,7 @@ from mpcify.distillation.rows import BatchesOfLikeLength
 
 
 def test_batches_of_like_length_come_in_random_order_and_hold_every_row_once() -> None:
+    torch.manual_seed(1)
     lengths = torch.randint(3, 60, (410,)).tolist()
     sampler = BatchesOfLikeLength(lengths, 8)
     torch.manual_seed(0)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import RandomSampler, Sampler
 from transformers import (
     DataCollatorWithPadding,
     PreTrainedModel,
@@ -18,6 +19,7 @@ from transformers import (
 
 from mpcify.conversion.convert import convert, load
 from mpcify.distillation.losses import LossWeights
+from mpcify.distillation.rows import BatchesOfLikeLength
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, Growth
 from mpcify.errors import MpcifyError
 
@@ -94,6 +96,14 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(trainer_of:
     found = weights_of(resumed.model)
     for name, value in weights_of(whole.model).items():
         assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize(("family", "sampler"), [("bert", BatchesOfLikeLength), ("vit", RandomSampler)])
+def test_texts_come_in_batches_of_like_length_and_images_at_random(
+    trainer_of: Make, family: str, sampler: type[Sampler]
+) -> None:
+    loader = trainer_of(family).get_train_dataloader()
+    assert isinstance(loader.batch_sampler.sampler, sampler)
 
 
 @pytest.mark.parametrize("family", ["bert", "vit"])

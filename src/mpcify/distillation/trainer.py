@@ -210,7 +210,8 @@ class DistillationTrainer(Trainer):
         """Batches of like length in random order: Trainer's own come by falling length, and the student forgets."""
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        lengths = [len(row["input_ids"]) for row in self.train_dataset]
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(row["input_ids"]) for row in dataset]
         return BatchesOfLikeLength(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
