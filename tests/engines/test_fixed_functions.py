@@ -89,7 +89,7 @@ def test_gelus_come_with_spus_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ring", "bits", "tolerance"), [(64, 18, 1.5e-3), (48, 14, 1e-2), (32, 12, 8e-2), (32, 8, 0.25)]
+    ("ring", "bits", "tolerance"), [(64, 18, 1.5e-3), (48, 14, 1e-2), (32, 12, 8e-2), (32, 8, 8e-2)]
 )
 @pytest.mark.parametrize("width", [64, 384, 768])
 def test_layernorm_normalises_whatever_its_width(ring: int, bits: int, tolerance: float, width: int) -> None:
