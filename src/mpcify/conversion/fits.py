@@ -98,15 +98,14 @@ def through(model: PreTrainedModel, blocks: LayerBlocks, watched: str, state: St
 
 def fit_gamma(student: PreTrainedModel, blocks: LayerBlocks, states: list[State]) -> None:
     """γ = 1/mean(row sum / m) over the real queries of all batches; a head whose rows sum to 0 keeps its γ."""
-    layer, attention = (student.get_submodule(path) for path in (blocks.site.layer, blocks.site.attention))
+    attention = student.get_submodule(blocks.site.attention)
     if attention.log_gamma is None:
         return
     kind = AttentionKind(attention.mpcify_attention, attention.mpcify_centre_keys, attention.mpcify_t, 1.0)  # type: ignore[arg-type]
     total, count = torch.zeros(blocks.site.heads, dtype=torch.float64, device=student.device), 0
     for state in states:
-        with watching([attention], last=attention) as calls:
-            state.through(layer)
-        weights = score_weights(kind, calls[0].output[1], attention.c).double()  # type: ignore[arg-type]
+        scores = through(student, blocks, blocks.site.attention, state).output[1]
+        weights = score_weights(kind, scores, attention.c).double()  # type: ignore[arg-type]
         share = (state.real / state.real.sum(-1, keepdim=True)).double()  # Mⱼ/m: batch × n
         rows = torch.einsum("bhij,bj->bih", weights, share)
         total += rows[state.real].sum(0)
