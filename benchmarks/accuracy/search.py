@@ -2,10 +2,10 @@
 
     python -m benchmarks.accuracy.search --teacher build/accuracy/sst2/teacher --base BASE --train FILE [VARIANT ...]
 
-Trains on 8,000 texts (or pairs; fewer where there are not so many) and measures on 3,000 others, all of them drawn from the training file: no variant is chosen on
-dev or test. What counts is how near the student comes to its teacher: Kullback-Leibler divergence, and the share of
-equal answers (the teacher has seen these texts, so that accuracy would say little). A variant that has a result is not
-run again.
+Trains on 8,000 texts or pairs, or as many as there are, and measures on 3,000 others, at most a seventh, all of them
+drawn from the training file: no variant is chosen on dev or test. What counts is how near the student comes to its
+teacher: Kullback-Leibler divergence, and the share of equal answers (the teacher has seen these texts, so that accuracy
+would say little). A variant that has a result is not run again.
 """
 
 import argparse

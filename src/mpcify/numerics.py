@@ -53,7 +53,7 @@ class FixedPoint:
         """2^−f, the smallest difference."""
         return math.ldexp(1.0, -self.fraction_bits)
 
-    def share(self, size: int) -> int:
+    def mean_power(self, size: int) -> int:
         """2^k for a mean of `size` numbers, by 2^−k and then 2^k/size: the least not below it, and at most 2^f.
 
         1/size alone has too few bits (1/768 is off by 1e-3 at f = 18); below 2^−f a factor is 0.

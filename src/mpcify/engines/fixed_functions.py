@@ -70,7 +70,7 @@ class Arithmetic:
 
     def share_of(self, total: np.ndarray, size: int) -> np.ndarray:
         """A sum of `size` numbers divided by their count."""
-        power = self.number.share(size)
+        power = self.number.mean_power(size)
         part = self.multiply(total, self.constant(1 / power))
         return part if power == size else self.multiply(part, self.constant(power / size))
 

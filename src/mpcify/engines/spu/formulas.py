@@ -209,7 +209,7 @@ class Formulas:
         The squares are truncated after they are summed, where the ring has the room.
         """
         size, number = operation.shape[-1], self.settings.number
-        means, summed = 2 * (1 if number.share(size) == size else 2), number.postpones
+        means, summed = 2 * (1 if number.mean_power(size) == size else 2), number.postpones
         row = self.rsqrt + self.truncation.times(1, means + summed)
         squares = self.raw_product if summed else self.product
         return row.times(math.prod(operation.shape[:-1])) + self.elementwise(

@@ -80,12 +80,12 @@ def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def mean(point: FixedPoint, x: jax.Array) -> jax.Array:
-    """The mean over the last axis, by 2^−k and then by 2^k/n, see `FixedPoint.share`.
+    """The mean over the last axis, by 2^−k and then by 2^k/n, see `FixedPoint.mean_power`.
 
     The sum is a product with a column of 2^−k: as a factor it may be a constant below 2^(2−f), see the module.
     """
     size = x.shape[-1]
-    power = point.share(size)
+    power = point.mean_power(size)
     column = jnp.full((size, 1), 1 / power, jnp.float32)
     part = (x.reshape(-1, size) @ column).reshape(*x.shape[:-1], 1)
     return part if power == size else part * (power / size)
@@ -98,7 +98,7 @@ def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
     with ones.
     """
     size = x.shape[-1]
-    power = point.share(size)
+    power = point.mean_power(size)
     rows = raw(x.reshape(-1, size))
     total = number((rows * rows) @ jnp.ones((size, 1), jnp.int32)).reshape(*x.shape[:-1], 1)
     part = total * step * (step * (point.scale / power))
