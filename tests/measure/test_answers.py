@@ -10,6 +10,7 @@ import pytest
 
 from mpcify.data.files import Examples
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.measure import answers, provenance
 from mpcify.measure.evaluate import compare, evaluate
 
 Make = Callable[..., Path]
@@ -110,6 +111,22 @@ def test_other_models_examples_and_settings_have_answers_of_their_own(checkpoint
     ):
         assert not said(run)
     assert len(list(kept.iterdir())) == 6
+
+
+def test_answers_of_other_code_are_not_taken(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, kept, package = checkpoint(), tmp_path / "kept", tmp_path / "package"
+    (package / "measure").mkdir(parents=True)
+    source = package / "engine.py"
+    source.write_text("a = 1")
+    monkeypatch.setattr(provenance, "__file__", str(package / "measure" / "provenance.py"))
+    monkeypatch.setattr(answers, "code_digest", provenance.code_digest.__wrapped__)
+    interrupted(model, kept)
+    source.write_text("a = 2")
+    assert said(lambda: evaluate(model, EXAMPLES, answers=kept, **SETTINGS)) == []
+    source.write_text("a = 1")
+    assert said(lambda: evaluate(model, EXAMPLES, answers=kept, **SETTINGS)) == [
+        "4 of 10 examples were answered before: going on"
+    ]
 
 
 def test_a_comparison_goes_on_too(checkpoint: Make, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mpcify.data.files import Examples
 from mpcify.engines.engine import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.inference import Batch, PrivateModel
+from mpcify.measure.provenance import code_digest
 
 FORMAT = 1
 
@@ -57,12 +58,13 @@ def answer(
 
 
 def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
-    """What decides a run's answers: the program's version, digests of weights and examples, the engine's settings."""
+    """What decides a run's answers: version and digests of the program, weights and examples, the engine's settings."""
     texts = hashlib.sha256(json.dumps([examples.kind, [str(text) for text in examples.texts]]).encode()).hexdigest()
     engine = private.engine
     return {
         "format": FORMAT,
         "mpcify": __version__,
+        "code": code_digest(),
         "weights": weights_digest(private.student),
         "recipe": private.about["recipe"],
         "examples": texts,
