@@ -12,15 +12,15 @@ from mpcify.measure.provenance import provenance
 RESULTS = Path(__file__).parent / "results"
 
 
-def verb(*words: str) -> dict[str, Any]:
-    """Runs `mpcify WORDS --format json`; its object, and where it comes from."""
+def verb(*words: str, seed: int = 0) -> dict[str, Any]:
+    """Runs `mpcify WORDS --format json`; its object, and where it comes from. seed: that of the model's training."""
     print("mpcify", *words, file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mpcify", *words, "--format", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return {**json.loads(done.stdout), **provenance(seed=0), "command": shlex.join(["mpcify", *words])}
+    return {**json.loads(done.stdout), **provenance(seed), "command": shlex.join(["mpcify", *words])}
 
 
-def stage(path: Path, *words: str) -> None:
+def stage(path: Path, *words: str, seed: int = 0) -> None:
     """Runs a verb and keeps what it prints, unless it is there."""
     if not path.is_file():
-        path.write_text(json.dumps(verb(*words), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(verb(*words, seed=seed), indent=1) + "\n", encoding="utf-8")

@@ -45,7 +45,7 @@ def main() -> None:
         same = float(np.mean(a.argmax(-1) == b.argmax(-1)))
         row = {"a": one, "b": other, "examples": len(both), "agreement": same}
         pairs.append({**row, "max_logit_difference": float(np.abs(a - b).max())})
-    made = {"format": 1, "pairs": pairs, **provenance(seed=0), "command": command()}
+    made = {"format": 1, "pairs": pairs, **provenance(given.seed or 0), "command": command()}
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 

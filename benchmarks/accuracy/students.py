@@ -35,7 +35,7 @@ def distill(given: Options, task: Task, recipe: str, seed: int) -> Path:
     if not student.is_dir():
         path = result(task.name, recipe, f"s{seed}", "distill")
         path.unlink(missing_ok=True)
-        stage(path, "distill", str(converted), str(student), *words, *resumed)
+        stage(path, "distill", str(converted), str(student), *words, *resumed, seed=seed)
     return student
 
 

@@ -6,6 +6,7 @@ tries ways of training. `make accuracy DATA=FOLDER` runs them in order.
 """
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,9 @@ def result(*parts: object) -> Path:
 
 def measure(path: Path, model: Path, data: str, *settings: str) -> None:
     """Evaluates a model, unless its result is there; an evaluation that broke off goes on where it was."""
-    stage(path, "evaluate", str(model), "--data", data, "--answers", str(model.parent / "answers"), *settings)
+    trained = re.search(r"-s(\d+)$", model.name)
+    words = ["evaluate", str(model), "--data", data, "--answers", str(model.parent / "answers"), *settings]
+    stage(path, *words, seed=int(trained[1]) if trained else 0)
 
 
 __all__ = ["FOLDER", "TASKS", "Options", "Task", "measure", "options", "result", "stage", "verb"]

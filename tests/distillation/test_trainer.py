@@ -111,12 +111,12 @@ def test_the_best_checkpoint_is_what_remains(trainer_of: Make, family: str) -> N
     trainer = trainer_of(family, learning_rate=0.3)  # so high that later epochs are worse
     trainer.train()
     measured = [
-        (entry["eval_selection_divergence"], entry["step"])
+        (entry["eval_selection_loss"], entry["step"])
         for entry in trainer.state.log_history
-        if "eval_selection_divergence" in entry
+        if "eval_selection_loss" in entry
     ]
     assert (trainer.state.best_metric, trainer.state.best_global_step) == min(measured)
-    assert trainer.evaluate()["eval_selection_divergence"] == pytest.approx(min(measured)[0], rel=1e-6)
+    assert trainer.evaluate()["eval_selection_loss"] == pytest.approx(min(measured)[0], rel=1e-6)
 
 
 def test_the_best_checkpoint_is_chosen_on_training_rows_that_are_held_out(trainer_of: Make, rows_for: Make) -> None:

@@ -77,7 +77,7 @@ def number(value: float | None) -> str:
 def making(result: Distilled, settings: Settings, versions: Mapping[str, str], command: str | None) -> str:
     """How the student was made."""
     weights = settings.to_json()["weights"]
-    best = f"after epoch {result.best_epoch:g} of {settings.epochs:g}, the nearest to the teacher on the rows held out"
+    best = f"after epoch {result.best_epoch:g} of {settings.epochs:g}, of least loss on the rows held out"
     rows = {
         "training data": f"`{result.train_source}`, {result.train_examples} rows, of them {result.held_out} held out",
         "best checkpoint": best,

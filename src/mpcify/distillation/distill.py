@@ -52,7 +52,7 @@ def distill(
     """Distills a student from its teacher, and writes it to OUT, whole or not at all.
 
     Takes over the base's table, calibrates unless config.json says that it is done, trains, takes the checkpoint
-    nearest to the teacher on a part of the training data held out, and writes model, tokenizer or image processor, and
+    of least loss on a part of the training data held out, and writes model, tokenizer or image processor, and
     card. Labels of `train` are not needed. Checkpoints live in OUT-training until OUT is written; `resume` goes on from
     the last whole one, and ends with the weights of an uninterrupted run. A student that is given as a model is trained
     in place.

@@ -52,7 +52,7 @@ class DistillationArguments(TrainingArguments):
     save_strategy: str = "epoch"
     save_total_limit: int | None = 2
     load_best_model_at_end: bool = True
-    metric_for_best_model: str | None = "eval_selection_divergence"
+    metric_for_best_model: str | None = "eval_selection_loss"
     greater_is_better: bool | None = False
     logging_steps: float = 50
     dataloader_pin_memory: bool = False
@@ -88,10 +88,11 @@ class DistillationTrainer(Trainer):
 
     The first `logits_after` of the steps count representations, the rest the logits too. A part of the training data
     is held out (by seed); after each epoch the student is measured on it and on `eval_dataset`, and the best checkpoint
-    is the one with the least divergence from the teacher on the part held out, never on `eval_dataset`. A checkpoint
-    can be resumed: `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the student's
-    device, and not changed otherwise. `compute_metrics` gets the student's logits as predictions and (the teacher's
-    logits, labels where there are any) as label_ids.
+    is the one with the least loss on the part held out, all losses counted: the representations of all its tokens say
+    more than a few hundred answers. Nothing is chosen on `eval_dataset`. A checkpoint can be resumed:
+    `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the student's device, and not
+    changed otherwise. `compute_metrics` gets the student's logits as predictions and (the teacher's logits, labels
+    where there are any) as label_ids.
 
     datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`.
     Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, where the loss is
