@@ -38,7 +38,7 @@ TASKS = (
         (("2quad-freediv", 3), ("softmax-freediv", 1), ("mpcformer", 1), ("2quad-freediv-gelu", 1)),
     ),
     Task("trec", ("dev",), 5, 6, (("2quad-freediv", 1),)),
-    Task("mrpc", ("dev", "test"), 5, 6, (("2quad-freediv", 1),)),
+    Task("mrpc", ("dev", "test"), 5, 12, (("2quad-freediv", 1),)),
     Task("rte", ("dev",), 5, 6, (("2quad-freediv", 3),)),
 )
 
