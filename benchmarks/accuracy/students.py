@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy.students --data FOLDER [--task NAME] [--recipe NAME] [--seed N]
 
-Distills with the defaults of `mpcify distill` but for the number of epochs and, on SST-2, the rate. The student without distillation is
-calibrated alone.
+Distills with the defaults of `mpcify distill` but for the number of epochs and, on SST-2, the rate. The student without
+distillation is calibrated alone.
 """
 
 import json
