@@ -1,10 +1,14 @@
 """Small random models of every family, in memory and as checkpoints."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# a shell's background job ignores interrupts, and what it starts would, too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = [
     "[PAD]",
