@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 # make accuracy DATA=FOLDER [ONLY="--task sst2 --recipe 2quad-freediv --seed 0"]: docs/accuracy.md; hours, resumes.
-STAGES := teachers students encrypted fixed padding
+STAGES := teachers students encrypted fixed padding penalty
 
 .PHONY: demo test lint dist accuracy bench clean
 

@@ -1,13 +1,14 @@
-"""What the range penalty changes: two students of SST-2, alike but for it, in floats and in integers mod 2^32.
+"""What the range penalty changes: students of SST-2, alike but for its weight, in plain and in integers mod 2^32.
 
     python -m benchmarks.accuracy.penalty --data FOLDER
 
-Both learn from the same 8,000 texts for three epochs, so each is weaker than the student of the whole file.
+Each learns from the same 8,000 texts for three epochs, so it is weaker than the student of the whole file.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
-from benchmarks.accuracy.tasks import measure, options, result
+from benchmarks.accuracy.tasks import Options, Task, measure, options, result
 from mpcify.conversion.convert import convert, load_model
 from mpcify.data.files import read_examples
 from mpcify.distillation.distill import distill
@@ -16,8 +17,31 @@ from mpcify.distillation.settings import Settings
 from mpcify.inference import declare_ranges
 
 TEXTS = 8000
-BITS = (9, 10, 11)
-WEIGHTS = {"penalty": LossWeights(), "no-penalty": LossWeights(feed_forward_range=0.0, score_range=0.0)}
+WEIGHTS = (0.0, 0.1, 1.0)
+BITS = (8, 9, 10, 11)
+
+
+def train(given: Options, task: Task, student: Path, weight: float) -> None:
+    """Distills a student whose loss has the range penalty with this weight, unless its folder is there."""
+    if student.is_dir():
+        return
+    source, evaluation = given.model(task, "teacher"), read_examples(given.file(task, "dev"))
+    texts = replace(read_examples(given.file(task, "train"), limit=TEXTS), labels=None)
+    distill(
+        convert(load_model(source), "2quad-freediv"),
+        source,
+        texts,
+        evaluation,
+        student,
+        Settings(
+            epochs=3,
+            learning_rate=task.rate or Settings.learning_rate,
+            base=given.base,
+            weights=LossWeights(feed_forward_range=weight),
+        ),
+        finish=lambda model, items: declare_ranges(model, source, items),
+        resume=any(student.with_name(f"{student.name}-training").glob("checkpoint-*")),
+    )
 
 
 def main() -> None:
@@ -25,26 +49,16 @@ def main() -> None:
     for task in given.tasks:
         if task.name != "sst2":
             continue
-        source, evaluation = given.model(task, "teacher"), read_examples(given.file(task, "dev"))
-        train = read_examples(given.file(task, "train"), limit=TEXTS)
-        for name, weights in WEIGHTS.items():
-            student = given.model(task, name)
-            if not student.is_dir():
-                teacher = load_model(source)
-                settings = Settings(epochs=3, base=given.base, weights=weights)
-                distill(
-                    convert(teacher, "2quad-freediv"),
-                    source,
-                    replace(train, labels=None),
-                    evaluation,
-                    student,
-                    settings,
-                    finish=lambda model, items, source=source: declare_ranges(model, source, items),
-                    resume=any(student.with_name(f"{student.name}-training").glob("checkpoint-*")),
-                )
+        file = given.file(task, "dev")
+        for weight in WEIGHTS:
+            name = f"2quad-freediv-{TEXTS}-texts-range-{weight:g}"
+            student = given.model(task, f"{name}-s0")
+            train(given, task, student, weight)
+            words = ["--engine", "plain", "--batch", "16", "--compare", str(given.model(task, "teacher"))]
+            measure(result(task.name, name, "s0", "dev"), student, file, *words)
             for bits in BITS:
                 words = ["--engine", "fixed", "--batch", "16", "--force", "--ring", "32", "--fraction-bits", str(bits)]
-                measure(result(task.name, name, "fixed32", f"f{bits}", "dev"), student, given.file(task, "dev"), *words)
+                measure(result(task.name, name, "s0", "fixed32", f"f{bits}", "dev"), student, file, *words)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def distill(given: Options, task: Task, recipe: str, seed: int) -> Path:
     if not converted.is_dir():
         verb("convert", str(teacher), str(converted), "--recipe", named(recipe, teacher.parent))
     words = ["--teacher", str(teacher), "--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
-    words += ["--base", given.base, "--epochs", str(task.epochs), "--seed", str(seed)]
+    words += ["--epochs", str(task.epochs), "--seed", str(seed), *(["--base", given.base] if task.public else [])]
     words += ["--lr", str(task.rate)] if task.rate else []
     resumed = ["--resume"] if list(student.with_name(f"{student.name}-training").glob("checkpoint-*")) else []
     if not student.is_dir():

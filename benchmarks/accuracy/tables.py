@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
 PAGE = ROOT / "docs" / "accuracy.md"
 START, END = "<!-- tables: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of tables -->"
-TASKS = ("sst2", "trec", "mrpc", "rte")
+TASKS = ("sst2", "sst2-own-table", "trec", "mrpc", "rte")
 Results = dict[str, dict[str, Any]]
 
 
@@ -39,7 +39,7 @@ def compared(results: Results) -> Iterator[list[str]]:
     """One row a task, recipe and file: the means over seeds."""
     runs: dict[tuple[str, str, str], list[str]] = {}
     for name in results:
-        if found := re.fullmatch(r"(\w+)-(.+)-(s\d+|calibrated)-(dev|test)", name):
+        if found := re.fullmatch(rf"({'|'.join(TASKS[::-1])})-(.+)-(s\d+|calibrated)-(dev|test)", name):
             task, recipe, seed, file = found.groups()
             recipe += ", calibrated alone" if seed == "calibrated" else ""
             runs.setdefault((task, recipe, file), []).append(name)
@@ -75,21 +75,26 @@ def private(results: Results) -> Iterator[list[str]]:
 
 
 def narrow(results: Results) -> Iterator[list[str]]:
-    """One row a ring, fraction bits and file."""
-    for name, run in results.items():
-        if found := re.fullmatch(r"(.+)-fixed(\d+)-f(\d+)-(dev|test)", name):
-            _, ring, bits, file = found.groups()
-            least = run["tightest"][0]
-            yield [
-                f"[{file}](../benchmarks/results/accuracy/{name}.json)",
-                f"2^{ring}",
-                bits,
-                percent(run["accuracy"]),
-                percent(run["agreement_with_plain"]),
-                number(run["max_logit_error"], ".1e"),
-                str(run.get("outside_ranges", "–")),
-                f"{least['headroom_bits']:.1f} ({least['where']} {least['quantity']})",
-            ]
+    """One row a student, file, ring and fraction bits."""
+    found = []
+    for name in results:
+        if parts := re.fullmatch(r"(.+)-fixed(\d+)-f(\d+)-(dev|test)", name):
+            student, ring, bits, file = parts.groups()
+            found.append((student, file, int(ring), int(bits), name))
+    for student, file, ring, bits, name in sorted(found):
+        run = results[name]
+        least = run["tightest"][0]
+        yield [
+            student,
+            f"[{file}](../benchmarks/results/accuracy/{name}.json)",
+            f"2^{ring}",
+            str(bits),
+            percent(run["accuracy"]),
+            percent(run["agreement_with_plain"]),
+            number(run["max_logit_error"], ".1e"),
+            str(run.get("outside_ranges", "–")),
+            f"{least['headroom_bits']:.1f} ({least['where']} {least['quantity']})",
+        ]
 
 
 def lengths(results: Results) -> Iterator[list[str]]:
@@ -148,7 +153,17 @@ def tables(results: Results) -> str:
         ),
         (
             "In integers: how narrow a ring may be",
-            ("data", "ring", "f", "accuracy", "= plain", "logit error", "outside ranges", "least headroom, bits"),
+            (
+                "student",
+                "data",
+                "ring",
+                "f",
+                "accuracy",
+                "= plain",
+                "logit error",
+                "outside ranges",
+                "least headroom, bits",
+            ),
             narrow(results),
         ),
         (

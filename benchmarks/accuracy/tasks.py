@@ -1,8 +1,8 @@
 """The tasks whose accuracy is measured, and where their models and results stand.
 
 Every stage is a script that takes the same options, does what has no result yet, and writes one JSON a run:
-teachers.py, students.py, encrypted.py, fixed.py, padding.py; tables.py makes docs/accuracy.md of them, and search.py
-tries ways of training. `make accuracy DATA=FOLDER` runs them in order.
+teachers.py, students.py, encrypted.py, fixed.py, padding.py, penalty.py. tables.py makes docs/accuracy.md of them, and
+search.py tries ways of training. `make accuracy DATA=FOLDER` runs them in order.
 """
 
 import argparse
@@ -20,9 +20,10 @@ FOLDER = RESULTS / "accuracy"
 
 @dataclass(frozen=True)
 class Task:
-    """name: of its data folder. files: to measure on. students: (recipe, seeds), the heart of the project first.
+    """files: to measure on. students: (recipe, seeds), the heart of the project first.
 
-    rate: where not that of `mpcify distill`: a large file needs fewer epochs of larger steps.
+    rate: where not that of `mpcify distill`: a large file needs fewer epochs of larger steps. data: its folder, where
+    not its name. public: teacher and students keep the base's word table as it is, so that a client may hold it.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Task:
     epochs: int
     students: tuple[tuple[str, int], ...]
     rate: float | None = None
+    data: str | None = None
+    public: bool = True
 
 
 TASKS = (
@@ -42,6 +45,7 @@ TASKS = (
         (("2quad-freediv", 3), ("softmax-freediv", 1), ("mpcformer", 1), ("2quad-freediv-gelu", 1)),
         rate=1e-4,
     ),
+    Task("sst2-own-table", ("dev", "test"), 2, 3, (("2quad-freediv", 1),), rate=1e-4, data="sst2", public=False),
     Task("trec", ("dev",), 5, 6, (("2quad-freediv", 1),)),
     Task("mrpc", ("dev", "test"), 5, 12, (("2quad-freediv", 1),)),
     Task("rte", ("dev",), 5, 6, (("2quad-freediv", 3),)),
@@ -66,7 +70,7 @@ class Options:
 
     def file(self, task: Task, name: str) -> str:
         """A data file of a task."""
-        return str(self.data / task.name / f"{name}.tsv")
+        return str(self.data / (task.data or task.name) / f"{name}.tsv")
 
     def model(self, task: Task, name: str) -> Path:
         """The folder of a model of a task."""

@@ -1,4 +1,4 @@
-"""Teachers: the base fine-tuned on each task, its public word table frozen, and measured in plain.
+"""Teachers: the base fine-tuned on each task, its word table frozen where that is to stay public, measured in plain.
 
 python -m benchmarks.accuracy.teachers --data FOLDER
 """
@@ -19,7 +19,8 @@ def main() -> None:
         if not teacher.is_dir():
             files = ["--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
             resumed = ["--resume"] if teacher.with_name("teacher-training").is_dir() else []
-            words = [*files, "--epochs", str(task.teacher_epochs), "--freeze-table", *resumed, str(teacher)]
+            frozen = ["--freeze-table"] if task.public else []
+            words = [*files, "--epochs", str(task.teacher_epochs), *frozen, *resumed, str(teacher)]
             subprocess.run([sys.executable, str(SCRIPT), "--model", given.base, *words], check=True)
         for file in task.files:
             name = result(task.name, "teacher", file)
