@@ -1,6 +1,7 @@
 """Calibration brings a student near its teacher before any training, in every family, and leaves the teacher alone."""
 
 import copy
+import math
 import re
 from collections.abc import Callable
 
@@ -24,8 +25,9 @@ from transformers import (
 )
 
 from mpcify.conversion.blocks import find_blocks
-from mpcify.conversion.calibrate import calibrate
+from mpcify.conversion.calibrate import calibrate, enter
 from mpcify.conversion.convert import convert
+from mpcify.conversion.fits import scaling_scores
 from mpcify.errors import MpcifyError
 from mpcify.recipe import Recipe
 
@@ -86,10 +88,11 @@ def hidden_loss(student: PreTrainedModel, teacher: PreTrainedModel, batches: lis
     return float(torch.stack(losses).mean())
 
 
+@pytest.mark.parametrize("recipe", ["2quad-freediv", "softmax-freediv"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_refit_brings_every_family_near_its_teacher(family: str) -> None:
+def test_the_refit_brings_every_family_near_its_teacher(family: str, recipe: str) -> None:
     teacher = make(family)
-    student = convert(teacher, "2quad-freediv")
+    student = convert(teacher, recipe)
     batches = make_batches(student)
     before = hidden_loss(student, teacher, batches)
     calibrate(student, batches[:2])
@@ -188,6 +191,21 @@ def test_the_refit_solves_the_weighted_ridge_problem() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)  # float32 forwards
 
 
+def distance_of_heads(student: PreTrainedModel, teacher: PreTrainedModel, batches: list[dict[str, Tensor]]) -> Tensor:
+    """How far each head of BERT's first layer is from the teacher's, with the best factor on it: squares summed."""
+    found: dict[PreTrainedModel, list[Tensor]] = {student: [], teacher: []}
+    for model, rows in found.items():
+        dense = model.bert.encoder.layer[0].attention.output.dense
+        watch = dense.register_forward_hook(lambda _, args, output, rows=rows: rows.append(args[0]))
+        for batch in batches:
+            model(**batch)
+            rows[-1] = rows[-1][batch["attention_mask"] > 0].unflatten(-1, (2, -1)).double()
+        watch.remove()
+    ours, wanted = (torch.cat(rows) for rows in found.values())
+    factor = (ours * wanted).sum((0, 2)) / (ours**2).sum((0, 2))
+    return ((factor[:, None] * ours - wanted) ** 2).sum((0, 2))
+
+
 @torch.no_grad()
 def test_c_is_where_no_other_is_nearer_to_the_teachers_attention() -> None:
     """The first layer's heads, against a search: every c of a grid, each with its best γ."""
@@ -198,25 +216,52 @@ def test_c_is_where_no_other_is_nearer_to_the_teachers_attention() -> None:
     attention = student.bert.encoder.layer[0].attention.self
     chosen, grid = attention.c.clone(), torch.logspace(-0.3, 1.3, 33)
 
-    def heads(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-        found: list[Tensor] = []
-        dense = model.bert.encoder.layer[0].attention.output.dense
-        watch = dense.register_forward_hook(lambda _, args, output: found.append(args[0]))
-        model(**batch)
-        watch.remove()
-        return found[0][batch["attention_mask"] > 0].unflatten(-1, (2, -1)).double()
-
-    wanted = torch.cat([heads(teacher, batch) for batch in batches])
-
     def error(c: Tensor) -> Tensor:
         attention.c.copy_(c)
-        ours = torch.cat([heads(student, batch) for batch in batches])
-        factor = (ours * wanted).sum((0, 2)) / (ours**2).sum((0, 2))
-        return ((factor[:, None] * ours - wanted) ** 2).sum((0, 2))
+        return distance_of_heads(student, teacher, batches)
 
     least, others = error(chosen), torch.stack([error(c.expand(2)) for c in grid])
     assert (least <= others.min(0).values * 1.001).all()
     assert (least < 0.99 * error(torch.full((2,), 5.0))).any()
+
+
+@torch.no_grad()
+def test_scores_under_exp_t_are_scaled_to_where_no_other_scale_is_nearer_to_the_teachers_attention() -> None:
+    """Of the first layer's heads one has sharp scores: a row's sum is what softmax would divide it by."""
+    teacher = make(scale=0.5)
+    sharp = teacher.bert.encoder.layer[0].attention.self.query
+    sharp.weight[:8] *= 3
+    student = convert(teacher, "softmax-freediv")
+    batches = make_batches(student)
+    calibrate(alone := copy.deepcopy(student), batches)
+    calibrate(student, batches, teacher)
+    query, theirs = student.bert.encoder.layer[0].attention.self.query, sharp.weight
+    chosen = query.weight.clone()
+    scales = (chosen.unflatten(0, (2, -1)) / theirs.unflatten(0, (2, -1))).mean((1, 2))
+    torch.testing.assert_close(chosen, scales.repeat_interleave(8)[:, None] * theirs)  # a head's rows alike
+
+    def error(scale: float) -> Tensor:
+        query.weight.copy_(chosen * scale)
+        return distance_of_heads(student, teacher, batches)
+
+    least, others = error(1.0), torch.stack([error(scale) for scale in (0.25, 0.5, 0.8, 1.25, 2.0)])
+    assert (least <= others.min(0).values).all()
+    assert scales[0] < 0.5
+    query.weight.copy_(theirs)
+    assert least[0] < 0.8 * distance_of_heads(student, teacher, batches)[0]
+    gamma = [model.bert.encoder.layer[0].attention.self.log_gamma[0] for model in (alone, student)]
+    assert gamma[0] < math.log(1e-3) < gamma[1]  # the sharp head's γ had vanished
+
+
+def test_the_linear_that_scores_are_proportional_to_is_found_without_names() -> None:
+    for family, name in (("bert", "query"), ("distilbert", "q_lin"), ("vit", "q_proj")):
+        student = convert(make(family), "softmax-freediv")
+        blocks = find_blocks(student)[1]
+        weights = copy.deepcopy(student.state_dict())
+        with torch.no_grad():
+            found = scaling_scores(student, blocks, enter(student, make_batches(student), blocks)[0])
+        assert found is getattr(student.get_submodule(blocks.site.attention), name)
+        assert all(torch.equal(value, weights[key]) for key, value in student.state_dict().items())
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from mpcify.conversion.blocks import LayerBlocks, evaluating, find_blocks, not_finite, watching
 from mpcify.conversion.convert import extra_parameters
-from mpcify.conversion.fits import State, fit_gamma, fit_shift, fit_vertex, refit
+from mpcify.conversion.fits import State, fit_gamma, fit_scale, fit_shift, fit_vertex, refit
 from mpcify.errors import MpcifyError
 
 
@@ -18,11 +18,12 @@ from mpcify.errors import MpcifyError
 def calibrate(
     student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], teacher: PreTrainedModel | None = None
 ) -> None:
-    """Sets γ, and with a teacher c, W_O, b₁ (for Quad) and W₂, layer by layer from the first. No labels are needed.
+    """Sets γ, and with a teacher c, W_Q, W_O, b₁ (for Quad) and W₂, layer by layer from the first. No labels needed.
 
     γ = 1/mean(row sum / m) over real queries, one a head, for freeDiv attentions. With a teacher, `fit_shift` sets c of
-    `2quad-freediv` before it; after it, ridge regression refits W_O and b_O, `fit_vertex` shifts b₁, and W₂ and b₂ are
-    refitted: see `fits`. A layer that is called more than once (ALBERT) keeps its weights.
+    `2quad-freediv` before it, and `fit_scale` the scale of scores in `softmax-freediv` (W_Q, b_Q); after it, ridge
+    regression refits W_O and b_O, `fit_vertex` shifts b₁, and W₂ and b₂ are refitted: see `fits`. A layer that is
+    called more than once (ALBERT) keeps its weights.
 
     batches: about 1,000 texts or images in all: dicts of `input_ids`, `attention_mask` (batch, n) and what else the
     model takes; their hidden states are kept in memory. The teacher is not changed. Afterwards `config.mpcify` says
@@ -44,6 +45,7 @@ def calibrate(
                 fit_gamma(student, blocks, states)
             else:
                 fit_shift(student, teacher, blocks, states, targets)
+                fit_scale(student, teacher, blocks, states, targets)
                 fit_gamma(student, blocks, states)
                 refit(student, teacher, blocks.site.layer, blocks.attention, states, targets)
                 fit_vertex(student, teacher, blocks, states, targets)

@@ -1,6 +1,7 @@
 """What calibration fits in one encoder layer: c, γ and Quad's vertex in closed form, W_O and W₂ by ridge regression.
 
-All of them are sums over the real tokens of all batches, in float64, and none costs anything at inference.
+Under exp_t the scale of scores too, by search. All are sums over the real tokens of all batches, in float64, and none
+costs anything at inference.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mpcify.conversion.blocks import Block, Call, LayerBlocks, not_finite, watch
 from mpcify.replacements.attention import AttentionKind, score_weights
 
 SHIFTS = torch.logspace(-0.3, 1.3, 65, dtype=torch.float64)  # what c may become: 0.5 … 20
+SCALES = torch.logspace(-1.2, 0.1, 14, dtype=torch.float64)  # what scores under exp_t are multiplied by: 0.06 … 1.26
 VERTICES = torch.linspace(-5, 3, 65, dtype=torch.float64)  # where Quad's parabola may turn, as W₁ x + b₁ sees it
 VERTEX = -1.0  # where it turns by itself
 RIDGE = 1e-3  # times the mean of the Gram matrix's diagonal
@@ -61,6 +63,58 @@ def fit_shift(
     gain = torch.where(reach > 0, reach**2 / norm, 0.0)  # of ‖y‖², at the best γ
     best = shifts[gain.argmax(1)].to(present.dtype)
     attention.c.copy_(torch.where(torch.isfinite(gain).all(1) & (gain.amax(1) > 0), best, present))  # type: ignore[operator, arg-type]
+
+
+def fit_scale(
+    student: PreTrainedModel, teacher: PreTrainedModel, blocks: LayerBlocks, states: list[State], targets: list[State]
+) -> None:
+    """Scales each head's scores: γ Σⱼ exp_t(τ Sᵢⱼ) (Mⱼ/m) Vⱼ, with any γ > 0, is then nearest to the teacher's y (MSE).
+
+    Softmax divides by a row's sum, so that a high score does no harm. Without that a row with one outweighs all others,
+    and γ vanishes; τ < 1 evens them out. It goes into W_Q and b_Q.
+    """
+    heads = blocks.site.heads
+    if student.get_submodule(blocks.site.attention).mpcify_attention != "softmax-freediv":
+        return
+    if (query := scaling_scores(student, blocks, states[0])) is None:
+        return
+    present = [(parameter, parameter.clone()) for parameter in query.parameters()]
+    scales = SCALES.to(student.device)
+    norm, reach = scales.new_zeros(2, len(scales), heads)
+    for state, target in zip(states, targets, strict=True):
+        call = through(teacher, blocks, blocks.attention.projection, target)
+        wanted = call.input[target.real].double().unflatten(-1, (heads, -1))
+        for index, scale in enumerate(scales):
+            for parameter, value in present:
+                parameter.copy_(value * scale)
+            found = through(student, blocks, blocks.attention.projection, state).input[state.real].double()
+            found = found.unflatten(-1, (heads, -1))
+            norm[index] += (found**2).sum((0, 2))
+            reach[index] += (found * wanted.to(found)).sum((0, 2))
+    gain = torch.nan_to_num(torch.where(reach > 0, reach**2 / norm, 0.0), 0.0, 0.0)  # of ‖y‖², at the best γ
+    best = torch.where(gain.amax(0) > 0, scales[gain.argmax(0)], 1.0).repeat_interleave(query.out_features // heads)
+    for parameter, value in present:
+        parameter.copy_(best.view(-1, *[1] * (value.ndim - 1)) * value)
+
+
+def scaling_scores(student: PreTrainedModel, blocks: LayerBlocks, state: State) -> nn.Linear | None:
+    """The linear of an attention, with its bias, that its scores are proportional to: that of queries or of keys."""
+
+    def scores() -> Tensor:
+        return through(student, blocks, blocks.site.attention, state).output[1]
+
+    before = scores()
+    for module in student.get_submodule(blocks.site.attention).modules():
+        if isinstance(module, nn.Linear):
+            present = [(parameter, parameter.clone()) for parameter in module.parameters()]
+            for parameter, value in present:
+                parameter.copy_(2 * value)
+            doubled = torch.equal(scores(), 2 * before)  # a power of two: exact
+            for parameter, value in present:
+                parameter.copy_(value)
+            if doubled:
+                return module
+    return None
 
 
 def fit_vertex(
