@@ -317,6 +317,14 @@ def test_settings_that_make_no_sense_are_refused(folders: tuple[Path, Path], tex
         distill(*folders, texts(), texts(), tmp_path / "out", replace(SETTINGS, device="cuda:7"))
 
 
+def test_a_small_file_is_seen_more_often_than_a_large_one() -> None:
+    epochs = [Settings().for_rows(rows).epochs for rows in (1, 3_668, 20_000, 30_000, 67_349, 1_000_000)]
+    assert epochs == [12, 12, 10, 6, 3, 3]
+    assert Settings(batch_size=8).for_rows(3_668).epochs == 12
+    assert Settings(batch_size=8).for_rows(10_000).epochs == 5
+    assert Settings(epochs=0.5).for_rows(10).epochs == 0.5
+
+
 def answered(folder: Path, examples: Any, shift: int) -> Any:
     """The same examples labelled by the teacher itself, `shift` labels further."""
     teacher, tokens = load_model(folder), AutoTokenizer.from_pretrained(folder)

@@ -17,7 +17,10 @@ Evaluation = Annotated[str, typer.Option("--eval", metavar="FILE", help="Measure
 Base = Annotated[
     str | None, typer.Option(metavar="BASE", help="The pretrained model whose public embedding table clients may hold.")
 ]
-Epochs = Annotated[float, typer.Option(help="How often the training data is seen.")]
+Epochs = Annotated[
+    float | None,
+    typer.Option(help="How often the training data is seen. Default: about 6,000 steps, but 3 to 12 times."),
+]
 Rate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1)]
 MaxLength = Annotated[int, typer.Option(min=2, metavar="TOKENS", help="Longer texts are cut in training.")]
@@ -34,7 +37,7 @@ def distill(
     train: Train,
     evaluation: Evaluation,
     base: Base = None,
-    epochs: Epochs = 6.0,
+    epochs: Epochs = None,
     lr: Rate = 3e-5,
     batch_size: BatchSize = 32,
     max_length: MaxLength = 128,

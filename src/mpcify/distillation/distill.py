@@ -64,7 +64,7 @@ def distill(
     DistillationTrainer raise.
     """
     began, out = time.monotonic(), Path(out)
-    settings = Settings() if settings is None else settings
+    settings = (settings or Settings()).for_rows(len(train))
     refuse_taken(out)
     source, teacher_source = (name_of(model) for model in (student, teacher))
     student = load(student) if isinstance(student, str | Path) else student
@@ -189,6 +189,7 @@ def short(source: str) -> str:
 
 def arguments(settings: Settings, out: Path) -> DistillationArguments:
     """The trainer's arguments. Raises MPC-901 for a device that is not there."""
+    assert settings.epochs is not None, "for_rows says how many"
     args = DistillationArguments(
         output_dir=f"{out.resolve()}-training",
         num_train_epochs=settings.epochs,

@@ -1,21 +1,25 @@
 """What a distillation is told, and what comes of it."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 from mpcify.distillation.losses import LossWeights
 from mpcify.errors import MpcifyError
 
+STEPS = 6000  # what a large file is trained for
+FEWEST, MOST = 3, 12  # epochs
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How to distill. max_length: tokens, longer training texts are cut. device: cpu, cuda or mps, the best where None.
+    """How to distill. epochs: about 6,000 steps where None, but 3 to 12 epochs: a small file needs more.
 
-    base: a public checkpoint whose word-embedding table the student takes over and freezes. calibration: rows.
+    max_length: tokens, longer training texts are cut. device: cpu, cuda or mps, the best where None. base: a public
+    checkpoint whose word-embedding table the student takes over and freezes. calibration: rows.
     Raises MPC-901 for a number that makes no sense.
     """
 
-    epochs: float = 6
+    epochs: float | None = None
     learning_rate: float = 3e-5
     batch_size: int = 32
     max_length: int = 128
@@ -27,8 +31,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "batch_size", "max_length", "calibration"):
-            if not getattr(self, name) > 0:
-                raise MpcifyError(901, name.replace("_", " "), f"it is {getattr(self, name)}", "give a number above 0")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise MpcifyError(901, name.replace("_", " "), f"it is {value}", "give a number above 0")
+
+    def for_rows(self, count: int) -> Self:
+        """The settings with as many epochs as a training file of so many rows needs, unless they say how many."""
+        if self.epochs is not None:
+            return self
+        return replace(self, epochs=float(min(max(round(STEPS * self.batch_size / max(count, 1)), FEWEST), MOST)))
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object."""
