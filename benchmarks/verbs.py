@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mpcify.measure.provenance import provenance
+from mpcify.measure.provenance import portable, provenance
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -17,7 +17,7 @@ def verb(*words: str, seed: int = 0) -> dict[str, Any]:
     print("mpcify", *words, file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mpcify", *words, "--format", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return {**json.loads(done.stdout), **provenance(seed), "command": shlex.join(["mpcify", *words])}
+    return {**json.loads(done.stdout), **provenance(seed), "command": shlex.join(["mpcify", *map(portable, words)])}
 
 
 def stage(path: Path, *words: str, seed: int = 0) -> None:

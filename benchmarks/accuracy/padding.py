@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.accuracy.tasks import options, result
 from mpcify.data.files import read_examples
 from mpcify.inference import compile
-from mpcify.measure.provenance import command, provenance
+from mpcify.measure.provenance import provenance
 
 LENGTHS = (32, 64, 128)
 SETTINGS = (("plain", 16, LENGTHS, None), ("plain", 1, (*LENGTHS, None), None), ("fixed", 16, LENGTHS, 200))
@@ -45,7 +45,7 @@ def main() -> None:
         same = float(np.mean(a.argmax(-1) == b.argmax(-1)))
         row = {"a": one, "b": other, "examples": len(both), "agreement": same}
         pairs.append({**row, "max_logit_difference": float(np.abs(a - b).max())})
-    made = {"format": 1, "pairs": pairs, **provenance(given.seed or 0), "command": command()}
+    made = {"format": 1, "pairs": pairs, **provenance(given.seed or 0)}
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 

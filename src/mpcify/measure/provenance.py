@@ -56,7 +56,21 @@ def machine() -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command as it was typed, without the folder of the interpreter."""
-    first = Path(sys.argv[0])
-    program = first.name if first.name == "mpcify" else f"python {first}"
-    return " ".join([program, *map(shlex.quote, sys.argv[1:])])
+    """The command as it was typed, as far as it tells nothing of the machine."""
+    spec, first = sys.modules["__main__"].__spec__, sys.argv[0]
+    if Path(first).name == "mpcify" or (spec is not None and spec.name == "mpcify.__main__"):
+        program = ["mpcify"]
+    else:
+        program = ["python", *([portable(first)] if spec is None else ["-m", spec.name])]
+    return shlex.join([*program, *map(portable, sys.argv[1:])])
+
+
+def portable(word: str) -> str:
+    """A word of a command; of an absolute path what lies below the current folder or the interpreter's, or its name."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    for folder in (Path.cwd(), Path(sys.prefix).parent):
+        if path.is_relative_to(folder):
+            return str(path.relative_to(folder))
+    return path.name
