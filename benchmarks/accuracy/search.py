@@ -99,7 +99,6 @@ VARIANTS: dict[str, Callable[[], list[Stage]]] = {
     "softmax-freediv, t = 2": lambda: [
         Stage(Recipe(attention="softmax-freediv", activation="quad", centre_keys=True, t=2))
     ],
-    "softmax-freediv, scores 1": lambda: once("softmax-freediv", weights={"scores": 1.0}),
     "softmax-freediv, rate 2e-4": lambda: once("softmax-freediv", learning_rate=2e-4),
     "mpcformer": lambda: once("mpcformer"),
 }

@@ -9,7 +9,7 @@ distillation is calibrated alone.
 import json
 from pathlib import Path
 
-from benchmarks.accuracy.tasks import Options, Task, measure, options, result, stage, verb
+from benchmarks.accuracy.tasks import Options, Task, forget, measure, options, result, stage, verb
 
 RECIPES = {"2quad-freediv-gelu": {"version": 1, "attention": "2quad-freediv", "activation": "gelu"}}
 
@@ -34,9 +34,16 @@ def distill(given: Options, task: Task, recipe: str, seed: int) -> Path:
     words += ["--lr", str(task.rate)] if task.rate else []
     resumed = ["--resume"] if list(student.with_name(f"{student.name}-training").glob("checkpoint-*")) else []
     if not student.is_dir():
-        path = result(task.name, recipe, f"s{seed}", "distill")
-        path.unlink(missing_ok=True)
-        stage(path, "distill", str(converted), str(student), *words, *resumed, seed=seed)
+        forget(task.name, recipe, f"s{seed}")
+        stage(
+            result(task.name, recipe, f"s{seed}", "distill"),
+            "distill",
+            str(converted),
+            str(student),
+            *words,
+            *resumed,
+            seed=seed,
+        )
     return student
 
 
@@ -51,6 +58,7 @@ def main() -> None:
                 measure(result(task.name, recipe, f"s{seed}", file), student, given.file(task, file), *settings)
         calibrated = given.model(task, "2quad-freediv-calibrated")
         if not calibrated.is_dir():
+            forget(task.name, "2quad-freediv", "calibrated")
             settings = ["--recipe", "2quad-freediv", "--calibration", given.file(task, "train")]
             verb("convert", str(teacher), str(calibrated), *settings)
         for file in task.files:

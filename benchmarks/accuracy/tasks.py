@@ -106,6 +106,12 @@ def result(*parts: object) -> Path:
     return FOLDER / ("-".join(map(str, parts)) + ".json")
 
 
+def forget(*parts: object) -> None:
+    """Removes the results of a model that is to be trained again: they are another model's."""
+    for path in FOLDER.glob("-".join(map(str, parts)) + "-*.json"):
+        path.unlink()
+
+
 def measure(path: Path, model: Path, data: str, *settings: str) -> None:
     """Evaluates a model, unless its result is there; an evaluation that broke off goes on where it was."""
     trained = re.search(r"-s(\d+)$", model.name)
@@ -113,4 +119,4 @@ def measure(path: Path, model: Path, data: str, *settings: str) -> None:
     stage(path, *words, seed=int(trained[1]) if trained else 0)
 
 
-__all__ = ["FOLDER", "TASKS", "Options", "Task", "measure", "options", "result", "stage", "verb"]
+__all__ = ["FOLDER", "TASKS", "Options", "Task", "forget", "measure", "options", "result", "stage", "verb"]

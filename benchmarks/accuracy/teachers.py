@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.accuracy.tasks import measure, options, result
+from benchmarks.accuracy.tasks import forget, measure, options, result
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "finetune_text.py"
 
@@ -17,6 +17,7 @@ def main() -> None:
     for task in given.tasks:
         teacher = given.model(task, "teacher")
         if not teacher.is_dir():
+            forget(task.name, "teacher")
             files = ["--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
             resumed = ["--resume"] if teacher.with_name("teacher-training").is_dir() else []
             frozen = ["--freeze-table"] if task.public else []

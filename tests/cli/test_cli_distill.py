@@ -1,5 +1,6 @@
 """mpcify distill: trains, resumes, and writes a student whole or not at all."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def student(mpcify: Callable, model: Path, tmp_path: Path) -> Path:
 
 
 def test_the_student_is_distilled_and_its_card_written(
-    mpcify: Callable, model: Path, student: Path, data: Path, tmp_path: Path
+    mpcify: Callable, model: Path, student: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = (
         "--teacher",
@@ -30,10 +31,13 @@ def test_the_student_is_distilled_and_its_card_written(
         "--format",
         "json",
     )
+    monkeypatch.setattr(sys, "argv", ["mpcify", "distill", str(student), "--base", str(model)])
     outcome = mpcify("distill", student, tmp_path / "out", *arguments)
     assert outcome.code == 0, outcome.err
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"distill raw --base {model.name}" in card
+    assert not any(str(folder) in card for folder in (tmp_path, model.parent))
     assert set(outcome.json) >= {"format", "model", "recipe", "teacher", "student", "agreement"}
-    assert (tmp_path / "out" / "README.md").is_file()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out"]
     evaluated = mpcify("evaluate", tmp_path / "out", "--data", data, "--engine", "fixed", "--format", "json")
     assert (evaluated.code, evaluated.err) == (0, "")

@@ -24,11 +24,12 @@ from transformers import (
     ViTForImageClassification,
 )
 
+from mpcify.conversion import fits
 from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import calibrate, enter
 from mpcify.conversion.convert import convert
 from mpcify.conversion.fits import scaling_scores
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.recipe import Recipe
 
 SHAPE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -231,23 +232,27 @@ def test_scores_under_exp_t_are_scaled_to_where_no_other_scale_is_nearer_to_the_
     teacher = make(scale=0.5)
     sharp = teacher.bert.encoder.layer[0].attention.self.query
     sharp.weight[:8] *= 3
+    torch.nn.init.normal_(sharp.bias, std=0.5)
     student = convert(teacher, "softmax-freediv")
     batches = make_batches(student)
     calibrate(alone := copy.deepcopy(student), batches)
     calibrate(student, batches, teacher)
     query, theirs = student.bert.encoder.layer[0].attention.self.query, sharp.weight
-    chosen = query.weight.clone()
+    chosen, bias = query.weight.clone(), query.bias.clone()
     scales = (chosen.unflatten(0, (2, -1)) / theirs.unflatten(0, (2, -1))).mean((1, 2))
     torch.testing.assert_close(chosen, scales.repeat_interleave(8)[:, None] * theirs)  # a head's rows alike
+    torch.testing.assert_close(bias, scales.repeat_interleave(8) * sharp.bias)
 
     def error(scale: float) -> Tensor:
         query.weight.copy_(chosen * scale)
+        query.bias.copy_(bias * scale)
         return distance_of_heads(student, teacher, batches)
 
     least, others = error(1.0), torch.stack([error(scale) for scale in (0.25, 0.5, 0.8, 1.25, 2.0)])
     assert (least <= others.min(0).values).all()
     assert scales[0] < 0.5
     query.weight.copy_(theirs)
+    query.bias.copy_(sharp.bias)
     assert least[0] < 0.8 * distance_of_heads(student, teacher, batches)[0]
     gamma = [model.bert.encoder.layer[0].attention.self.log_gamma[0] for model in (alone, student)]
     assert gamma[0] < math.log(1e-3) < gamma[1]  # the sharp head's γ had vanished
@@ -262,6 +267,17 @@ def test_the_linear_that_scores_are_proportional_to_is_found_without_names() -> 
             found = scaling_scores(student, blocks, enter(student, make_batches(student), blocks)[0])
         assert found is getattr(student.get_submodule(blocks.site.attention), name)
         assert all(torch.equal(value, weights[key]) for key, value in student.state_dict().items())
+
+
+def test_scores_that_no_linear_scales_keep_their_scale_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = make()
+    student = convert(teacher, "softmax-freediv")
+    query = student.bert.encoder.layer[0].attention.self.query
+    before = query.weight.clone()
+    monkeypatch.setattr(fits, "scaling_scores", lambda *_: None)
+    with pytest.warns(MpcifyWarning, match=r"attention\.self: no linear layer scales its scores"):
+        calibrate(student, make_batches(student), teacher)
+    assert torch.equal(query.weight, before)
 
 
 @torch.no_grad()

@@ -325,6 +325,14 @@ def test_a_small_file_is_seen_more_often_than_a_large_one() -> None:
     assert Settings(epochs=0.5).for_rows(10).epochs == 0.5
 
 
+def test_where_no_epochs_are_given_a_small_file_is_seen_twelve_times(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path
+) -> None:
+    result = distill(*folders, texts(), texts(20, seed=1), tmp_path / "out", replace(SETTINGS, epochs=None))
+    assert [epoch["epoch"] for epoch in result.epochs] == list(range(1, 13))
+    assert "of 12, of least loss" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
 def answered(folder: Path, examples: Any, shift: int) -> Any:
     """The same examples labelled by the teacher itself, `shift` labels further."""
     teacher, tokens = load_model(folder), AutoTokenizer.from_pretrained(folder)

@@ -20,6 +20,19 @@ def test_a_command_keeps_no_folder_of_the_machine(monkeypatch: pytest.MonkeyPatc
     assert provenance.command() == "mpcify distill student --lr 1e-4"
 
 
+def test_no_way_of_writing_a_path_keeps_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path.parent / "secret" / "dev.tsv"
+    monkeypatch.chdir(tmp_path)
+    assert provenance.portable(f"--data={secret}") == "--data=dev.tsv"
+    assert provenance.portable(f"{tmp_path}/../secret/dev.tsv") == "dev.tsv"
+    monkeypatch.chdir("/")
+    assert provenance.portable(str(secret)) == "dev.tsv"
+    for prefix in ("/usr", str(tmp_path.parent / "conda")):  # no environment of its own: its parent says nothing
+        monkeypatch.setattr(sys, "prefix", prefix)
+        monkeypatch.setattr(sys, "base_prefix", prefix)
+        assert provenance.portable(str(secret)) == "dev.tsv"
+
+
 @pytest.mark.parametrize("words", [["-m", "folder.script"], ["folder/script.py"]])
 def test_a_scripts_command_names_it_as_it_was_started(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "folder").mkdir()

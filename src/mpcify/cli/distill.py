@@ -1,7 +1,5 @@
 """mpcify distill STUDENT OUT --teacher MODEL: the accuracy back."""
 
-import shlex
-import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -52,6 +50,7 @@ def distill(
     from mpcify.distillation import distill as distillation
     from mpcify.distillation.settings import Settings
     from mpcify.inference import declare_ranges
+    from mpcify.measure.provenance import command
 
     settings = Settings(epochs, lr, batch_size, max_length, seed, base, device)
     result = distillation.distill(
@@ -62,7 +61,7 @@ def distill(
         out,
         settings,
         resume=resume,
-        command=shlex.join(["mpcify", *sys.argv[1:]]),
+        command=command(),
         finish=lambda model, inputs: declare_ranges(model, student, inputs),
     ).to_json()
     return Answer(result, table(f"{out}: {result['recipe']}", ("", "teacher", "student"), measures(result)))

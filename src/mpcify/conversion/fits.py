@@ -4,6 +4,7 @@ Under exp_t the scale of scores too, by search. All are sums over the real token
 costs anything at inference.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mpcify.conversion.blocks import Block, Call, LayerBlocks, not_finite, watching
+from mpcify.errors import MpcifyWarning
 from mpcify.replacements.attention import AttentionKind, score_weights
 
 SHIFTS = torch.logspace(-0.3, 1.3, 65, dtype=torch.float64)  # what c may become: 0.5 … 20
@@ -77,6 +79,8 @@ def fit_scale(
     if student.get_submodule(blocks.site.attention).mpcify_attention != "softmax-freediv":
         return
     if (query := scaling_scores(student, blocks, states[0])) is None:
+        what = f"{blocks.site.attention}: no linear layer scales its scores: they keep their scale, and γ may vanish"
+        warnings.warn(MpcifyWarning(what), stacklevel=3)
         return
     present = [(parameter, parameter.clone()) for parameter in query.parameters()]
     scales = SCALES.to(student.device)
@@ -109,7 +113,7 @@ def scaling_scores(student: PreTrainedModel, blocks: LayerBlocks, state: State) 
             present = [(parameter, parameter.clone()) for parameter in module.parameters()]
             for parameter, value in present:
                 parameter.copy_(2 * value)
-            doubled = torch.equal(scores(), 2 * before)  # a power of two: exact
+            doubled = torch.allclose(scores(), 2 * before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
             for parameter, value in present:
                 parameter.copy_(value)
             if doubled:

@@ -24,9 +24,10 @@ class LossWeights:
 
     embeddings, hidden, attention, scores: Σ over layers of MSE ÷ the target's variance, for what enters the first
     layer, what leaves each layer, each attention's output before W_O, and the raw scores S (the teacher's centred over
-    real keys where the student centres its keys). logits: soft cross-entropy −Σ p_teacher log p_student, or the MSE for
-    regression. feed_forward_range: Σ over layers of mean ReLU(|W₂ f + b| − 32)². score_range, for exp_t: Σ over layers
-    of mean ReLU(−0.75·2ᵗ − S)² + ReLU(S − 8)².
+    real keys where the student centres its keys; this undoes the scale that calibration gives scores under exp_t).
+    logits: soft cross-entropy −Σ p_teacher log p_student, or the MSE for regression. feed_forward_range: Σ over
+    layers of mean ReLU(|W₂ f + b| − 32)². score_range, for exp_t: Σ over layers of mean ReLU(−0.75·2ᵗ − S)² +
+    ReLU(S − 8)².
     """
 
     embeddings: float = 0.0

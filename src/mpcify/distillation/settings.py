@@ -6,7 +6,7 @@ from typing import Any, Self
 from mpcify.distillation.losses import LossWeights
 from mpcify.errors import MpcifyError
 
-STEPS = 6000  # what a large file is trained for
+STEPS = 6000  # between FEWEST and MOST
 FEWEST, MOST = 3, 12  # epochs
 
 

@@ -66,11 +66,15 @@ def command() -> str:
 
 
 def portable(word: str) -> str:
-    """A word of a command; of an absolute path what lies below the current folder or the interpreter's, or its name."""
-    path = Path(word)
+    """A word of a command; of an absolute path what lies below the current folder or the environment's, or its name."""
+    if word.startswith("-") and "=" in word:
+        option, _, value = word.partition("=")
+        return f"{option}={portable(value)}"
+    path = Path(os.path.normpath(word))
     if not path.is_absolute():
         return word
-    for folder in (Path.cwd(), Path(sys.prefix).parent):
-        if path.is_relative_to(folder):
+    environment = [Path(sys.prefix).parent] if sys.prefix != sys.base_prefix else []
+    for folder in (Path.cwd(), *environment):
+        if folder != folder.parent and path.is_relative_to(folder):
             return str(path.relative_to(folder))
     return path.name
