@@ -1,4 +1,4 @@
-"""Encrypted accuracy: every dev sentence of SST-2 under SPU (ABY3, ring 2^64), by student and teacher (as `puma`).
+"""Encrypted accuracy: every dev sentence of SST-2 under SPU (ABY3, ring 2^64), by students and teacher (as `puma`).
 
     python -m benchmarks.accuracy.encrypted --data FOLDER
 
@@ -6,6 +6,8 @@ Hours on two cores where the machine does other work; what is answered is kept, 
 """
 
 from benchmarks.accuracy.tasks import measure, options, result, verb
+
+PRIVATE = ("2quad-freediv", "softmax-freediv")
 
 
 def main() -> None:
@@ -16,9 +18,10 @@ def main() -> None:
         teacher, puma = given.model(task, "teacher"), given.model(task, "puma")
         if not puma.is_dir():
             verb("convert", str(teacher), str(puma), "--recipe", "puma")
-        for name, model in ((given.student, given.model(task, given.student)), ("puma", puma)):
+        students = [f"{recipe}-s{given.seed or 0}" for recipe in PRIVATE if given.recipe in (None, recipe)]
+        for name in (*students, "puma"):
             words = ["--engine", "spu", "--accept-embedding-leak"]
-            measure(result(task.name, name, "private"), model, given.file(task, "dev"), *words)
+            measure(result(task.name, name, "private"), given.model(task, name), given.file(task, "dev"), *words)
 
 
 if __name__ == "__main__":
