@@ -34,12 +34,7 @@ def train(given: Options, task: Task, student: Path, weight: float) -> None:
         texts,
         evaluation,
         student,
-        Settings(
-            epochs=3,
-            learning_rate=task.rate or Settings.learning_rate,
-            base=given.base,
-            weights=LossWeights(feed_forward_range=weight),
-        ),
+        Settings(epochs=3, base=given.base, weights=LossWeights(feed_forward_range=weight)),
         finish=lambda model, items: declare_ranges(model, source, items),
         resume=any(student.with_name(f"{student.name}-training").glob("checkpoint-*")),
     )

@@ -2,8 +2,7 @@
 
     python -m benchmarks.accuracy.students --data FOLDER [--task NAME] [--recipe NAME] [--seed N]
 
-Distills with the defaults of `mpcify distill` but for the number of epochs and, on SST-2, the rate. The student without
-distillation is calibrated alone.
+Distills with the defaults of `mpcify distill`. The student without distillation is calibrated alone.
 """
 
 import json
@@ -30,8 +29,7 @@ def distill(given: Options, task: Task, recipe: str, seed: int) -> Path:
     if not converted.is_dir():
         verb("convert", str(teacher), str(converted), "--recipe", named(recipe, teacher.parent))
     words = ["--teacher", str(teacher), "--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
-    words += ["--epochs", str(task.epochs), "--seed", str(seed), *(["--base", given.base] if task.public else [])]
-    words += ["--lr", str(task.rate)] if task.rate else []
+    words += ["--seed", str(seed), *(["--base", given.base] if task.public else [])]
     resumed = ["--resume"] if list(student.with_name(f"{student.name}-training").glob("checkpoint-*")) else []
     if not student.is_dir():
         forget(task.name, recipe, f"s{seed}")

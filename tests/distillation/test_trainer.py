@@ -295,7 +295,7 @@ def test_usual_training_arguments_keep_what_was_set(
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     args = trainer.args
-    assert (args.num_train_epochs, args.weight_decay, args.learning_rate) == (1, 0.01, 3e-5)
+    assert (args.num_train_epochs, args.weight_decay, args.learning_rate) == (1, 0.01, 1e-4)
     assert args.output_dir == str(tmp_path / "run")
     trainer.train()
     assert "ranges" not in student.config.mpcify

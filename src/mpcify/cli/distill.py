@@ -36,7 +36,7 @@ def distill(
     evaluation: Evaluation,
     base: Base = None,
     epochs: Epochs = None,
-    lr: Rate = 3e-5,
+    lr: Rate = 1e-4,
     batch_size: BatchSize = 32,
     max_length: MaxLength = 128,
     seed: Seed = 0,

@@ -20,7 +20,7 @@ class Settings:
     """
 
     epochs: float | None = None
-    learning_rate: float = 3e-5
+    learning_rate: float = 1e-4
     batch_size: int = 32
     max_length: int = 128
     seed: int = 0

@@ -40,7 +40,7 @@ class DistillationArguments(TrainingArguments):
     how many rows at most. student_dropout: the student's, in training. Of a short run at most a fifth is warm-up.
     """
 
-    learning_rate: float = 3e-5
+    learning_rate: float = 1e-4
     num_train_epochs: float = 6.0
     per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 64
