@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,8 @@ VARIANTS: dict[str, Callable[[], list[Stage]]] = {
     "2quad, freeDiv, quad": lambda: staged(("2quad", "gelu"), ("2quad-freediv", "gelu"), ("2quad-freediv", "quad")),
     "centred keys": lambda: [Stage(Recipe(attention="2quad-freediv", activation="quad", centre_keys=True))],
     "softmax-freediv": lambda: once("softmax-freediv"),
-    "softmax-freediv, t = 4": lambda: [
-        Stage(Recipe(attention="softmax-freediv", activation="quad", centre_keys=True, t=4))
-    ],
-    "softmax-freediv, t = 2": lambda: [
-        Stage(Recipe(attention="softmax-freediv", activation="quad", centre_keys=True, t=2))
-    ],
+    "softmax-freediv, t = 4": lambda: [Stage(replace(read_recipe("softmax-freediv"), t=4))],
+    "softmax-freediv, t = 2": lambda: [Stage(replace(read_recipe("softmax-freediv"), t=2))],
     "softmax-freediv, rate 2e-4": lambda: once("softmax-freediv", learning_rate=2e-4),
     "mpcformer": lambda: once("mpcformer"),
 }

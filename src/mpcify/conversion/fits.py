@@ -5,6 +5,8 @@ costs anything at inference.
 """
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -53,18 +55,15 @@ def fit_shift(
         at = []
         for c in (-1.0, 0.0, 1.0):
             attention.c.fill_(c)  # type: ignore[operator]
-            at.append(through(student, blocks, blocks.attention.projection, state).input[state.real])
-        wanted = through(teacher, blocks, blocks.attention.projection, target).input[target.real]
-        terms = torch.stack([at[1], (at[2] - at[0]) / 4, (at[2] + at[0]) / 2 - at[1], wanted.to(at[0])])
-        terms = terms.double().unflatten(-1, (heads, -1))  # 4 × tokens × heads × d
+            at.append(by_head(student, blocks, state))
+        wanted = by_head(teacher, blocks, target).to(at[0])
+        terms = torch.stack([at[1], (at[2] - at[0]) / 4, (at[2] + at[0]) / 2 - at[1], wanted])
         products += torch.einsum("ithd,jthd->hij", terms, terms)
     shifts = SHIFTS.to(products)
     powers = torch.stack([torch.ones_like(shifts), 2 * shifts, shifts**2])
-    norm = torch.einsum("kc,hkl,lc->hc", powers, products[:, :3, :3], powers)
-    reach = torch.einsum("kc,hk->hc", powers, products[:, :3, 3])
-    gain = torch.where(reach > 0, reach**2 / norm, 0.0)  # of ‖y‖², at the best γ
-    best = shifts[gain.argmax(1)].to(present.dtype)
-    attention.c.copy_(torch.where(torch.isfinite(gain).all(1) & (gain.amax(1) > 0), best, present))  # type: ignore[operator, arg-type]
+    norm = torch.einsum("kc,hkl,lc->ch", powers, products[:, :3, :3], powers)
+    reach = torch.einsum("kc,hk->ch", powers, products[:, :3, 3])
+    attention.c.copy_(nearest(shifts, norm, reach, present))  # type: ignore[operator, arg-type]
 
 
 def fit_scale(
@@ -82,23 +81,19 @@ def fit_scale(
         what = f"{blocks.site.attention}: no linear layer scales its scores: they keep their scale, and γ may vanish"
         warnings.warn(MpcifyWarning(what), stacklevel=3)
         return
-    present = [(parameter, parameter.clone()) for parameter in query.parameters()]
     scales = SCALES.to(student.device)
     norm, reach = scales.new_zeros(2, len(scales), heads)
-    for state, target in zip(states, targets, strict=True):
-        call = through(teacher, blocks, blocks.attention.projection, target)
-        wanted = call.input[target.real].double().unflatten(-1, (heads, -1))
-        for index, scale in enumerate(scales):
-            for parameter, value in present:
-                parameter.copy_(value * scale)
-            found = through(student, blocks, blocks.attention.projection, state).input[state.real].double()
-            found = found.unflatten(-1, (heads, -1))
-            norm[index] += (found**2).sum((0, 2))
-            reach[index] += (found * wanted.to(found)).sum((0, 2))
-    gain = torch.nan_to_num(torch.where(reach > 0, reach**2 / norm, 0.0), 0.0, 0.0)  # of ‖y‖², at the best γ
-    best = torch.where(gain.amax(0) > 0, scales[gain.argmax(0)], 1.0).repeat_interleave(query.out_features // heads)
-    for parameter, value in present:
-        parameter.copy_(best.view(-1, *[1] * (value.ndim - 1)) * value)
+    with scaling(query) as scale:
+        for state, target in zip(states, targets, strict=True):
+            wanted = by_head(teacher, blocks, target).to(scales.device)
+            for index, factor in enumerate(scales):
+                scale(factor)
+                found = by_head(student, blocks, state)
+                norm[index] += (found**2).sum((0, 2))
+                reach[index] += (found * wanted).sum((0, 2))
+    best = nearest(scales, norm, reach, scales.new_ones(heads)).repeat_interleave(query.out_features // heads)
+    for parameter in query.parameters():
+        parameter.mul_(best.view(-1, *[1] * (parameter.ndim - 1)).to(parameter.dtype))
 
 
 def scaling_scores(student: PreTrainedModel, blocks: LayerBlocks, state: State) -> nn.Linear | None:
@@ -110,15 +105,42 @@ def scaling_scores(student: PreTrainedModel, blocks: LayerBlocks, state: State) 
     before = scores()
     for module in student.get_submodule(blocks.site.attention).modules():
         if isinstance(module, nn.Linear):
-            present = [(parameter, parameter.clone()) for parameter in module.parameters()]
-            for parameter, value in present:
-                parameter.copy_(2 * value)
-            doubled = torch.allclose(scores(), 2 * before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
-            for parameter, value in present:
-                parameter.copy_(value)
-            if doubled:
+            with scaling(module) as scale:
+                scale(2.0)
+                doubled = scores()
+            if torch.allclose(doubled, 2 * before, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
                 return module
     return None
+
+
+@contextmanager
+def scaling(linear: nn.Linear) -> Iterator[Callable[[float | Tensor], None]]:
+    """While open, what it gives multiplies the linear's own W and b by a factor; they are its own again afterwards."""
+    own = [(parameter, parameter.clone()) for parameter in linear.parameters()]
+
+    def scale(factor: float | Tensor) -> None:
+        for parameter, value in own:
+            parameter.copy_(value * factor)
+
+    try:
+        yield scale
+    finally:
+        scale(1.0)
+
+
+def by_head(model: PreTrainedModel, blocks: LayerBlocks, state: State) -> Tensor:
+    """What a layer's attention gives before W_O, real tokens × heads × d, float64."""
+    found = through(model, blocks, blocks.attention.projection, state).input[state.real]
+    return found.double().unflatten(-1, (blocks.site.heads, -1))
+
+
+def nearest(choices: Tensor, norm: Tensor, reach: Tensor, present: Tensor) -> Tensor:
+    """Each head's choice x for which γ x, with any γ > 0, is nearest to y; `present` where none comes nearer than 0.
+
+    choices: (k). norm, reach: ‖x‖² and x·y, (k, heads). γ x takes (x·y)²/‖x‖² off ‖y‖² where x·y > 0.
+    """
+    gain = torch.nan_to_num(torch.where(reach > 0, reach**2 / norm, 0.0), 0.0, 0.0)
+    return torch.where(gain.amax(0) > 0, choices[gain.argmax(0)].to(present.dtype), present)
 
 
 def fit_vertex(
