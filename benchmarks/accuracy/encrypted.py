@@ -5,9 +5,9 @@
 Hours on two cores where the machine does other work; what is answered is kept, and the same command goes on from it.
 """
 
-from benchmarks.accuracy.tasks import measure, options, result, verb
+from benchmarks.accuracy.tasks import forget, measure, options, result, verb
 
-PRIVATE = ("2quad-freediv", "softmax-freediv")
+STUDENTS = ("2quad-freediv", "softmax-freediv")
 
 
 def main() -> None:
@@ -15,11 +15,13 @@ def main() -> None:
     for task in given.tasks:
         if task.name != "sst2":
             continue
-        teacher, puma = given.model(task, "teacher"), given.model(task, "puma")
-        if not puma.is_dir():
-            verb("convert", str(teacher), str(puma), "--recipe", "puma")
-        students = [f"{recipe}-s{given.seed or 0}" for recipe in PRIVATE if given.recipe in (None, recipe)]
-        for name in (*students, "puma"):
+        names = {recipe: f"{recipe}-s{given.seed or 0}" for recipe in STUDENTS} | {"puma": "puma"}
+        for recipe, name in names.items():
+            if given.recipe not in (None, recipe):
+                continue
+            if recipe == "puma" and not given.model(task, name).is_dir():
+                forget(task.name, name)
+                verb("convert", str(given.model(task, "teacher")), str(given.model(task, name)), "--recipe", recipe)
             words = ["--engine", "spu", "--accept-embedding-leak"]
             measure(result(task.name, name, "private"), given.model(task, name), given.file(task, "dev"), *words)
 
