@@ -95,3 +95,21 @@ def checkpoint(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def declare() -> Callable[[Any, Path, list[Any]], None]:
+    """declare(student, folder, texts): declares a student's ranges on texts, with the tokenizer in a folder."""
+
+    def make(student: Any, folder: Path, texts: list[Any]) -> None:
+        from mpcify.calibration import declare_ranges
+        from mpcify.data.files import Examples
+        from mpcify.distillation.rows import batches_of, read_processor, rows_of
+
+        kind = "single" if isinstance(texts[0], str) else "pair"
+        processor = read_processor(folder, student)
+        declare_ranges(
+            student, batches_of(rows_of(Examples(kind, texts, None, ""), student, processor), processor, student)
+        )
+
+    return make

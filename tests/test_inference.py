@@ -11,7 +11,7 @@ from mpcify.conversion.convert import load, load_model
 from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError
 from mpcify.graph.trace import trace_graph
-from mpcify.inference import declare_ranges, prove_equal
+from mpcify.proof import prove_equal
 
 TEXTS = ["the film is good", "a very dull film", "not bad", "good but not very good and the film is dull a bad film"]
 
@@ -101,9 +101,9 @@ def test_values_that_overflow_are_refused_by_their_layer_unless_forced(student):
         assert private(TEXTS)[0].shape == (4, 3)
 
 
-def test_declared_ranges_travel_with_the_student(student):
+def test_declared_ranges_travel_with_the_student(student, declare):
     model = load(student)
-    declare_ranges(model, student, TEXTS)
+    declare(model, student, TEXTS)
     model.save_pretrained(student)
     with mpcify.compile(student, "plain") as private:
         for length in (16, 32):
@@ -206,6 +206,6 @@ def test_a_family_that_no_test_covers_is_proven_on_padded_pairs(teacher, monkeyp
         step = next(name for name in weights if name.endswith(".step"))
         return graph, {**weights, step: (table[0] - table[1])[None]}
 
-    monkeypatch.setattr("mpcify.inference.trace_graph", twisted)
+    monkeypatch.setattr("mpcify.proof.trace_graph", twisted)
     with pytest.raises(MpcifyError, match="MPC-204"):
         prove_equal(student)

@@ -14,7 +14,6 @@ from mpcify.data.files import read_examples
 from mpcify.distillation.distill import distill
 from mpcify.distillation.losses import LossWeights
 from mpcify.distillation.settings import Settings
-from mpcify.inference import declare_ranges
 
 TEXTS = 8000
 WEIGHTS = (0.0, 0.1, 1.0)
@@ -35,7 +34,6 @@ def train(given: Options, task: Task, student: Path, weight: float) -> None:
         evaluation,
         student,
         Settings(epochs=3, base=given.base, weights=LossWeights(feed_forward_range=weight)),
-        finish=lambda model, items: declare_ranges(model, source, items),
         resume=any(student.with_name(f"{student.name}-training").glob("checkpoint-*")),
     )
 

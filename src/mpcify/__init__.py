@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpcify.conversion.calibrate import calibrate
+    from mpcify.calibration import calibrate
     from mpcify.conversion.check import Finding, check
     from mpcify.conversion.convert import convert, load
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
@@ -28,7 +28,7 @@ HOMES = {
     "PrivateModel": "inference",
     "RECIPES": "recipe",
     "Recipe": "recipe",
-    "calibrate": "conversion.calibrate",
+    "calibrate": "calibration",
     "check": "conversion.check",
     "compile": "inference",
     "convert": "conversion.convert",

@@ -8,24 +8,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import as_student, load_model
-from mpcify.conversion.facts import longest_text, table_is_public, takes_images, takes_segments, word_table
-from mpcify.conversion.families import TESTED
-from mpcify.conversion.trace import refusing, sample_inputs, unproven
+from mpcify.conversion.facts import table_is_public, takes_images, word_table
 from mpcify.engines import engine_named
 from mpcify.engines.engine import Cost, Engine, Session
 from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.export import describe, export_graph, read_tokenizer
 from mpcify.graph.graph import Graph
-from mpcify.graph.passes import lower
 from mpcify.graph.postpone import PRODUCTS
 from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
-from mpcify.graph.trace import trace_graph
-from mpcify.requests.images import ImageRequests, sides
+from mpcify.proof import prove_equal
+from mpcify.requests.images import ImageRequests
 from mpcify.requests.inputs import TextRequests
 from mpcify.requests.outputs import answers
 
@@ -273,60 +269,3 @@ def compile(
             stacklevel=2,
         )
     return private
-
-
-def prove_equal(student: PreTrainedModel) -> None:
-    """Raises MPC-204 or MPC-401 unless a student's graph answers as torch does, to 1e-3, on two random requests.
-
-    For families that no test covers; the second text is padded, and its halves have different token types.
-    """
-    if student.config.model_type in TESTED:
-        return
-    with refusing(student.config.model_type), torch.no_grad():
-        length = 0 if takes_images(student) else min(16, longest_text(student))
-        graph, weights = lower(*trace_graph(student, 2, length))
-        model_inputs, inputs = random_requests(student, length)
-        client = {item.name: inputs[item.name] for item in graph.role("client")}
-        outputs, _ = PlainEngine().compile(graph).load(weights).run(client)
-        expected = student.eval()(**model_inputs).logits.numpy()
-    if not np.allclose(outputs["logits"], expected, rtol=1e-3, atol=1e-3):
-        raise unproven(student.config.model_type, "the graph does not compute what the model computes")
-
-
-def random_requests(student: PreTrainedModel, length: int) -> tuple[dict[str, torch.Tensor], dict[str, np.ndarray]]:
-    """Two random requests, as a model takes them and as a graph does."""
-    generator = torch.Generator().manual_seed(0)
-    if takes_images(student):
-        pixels = torch.randn(2, *sample_inputs(student)["pixel_values"].shape[1:], generator=generator)
-        patch = sides(student.config.patch_size)
-        blocks = pixels.unfold(2, patch[0], patch[0]).unfold(3, patch[1], patch[1]).permute(0, 2, 3, 1, 4, 5)
-        return {"pixel_values": pixels}, {"patches": blocks.flatten(3).flatten(1, 2).numpy()}
-    words = len(student.get_input_embeddings().weight)
-    padding = student.config.pad_token_id
-    ids = torch.randint(words, (2, length), generator=generator)
-    ids[ids == padding] = (padding or 0) + 1  # inside a text it would shift positions
-    mask = torch.ones_like(ids)
-    mask[1, length // 2 :] = 0
-    if padding is not None:
-        ids[mask == 0] = padding
-    types = torch.zeros_like(ids)
-    types[:, length // 4 :] = 1
-    real = mask.numpy()[..., None].astype(float)
-    inputs = {"mask": real, "share": 16 * real / real.sum(1, keepdims=True), "segment": types.numpy()[..., None]}
-    inputs["embeddings"] = word_table(student)[ids.numpy()]
-    model_inputs = {"input_ids": ids, "attention_mask": mask}
-    return {**model_inputs, "token_type_ids": types} if takes_segments(student) else model_inputs, inputs
-
-
-def declare_ranges(student: PreTrainedModel, source: str | Path, items: Sequence[Any], **settings: Any) -> None:
-    """Measures the ranges on calibration inputs, adds the margins, and stores them in the student's config.
-
-    They travel with the checkpoint, and every engine proves at compile time that nothing overflows inside them.
-    """
-    private = PrivateModel(student, source, PlainEngine(), truncate=True, **settings)
-    measured = private.measure(items)
-    graph = next(iter(private.graphs.values()))[0]
-    student.config.mpcify["ranges"] = {
-        name: {quantity: list(pair) for quantity, pair in entry.items()}
-        for name, entry in declare(graph, measured).items()
-    }

@@ -26,7 +26,8 @@ from transformers import (
 
 from mpcify.conversion import fits
 from mpcify.conversion.blocks import find_blocks
-from mpcify.conversion.calibrate import calibrate, enter
+from mpcify.conversion.calibrate import enter
+from mpcify.conversion.calibrate import fit_layers as calibrate
 from mpcify.conversion.convert import convert
 from mpcify.conversion.fits import scaling_scores
 from mpcify.errors import MpcifyError, MpcifyWarning

@@ -38,17 +38,7 @@ def folders(teacher_of: Make, tokenizer: Any, tmp_path: Path) -> tuple[Path, Pat
 def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
     student, teacher = folders
     out = tmp_path / "out"
-    seen: list[Any] = []
-    result = distill(
-        student,
-        teacher,
-        texts(),
-        texts(20, seed=1),
-        out,
-        SETTINGS,
-        command="mpcify distill student out",
-        finish=lambda model, items: seen.extend((model.training, len(items))),
-    )
+    result = distill(student, teacher, texts(), texts(20, seed=1), out, SETTINGS, command="mpcify distill student out")
     assert {"config.json", "model.safetensors", "README.md", "tokenizer.json"} <= {path.name for path in out.iterdir()}
     assert not list(out.rglob("*.bin")) + list(out.rglob("*.pt*"))
     assert not (tmp_path / "out-training").exists()
@@ -56,7 +46,7 @@ def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], t
     config = load(out).config.mpcify
     assert (config["calibrated"], config["refit"], config["base"]) == (True, True, None)
     assert AutoTokenizer.from_pretrained(out).get_vocab() == AutoTokenizer.from_pretrained(teacher).get_vocab()
-    assert seen == [False, 30]
+    assert "logits" in config["ranges"]
     assert [epoch["epoch"] for epoch in result.epochs] == [1, 2, 3]
     assert result.best_epoch in (1, 2, 3)
     json.dumps(result.to_json())
@@ -179,7 +169,7 @@ def test_a_calibrated_student_is_not_calibrated_again(
 ) -> None:
     student = load(folders[0])
     student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
-    monkeypatch.setattr(module, "calibrate", lambda *_: pytest.fail("calibrated again"))
+    monkeypatch.setattr(module, "fit_layers", lambda *_: pytest.fail("calibrated again"))
     tokenizer = AutoTokenizer.from_pretrained(folders[0])
     settings = replace(SETTINGS, epochs=1)
     distill(student, folders[1], texts(), texts(8, seed=1), tmp_path / "out", settings, processor=tokenizer)

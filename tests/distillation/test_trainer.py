@@ -297,5 +297,6 @@ def test_usual_training_arguments_keep_what_was_set(
     args = trainer.args
     assert (args.num_train_epochs, args.weight_decay, args.learning_rate) == (1, 0.01, 1e-4)
     assert args.output_dir == str(tmp_path / "run")
-    trainer.train()
     assert "ranges" not in student.config.mpcify
+    trainer.train()
+    assert {"logits", "embeddings"} & set(student.config.mpcify["ranges"]), "those of the trained student"

@@ -12,7 +12,6 @@ import pytest
 from mpcify.conversion.convert import convert, load_model
 from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.inference import declare_ranges
 from mpcify.measure import benchmark
 from mpcify.measure.benchmark import against_earlier, bench
 from mpcify.measure.estimate import estimate
@@ -100,10 +99,10 @@ def test_the_shape_of_a_checkpoint(checkpoint: Callable) -> None:
     assert result["rows"][0]["told"] is None
 
 
-def test_a_checkpoint_runs_as_its_declared_ranges_say(checkpoint: Callable, tmp_path: Path) -> None:
+def test_a_checkpoint_runs_as_its_declared_ranges_say(checkpoint: Callable, tmp_path: Path, declare: Callable) -> None:
     source = checkpoint("bert")
     student = convert(load_model(source), "2quad-freediv")
-    declare_ranges(student, source, ["the film is good", "a very dull film"])
+    declare(student, source, ["the film is good", "a very dull film"])
     ranges = student.config.mpcify["ranges"]
     layers = [name for name in ranges if name.endswith("output.dense") and "attention" not in name]
     ranges[layers[0]]["product"] = [-2000.0, 2000.0]  # no room for a square that was not truncated

@@ -21,7 +21,7 @@ from mpcify.conversion.convert import convert
 from mpcify.data.files import Examples
 from mpcify.engines.engine import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.inference import compile, declare_ranges
+from mpcify.inference import compile
 from mpcify.measure.evaluate import compare, evaluate, evaluate_private
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
@@ -127,10 +127,10 @@ def test_regression_has_correlations_instead_of_accuracy(tmp_path: Path) -> None
     assert report["spearman"] == pytest.approx(stats.spearmanr(values, right).statistic)
 
 
-def test_requests_that_leave_the_declared_ranges_are_counted(tmp_path: Path) -> None:
+def test_requests_that_leave_the_declared_ranges_are_counted(tmp_path: Path, declare) -> None:
     teacher, folder = saved(tmp_path / "teacher", 2), tmp_path / "student"
     student = convert(teacher, "puma")
-    declare_ranges(student, tmp_path / "teacher", texts(12))
+    declare(student, tmp_path / "teacher", texts(12))
     student.config.mpcify["ranges"]["logits"] = {"value": [0.0, 0.0]}
     student.save_pretrained(folder)
     tokenizer().save_pretrained(folder)

@@ -36,7 +36,7 @@ def unproven(model: str) -> list[Any]:
     from mpcify.conversion.check import Finding
     from mpcify.conversion.convert import convert, load_model
     from mpcify.conversion.families import TESTED
-    from mpcify.inference import prove_equal
+    from mpcify.proof import prove_equal
 
     if facts(model)["family"] in TESTED:
         return []

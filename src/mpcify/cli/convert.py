@@ -29,7 +29,7 @@ def convert(model: Model, out: Out, recipe: RecipeName, calibration: Calibration
     from mpcify.conversion.convert import convert as converted
     from mpcify.conversion.convert import load_model, recipe_of
     from mpcify.conversion.folder import copy_companions, new_folder
-    from mpcify.inference import prove_equal
+    from mpcify.proof import prove_equal
 
     with new_folder(out) as folder:
         teacher = load_model(model)
@@ -46,15 +46,11 @@ def convert(model: Model, out: Out, recipe: RecipeName, calibration: Calibration
 
 def calibrate(student: Any, teacher: Any, source: str | Path, examples: Any) -> None:
     """Calibrates a student against its teacher, and declares the ranges that it then meets."""
-    from mpcify.conversion.calibrate import calibrate as fit
-    from mpcify.distillation.rows import calibration_batches, collator, pick, read_processor, rows_of
-    from mpcify.inference import declare_ranges
+    from mpcify.calibration import declare_ranges
+    from mpcify.conversion.calibrate import fit_layers
+    from mpcify.distillation.rows import LONGEST, batches_of, pick, read_processor, rows_of
 
     processor = read_processor(source, student)
-    chosen = pick(len(examples), CALIBRATION, seed=0)
-    fit(
-        student,
-        calibration_batches(rows_of(examples, student, processor), chosen, collator(processor, student)),
-        teacher,
-    )
-    declare_ranges(student, source, [examples.texts[index] for index in chosen])
+    some = examples.select(pick(len(examples), CALIBRATION, seed=0))
+    fit_layers(student, batches_of(rows_of(some, student, processor), processor, student), teacher)
+    declare_ranges(student, batches_of(rows_of(some, student, processor, LONGEST), processor, student))

@@ -49,7 +49,6 @@ def distill(
     examples, held_back = read_examples(train), read_examples(evaluation)
     from mpcify.distillation import distill as distillation
     from mpcify.distillation.settings import Settings
-    from mpcify.inference import declare_ranges
     from mpcify.measure.provenance import command
 
     settings = Settings(epochs, lr, batch_size, max_length, seed, base, device)
@@ -62,7 +61,6 @@ def distill(
         settings,
         resume=resume,
         command=command(),
-        finish=lambda model, inputs: declare_ranges(model, student, inputs),
     ).to_json()
     return Answer(result, table(f"{out}: {result['recipe']}", ("", "teacher", "student"), measures(result)))
 

@@ -25,7 +25,7 @@ def export(
     lengths = numbers(length)
     from mpcify.conversion.convert import as_student, load_model, recipe_of
     from mpcify.graph.export import export_folder
-    from mpcify.inference import prove_equal
+    from mpcify.proof import prove_equal
 
     student = as_student(load_model(model))
     prove_equal(student)

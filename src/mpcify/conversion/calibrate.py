@@ -1,4 +1,4 @@
-"""Calibration: a student's first weights, layer by layer, before any training."""
+"""Calibration's fits: a student's first weights, layer by layer, before any training."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from mpcify.errors import MpcifyError
 
 
 @torch.no_grad()
-def calibrate(
+def fit_layers(
     student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], teacher: PreTrainedModel | None = None
 ) -> None:
     """Sets γ, and with a teacher c, W_Q, W_O, b₁ (for Quad) and W₂, layer by layer from the first. No labels needed.

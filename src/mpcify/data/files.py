@@ -46,6 +46,15 @@ class Examples:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def select(self, places: Sequence[int]) -> "Examples":
+        """The examples at some places."""
+        return replace(
+            self,
+            texts=[self.texts[place] for place in places],
+            labels=None if self.labels is None else [self.labels[place] for place in places],
+            lines=None if self.lines is None else tuple(self.lines[place] for place in places),
+        )
+
     def where(self, index: int) -> str:
         """The source, the row (from 1, the header not counted) and the line of an example, as error texts say them."""
         return place(self.source, index, self.lines[index] if self.lines else None)

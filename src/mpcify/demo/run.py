@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from transformers import PreTrainedModel
 
-from mpcify.conversion.calibrate import calibrate
+from mpcify.calibration import calibrate
 from mpcify.conversion.check import check
 from mpcify.conversion.convert import convert, load, load_model
 from mpcify.data.files import Examples, read_examples
@@ -19,12 +19,12 @@ from mpcify.demo.baseline import bag_of_words
 from mpcify.demo.grammar import Review, data_set, write_tsv
 from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
 from mpcify.distillation.distill import distill
-from mpcify.distillation.rows import calibration_batches, collator, pick, read_processor, rows_of
+from mpcify.distillation.rows import batches_of, pick, read_processor, rows_of
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import without_bars
 from mpcify.engines import engine_named
 from mpcify.engines.engine import Cost
-from mpcify.inference import PrivateModel, declare_ranges
+from mpcify.inference import PrivateModel
 from mpcify.measure.evaluate import evaluate, evaluate_private
 from mpcify.measure.provenance import provenance
 
@@ -149,7 +149,6 @@ def make_student(folder: Path, teacher: Path, training: Examples, test: Examples
         folder,
         Settings(epochs=epochs, learning_rate=RATE, batch_size=BATCH, seed=seed, base=str(teacher), device="cpu"),
         processor=read_processor(teacher, model),
-        finish=lambda student, inputs: declare_ranges(student, teacher, inputs),
     )
 
 
@@ -157,8 +156,8 @@ def make_baseline(teacher: Path, recipe: str, training: Examples, seed: int) -> 
     """The teacher under another recipe, calibrated but not distilled: for its cost alone."""
     model = load_model(teacher)
     student, tokenizer = convert(model, recipe), read_processor(teacher, model)
-    rows, chosen = rows_of(training, student, tokenizer), pick(len(training), CALIBRATION, seed)
-    calibrate(student, calibration_batches(rows, chosen, collator(tokenizer, student)), model)
+    rows = rows_of(training.select(pick(len(training), CALIBRATION, seed)), student, tokenizer)
+    calibrate(student, batches_of(rows, tokenizer, student), model)
     return student
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mpcify.conversion.calibrate import calibrate, refuse_other
+from mpcify.conversion.calibrate import fit_layers, refuse_other
 from mpcify.conversion.convert import encoder_layers, load, load_model, recipe_of, task_of
 from mpcify.conversion.facts import weights_digest
 from mpcify.conversion.folder import copy_companions, new_folder
@@ -23,7 +23,7 @@ from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
-from mpcify.distillation.rows import calibration_batches, collator, pick, read_processor, rows_of
+from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pick, read_processor, rows_of
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
@@ -33,7 +33,6 @@ SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
 STATE = "trainer_state.json"  # Trainer writes it last, so a checkpoint that has it is whole
 
 Model: TypeAlias = str | Path | PreTrainedModel
-Finish: TypeAlias = Callable[[PreTrainedModel, list[Any]], None]
 
 
 def distill(
@@ -47,18 +46,16 @@ def distill(
     processor: Any = None,
     resume: bool = False,
     command: str | None = None,
-    finish: Finish | None = None,
 ) -> Distilled:
     """Distills a student from its teacher, and writes it to OUT, whole or not at all.
 
-    Takes over the base's table, calibrates unless config.json says that it is done, trains, takes the checkpoint
-    of least loss on a part of the training data held out, and writes model, tokenizer or image processor, and
-    card. Labels of `train` are not needed. Checkpoints live in OUT-training until OUT is written; `resume` goes on from
-    the last whole one, and ends with the weights of an uninterrupted run. A student that is given as a model is trained
-    in place.
+    Takes over the base's table, calibrates unless config.json says that it is done, trains, takes the checkpoint of
+    least loss on a part of the training data held out, declares the ranges that it meets, and writes model, tokenizer
+    or image processor, and card. Labels of `train` are not needed. Checkpoints live in OUT-training until OUT is
+    written; `resume` goes on from the last whole one, and ends with the weights of an uninterrupted run. A student that
+    is given as a model is trained in place.
 
-    processor: the tokenizer or image processor, where not the one beside the student. command: for the card. finish:
-    called with the student and the calibration inputs before it is written (to declare ranges, say).
+    processor: the tokenizer or image processor, where not the one beside the student. command: for the card.
     Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-901 for a
     device that is not there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and
     DistillationTrainer raise.
@@ -86,15 +83,20 @@ def distill(
     if not (student.config.mpcify["calibrated"] and student.config.mpcify.get("refit")):
         device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which the refit needs
         student.to(device), teacher.to(device)
-        calibrate(student, calibration_batches(rows, chosen, collate), teacher)
+        fit_layers(student, calibration_batches(rows, chosen, collate), teacher)
     trainer = DistillationTrainer(
-        student, teacher, args, rows, evaluation_rows, weights=settings.weights, data_collator=collate
+        student,
+        teacher,
+        args,
+        rows,
+        evaluation_rows,
+        weights=settings.weights,
+        range_dataset=rows_of(train.select(chosen), student, processor, LONGEST),
+        data_collator=collate,
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     result = measure(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
     student.to("cpu").eval()
-    if finish is not None:
-        finish(student, [train.texts[index] for index in chosen])
     versions = {package: version(package) for package in ("mpcify", "torch", "transformers")}
     with new_folder(out) as folder, without_bars():
         student.save_pretrained(folder)

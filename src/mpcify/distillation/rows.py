@@ -26,6 +26,7 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
+LONGEST = 512  # tokens of what ranges are measured on: what the largest bucket holds
 AMONG = 50  # batches that are sorted together
 MODES = {1: "L", 3: "RGB"}  # of images, by channels
 
@@ -148,3 +149,8 @@ def calibration_batches(
     picked = [{name: value for name, value in rows[index].items() if labels or name != "labels"} for index in chosen]
     picked.sort(key=lambda row: len(row.get("input_ids", ())))
     return [collate(picked[start : start + size]) for start in range(0, len(picked), size)]
+
+
+def batches_of(rows: Any, processor: Any, model: PreTrainedModel) -> list[dict[str, Tensor]]:
+    """All rows as batches for `calibrate`."""
+    return calibration_batches(rows, range(len(rows)), collator(processor, model))

@@ -39,11 +39,7 @@ class ImageRequests:
 
         image: a path, a PIL image, or an array (height, width) or (height, width, channels) of uint8. Raises MPC-107.
         """
-        pixels = self.pixels(image, where)
-        high, wide = self.patch
-        rows, columns = self.height // high, self.width // wide  # as a convolution, edges cut
-        blocks = pixels[:, : rows * high, : columns * wide].reshape(len(pixels), rows, high, columns, wide)
-        return blocks.transpose(1, 3, 0, 2, 4).reshape(rows * columns, -1)  # rows, columns, channel, p, p
+        return unfold(self.pixels(image, where), self.patch)
 
     def pixels(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> np.ndarray:
         """The model's pixel values (channels, height, width), float32. Raises MPC-107.
@@ -92,11 +88,24 @@ class ImageRequests:
         return image.convert(self.mode)
 
     def inputs(self, patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
-        """The client's inputs of a graph for 1 to B images; where they are fewer, the first is asked again."""
-        (wanted,) = graph.role("client")
-        if not 0 < len(patches) <= graph.batch:
-            raise ValueError(f"{len(patches)} images for a batch of {graph.batch}")
-        return {wanted.name: np.stack([*patches, *[patches[0]] * (graph.batch - len(patches))])}
+        """The client's inputs of a graph: see `client_patches`."""
+        return client_patches(patches, graph)
+
+
+def client_patches(patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
+    """The client's inputs of a graph for 1 to B images; where they are fewer, the first is asked again."""
+    (wanted,) = graph.role("client")
+    if not 0 < len(patches) <= graph.batch:
+        raise ValueError(f"{len(patches)} images for a batch of {graph.batch}")
+    return {wanted.name: np.stack([*patches, *[patches[0]] * (graph.batch - len(patches))])}
+
+
+def unfold(pixels: np.ndarray, patch: tuple[int, int]) -> np.ndarray:
+    """The patches (N, P) of pixels (channels, height, width); as a convolution does, what fills no patch is cut."""
+    high, wide = patch
+    rows, columns = pixels.shape[1] // high, pixels.shape[2] // wide
+    blocks = pixels[:, : rows * high, : columns * wide].reshape(len(pixels), rows, high, columns, wide)
+    return blocks.transpose(1, 3, 0, 2, 4).reshape(rows * columns, -1)  # rows, columns, channel, p, p
 
 
 def sides(value: Any) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mpcify.errors import MpcifyError
-from mpcify.graph.graph import Graph
+from mpcify.graph.graph import Graph, Input
 
 BUCKETS = (16, 32, 64, 128, 256, 512)
 SCALE = 16.0  # μ = 16·M/m: M/m itself would lose log₂ m bits in fixed point
@@ -84,42 +84,53 @@ class TextRequests:
         if count > self.longest:
             remedy = "shorten the text, or pass --truncate to cut it"
             raise MpcifyError(106, "text", f"it has {count} tokens, at most {self.longest} fit", remedy)
-        return min(next(bucket for bucket in BUCKETS if bucket >= count), self.longest)
+        return bucket(count, self.longest)
 
     def inputs(self, encoded: Sequence[Encoded], graph: Graph) -> dict[str, np.ndarray]:
-        """The client's inputs of a graph (B, n, ·), float32, for 1 to B texts of at most n tokens.
+        """The client's inputs of a graph: see `client_inputs`."""
+        return client_inputs(encoded, graph, self.table)
 
-        embeddings: the tokens' rows of the public table | tokens: one-hot rows. segment: token types. mask: M, 1 at
-        tokens. share: μ = 16·M/m, m the number of tokens. All are 0 beyond the tokens. Where texts are fewer than B,
-        the first is asked again, as its values stay in the ranges that real text has; drop those results.
-        """
-        if not 0 < len(encoded) <= graph.batch:
-            raise ValueError(f"{len(encoded)} texts for a batch of {graph.batch}")
-        ids, segment, mask = (np.zeros((graph.batch, graph.length), np.int64) for _ in range(3))
-        for row, item in enumerate([*encoded, *[encoded[0]] * (graph.batch - len(encoded))]):
-            ids[row, : len(item)] = item.ids
-            segment[row, : len(item)] = item.types
-            mask[row, : len(item)] = 1
-        return {item.name: self.one(item.name, item.shape, ids, segment, mask) for item in graph.role("client")}
 
-    def one(
-        self, name: str, shape: tuple[int, ...], ids: np.ndarray, segment: np.ndarray, mask: np.ndarray
-    ) -> np.ndarray:
-        """One client input by its name; ids, segment, mask are (B, n). Raises MPC-404 for a name that is none."""
-        if name == "embeddings" and self.table is not None:
-            return self.table[ids].astype(np.float32, copy=False) * mask[..., None].astype(np.float32)
-        if name == "tokens":
-            rows = np.zeros(shape, np.float32)
-            np.put_along_axis(rows, ids[..., None], mask[..., None].astype(np.float32), axis=-1)
-            return rows
-        if name == "segment":
-            return segment[..., None].astype(np.float32)
-        if name == "mask":
-            return mask[..., None].astype(np.float32)
-        if name == "share":
-            return (SCALE * mask / mask.sum(axis=1, keepdims=True))[..., None].astype(np.float32)
-        what = "there is no embedding table for it" if name == "embeddings" else "no request has it"
-        raise MpcifyError(404, f"client input {name}", what, "export the model again with this version of mpcify")
+def client_inputs(encoded: Sequence[Encoded], graph: Graph, table: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The client's inputs of a graph (B, n, ·), float32, for 1 to B texts of at most n tokens.
+
+    embeddings: the tokens' rows of the public table | tokens: one-hot rows. segment: token types. mask: M, 1 at
+    tokens. share: μ = 16·M/m, m the number of tokens. All are 0 beyond the tokens. Where texts are fewer than B,
+    the first is asked again, as its values stay in the ranges that real text has; drop those results.
+    """
+    if not 0 < len(encoded) <= graph.batch:
+        raise ValueError(f"{len(encoded)} texts for a batch of {graph.batch}")
+    ids, segment, mask = (np.zeros((graph.batch, graph.length), np.int64) for _ in range(3))
+    for row, item in enumerate([*encoded, *[encoded[0]] * (graph.batch - len(encoded))]):
+        ids[row, : len(item)] = item.ids
+        segment[row, : len(item)] = item.types
+        mask[row, : len(item)] = 1
+    return {item.name: client_input(item, table, ids, segment, mask) for item in graph.role("client")}
+
+
+def client_input(
+    item: Input, table: np.ndarray | None, ids: np.ndarray, segment: np.ndarray, mask: np.ndarray
+) -> np.ndarray:
+    """One client input by its name; ids, segment, mask are (B, n). Raises MPC-404 for a name that is none."""
+    if item.name == "embeddings" and table is not None:
+        return table[ids].astype(np.float32, copy=False) * mask[..., None].astype(np.float32)
+    if item.name == "tokens":
+        rows = np.zeros(item.shape, np.float32)
+        np.put_along_axis(rows, ids[..., None], mask[..., None].astype(np.float32), axis=-1)
+        return rows
+    if item.name == "segment":
+        return segment[..., None].astype(np.float32)
+    if item.name == "mask":
+        return mask[..., None].astype(np.float32)
+    if item.name == "share":
+        return (SCALE * mask / mask.sum(axis=1, keepdims=True))[..., None].astype(np.float32)
+    what = "there is no embedding table for it" if item.name == "embeddings" else "no request has it"
+    raise MpcifyError(404, f"client input {item.name}", what, "export the model again with this version of mpcify")
+
+
+def bucket(count: int, longest: int) -> int:
+    """The smallest bucket that holds `count` tokens, but never more than a model takes."""
+    return min(next((length for length in BUCKETS if length >= count), longest), longest)
 
 
 def bare(tokenizer: Tokenizer) -> Tokenizer:

@@ -1,0 +1,95 @@
+"""Calibration: a student's first weights, and the ranges that its values then stay in."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mpcify.conversion.calibrate import fit_layers
+from mpcify.conversion.convert import encoder_layers
+from mpcify.conversion.facts import longest_text, takes_images, word_table
+from mpcify.engines.plain import PlainEngine
+from mpcify.errors import MpcifyError
+from mpcify.graph.passes import lower
+from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
+from mpcify.graph.trace import trace_graph
+from mpcify.requests.images import client_patches, sides, unfold
+from mpcify.requests.inputs import Encoded, bucket, client_inputs
+
+AT_ONCE = 16  # inputs that are measured together
+
+
+def calibrate(
+    student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], teacher: PreTrainedModel | None = None
+) -> None:
+    """Fits a student's layers to its teacher's (see `fit_layers`), and declares the ranges that it then meets.
+
+    batches: about 1,000 texts or images in all: dicts of `input_ids`, `attention_mask` (batch, n) and what else the
+    model takes, or of `pixel_values`. Raises what `fit_layers` and `declare_ranges` raise.
+    """
+    batches = list(batches)
+    fit_layers(student, batches, teacher)
+    declare_ranges(student, batches)
+
+
+def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    """Measures a student's ranges on calibration inputs in floats, adds the margins, and stores them in its config.
+
+    They travel with the checkpoint, and every engine proves at compile time that nothing overflows inside them.
+    batches: as `calibrate` takes them; texts beyond what the model takes are cut. Raises MPC-108 where there are none,
+    MPC-207 for a model that is no student.
+    """
+    encoder_layers(student)
+    items = list(inputs_of(student, batches))
+    if not items:
+        raise MpcifyError(108, "calibration", "there is nothing to measure ranges on", "give some training texts")
+    table = None if takes_images(student) else word_table(student)
+    student.config.mpcify = {name: value for name, value in student.config.mpcify.items() if name != "ranges"}
+    measured: Ranges = {}
+    device = student.device
+    student.to("cpu")
+    for length in sorted(groups := by_bucket(items, student)):
+        graph, weights = lower(*trace_graph(student, AT_ONCE, length))
+        with PlainEngine().compile(graph).load(weights) as session:
+            for chunk in chunks(groups[length]):
+                inputs = client_patches(chunk, graph) if table is None else client_inputs(chunk, graph, table)
+                recorder = RangeRecorder(graph, inputs)
+                session.run(inputs, recorder)
+                measured = merge(measured, recorder.ranges)
+    student.to(device)
+    declared = declare(graph, measured)
+    student.config.mpcify["ranges"] = {
+        name: {quantity: list(pair) for quantity, pair in entry.items()} for name, entry in declared.items()
+    }
+
+
+def inputs_of(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Any]:
+    """What each row of the batches is to a client: its tokens, or its patches (N, P)."""
+    for batch in batches:
+        if takes_images(student):
+            patch = sides(student.config.patch_size)
+            yield from (unfold(np.asarray(pixels.cpu()), patch) for pixels in batch["pixel_values"])
+            continue
+        ids, longest = batch["input_ids"].cpu(), longest_text(student)
+        mask = batch.get("attention_mask", torch.ones_like(ids)).cpu() > 0
+        types = batch.get("token_type_ids", torch.zeros_like(ids)).cpu()
+        for row, segment, real in zip(ids, types, mask, strict=True):
+            yield Encoded(tuple(row[real].tolist()[:longest]), tuple(segment[real].tolist()[:longest]))
+
+
+def by_bucket(items: Sequence[Any], student: PreTrainedModel) -> dict[int, list[Any]]:
+    """Inputs by the length that they are padded to; 0 for images."""
+    if takes_images(student):
+        return {0: list(items)}
+    longest, groups = longest_text(student), dict[int, list[Any]]()
+    for item in items:
+        groups.setdefault(bucket(len(item), longest), []).append(item)
+    return groups
+
+
+def chunks(items: Sequence[Any]) -> Iterator[list[Any]]:
+    """Parts of at most AT_ONCE."""
+    return (list(items[start : start + AT_ONCE]) for start in range(0, len(items), AT_ONCE))
