@@ -35,6 +35,7 @@ CODES: dict[int, str] = {
     403: "private table in a public place",
     404: "wrong graph file",
     405: "length not available",
+    406: "ranges not declared",
     # 5xx: engines and protocols
     501: "unknown engine, protocol or setting",
     502: "protocol needs a trusted party",

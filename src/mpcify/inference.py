@@ -18,8 +18,8 @@ from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.export import describe, export_graph, read_tokenizer
 from mpcify.graph.graph import Graph
-from mpcify.graph.postpone import PRODUCTS
-from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
+from mpcify.graph.limits import refuse_undeclared
+from mpcify.graph.ranges import RangeRecorder, Ranges, merge
 from mpcify.proof import prove_equal
 from mpcify.requests.images import ImageRequests
 from mpcify.requests.inputs import TextRequests
@@ -59,6 +59,7 @@ class PrivateModel:
         self.batch, self.length, self.truncate = batch, length, truncate
         self.about = describe(student, source, embeddings)
         self.images = takes_images(student)
+        self.declared = bool(student.config.mpcify.get("ranges"))
         if self.images:
             self.image_requests = ImageRequests(self.about["image"])
         else:
@@ -86,11 +87,12 @@ class PrivateModel:
     def batches(self, items: Sequence[Any], known: Container[tuple[int, ...]] = ()) -> Iterator[Batch]:
         """Answers batch by batch, shortest inputs first; a batch whose places are known is not run again.
 
-        The same inputs and settings always make the same batches. Raises what a call raises.
+        The same inputs and settings always make the same batches. Raises what a call raises, and MPC-406 where an
+        engine of parties would run a student that declares no ranges.
         """
         groups = self.groups(items)
-        if not isinstance(self.engine, PlainEngine):
-            self.declare_missing(groups)
+        if not self.declared and not isinstance(self.engine, PlainEngine) and not self.engine.force:
+            self.measure_met(groups)
         for length, order, encoded in groups:
             for start in range(0, len(order), self.batch):
                 chunk = slice(start, start + self.batch)
@@ -181,19 +183,24 @@ class PrivateModel:
         self.plain(items, observe)
         return ranges
 
-    def declare_missing(self, groups: list[tuple[int, list[int], list[Any]]]) -> None:
-        """Where a student declares no ranges, those of the present inputs stand in, so that no overflow goes unseen."""
+    def measure_met(self, groups: list[tuple[int, list[int], list[Any]]]) -> None:
+        """Lets the ranges that the present inputs meet stand in for declared ones, so that no overflow goes unseen.
+
+        For an engine without parties; each call proves its own inputs. Raises MPC-406 for any other engine.
+        """
         for length, _, encoded in groups:
             graph, weights = self.graph(length)
-            if graph.ranges:
-                continue
+            if self.engine.protocol is not None:
+                refuse_undeclared(graph)
             ranges: Ranges = {}
             for start in range(0, len(encoded), self.batch):
                 inputs = self.inputs(encoded[start : start + self.batch], length)
                 recorder = RangeRecorder(graph, inputs)
                 self.plain_session(length).run(inputs, recorder)
                 ranges = merge(ranges, recorder.ranges)
-            self.graphs[length] = graph.with_ranges(stand_in(graph, ranges)), weights
+            self.graphs[length] = graph.with_ranges(ranges), weights
+            if length in self.sessions:
+                self.sessions.pop(length).close()
 
     def close(self) -> None:
         """Ends the engine's sessions."""
@@ -207,21 +214,6 @@ class PrivateModel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def stand_in(graph: Graph, met: Ranges) -> Ranges:
-    """Met ranges in the place of declared ones: as they are, but with the usual margin where a truncation may wait.
-
-    A later request may go further, and there the room is small.
-    """
-    wide = declare(graph, met)
-    kinds = {operation.name: operation.kind for operation in graph.operations}
-    found = {name: dict(entry) for name, entry in met.items()}
-    for name, entry in found.items():
-        product = PRODUCTS.get(kinds[name])
-        if product is not None:
-            entry[product.quantity] = wide[name][product.quantity]
-    return found
 
 
 def compile(

@@ -96,6 +96,10 @@ class FixedPoint:
         scaled = np.nan_to_num(np.asarray(x, np.float64) * self.scale, nan=0.0, posinf=np.inf, neginf=-np.inf)
         return np.minimum(np.clip(scaled, -float(limit), float(limit)).astype(np.int64), limit - 1)
 
+    def factor(self, value: float) -> int:
+        """The integer nearest to value·2^f: a public number as a product takes it. 0 below half a step."""
+        return round(value * self.scale)
+
     def decode(self, integers: np.ndarray) -> np.ndarray:
         """The numbers (float64) that signed representatives stand for."""
         return np.asarray(integers) / self.scale

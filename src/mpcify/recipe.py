@@ -64,6 +64,15 @@ class Recipe:
         """The activation of an encoder layer, counted from 0."""
         return self.activation if isinstance(self.activation, str) else self.activation[layer]
 
+    def exp_of(self, layer: int) -> int:
+        """t of exp_t in a layer's attention.
+
+        The recipe's under `softmax-freediv`, and under `softmax` beside `gelu-poly` (PUMA approximates both); 8, as
+        SPU's own exponential has it, under `softmax` otherwise.
+        """
+        exact = self.attention_of(layer) == "softmax" and self.activation_of(layer) != "gelu-poly"
+        return 8 if exact else self.t
+
     def check_layers(self, count: int) -> None:
         """Raises MPC-303 unless every per-layer list has `count` names."""
         for field in ("attention", "activation"):

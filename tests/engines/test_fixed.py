@@ -76,7 +76,7 @@ def test_products_squares_and_scales_are_exact_in_the_ring(ring: int, data: st.D
     pairs = list(zip(a.tolist(), b.tolist(), strict=True))
     assert table["mul"](a, b).tolist() == [nearest(wrapped(x * y, ring), f) for x, y in pairs]
     assert table["square"](a).tolist() == [nearest(wrapped(x * x, ring), f) for x, _ in pairs]
-    by = int(0.3 * 2**f)  # a public constant is rounded towards zero
+    by = round(0.3 * 2**f)
     assert table["scale"](a, by=0.3).tolist() == [nearest(wrapped(x * by, ring), f) for x, _ in pairs]
 
 
@@ -249,10 +249,10 @@ def test_outputs_do_not_depend_on_the_order_of_requests() -> None:
 
 
 def test_declared_ranges_that_overflow_are_refused_with_the_layers_name() -> None:
-    graph, weights = transformer(scale=4.0)  # squares reach 160, the ring 2^32 holds 64
+    graph, weights = transformer(scale=4.0)  # products reach 64 and squares 160, the ring 2^32 holds less
     ranges = declare(graph, measure_ranges(graph, weights, [requests(seed) for seed in range(3)]))
     declared = graph.with_ranges(ranges)
-    with pytest.raises(MpcifyError, match=r"MPC-402 layer 0 activation \(0\.quad\).*ring") as error:
+    with pytest.raises(MpcifyError, match=r"MPC-402 layer 0 attention \(0\.norm\).*ring") as error:
         FixedEngine(32).compile(declared)
     assert error.value.code == 402
     assert compare(declared, weights, requests(), 32, force=True) > 0.1, "forced, it wraps"

@@ -68,7 +68,8 @@ FUNCTIONS = {
 @pytest.mark.parametrize("kind", FUNCTIONS)
 def test_functions_are_their_formulas(kind: str) -> None:
     x = np.array([-30.0, -4.0, -3.9, -1.96, -1.94, -0.5, -1e-9, 1e-9, 0.3, 1.0, 2.99, 3.0, 3.01, 25.0])
-    np.testing.assert_allclose(evaluate(kind, x), [FUNCTIONS[kind](float(item)) for item in x], **EXACT)
+    attributes = {"t": 8} if kind == "exp" else {}  # how others approximate it
+    np.testing.assert_allclose(evaluate(kind, x, **attributes), [FUNCTIONS[kind](float(item)) for item in x], **EXACT)
 
 
 def test_erf_is_exact_to_1e_12_everywhere() -> None:

@@ -27,7 +27,7 @@ def case(teacher: Callable) -> Any:
 @pytest.mark.parametrize("engine", ["plain", "fixed", "spu"])
 def test_operation_by_operation_is_the_same_request(engine: str, case: Any) -> None:
     graph, weights, inputs = case
-    with engine_named(engine).compile(graph).load(weights) as session:
+    with engine_named(engine, force=True).compile(graph).load(weights) as session:
         whole, cost = session.run(inputs)
         outputs, costs = session.profile(inputs)
         again, _ = session.run(inputs)  # nothing of it stays behind
@@ -48,7 +48,7 @@ def test_what_comes_of_public_inputs_alone_stays_public_and_free() -> None:
     secret, public = builder.input("x", "client", (4,)), builder.input("p", "public", (4,))
     doubled = builder.emit("doubled", "square", (public,))
     graph = builder.finish(None, [builder.emit("logits", "mul", (secret, doubled))])
-    with engine_named("spu").compile(graph).load({}) as session:
+    with engine_named("spu", force=True).compile(graph).load({}) as session:
         outputs, costs = session.profile({"x": np.arange(4.0), "p": np.full(4, 3.0)})
     np.testing.assert_allclose(outputs["logits"], 9 * np.arange(4.0), atol=1e-3)
     assert (costs["p"].bytes, costs["doubled"].bytes) == (0, 0)

@@ -6,8 +6,9 @@ import torch
 
 from mpcify.conversion.convert import convert
 from mpcify.engines import engine_named
-from mpcify.engines.plain import PlainEngine
+from mpcify.engines.plain import PlainEngine, measure_ranges
 from mpcify.graph.passes import lower
+from mpcify.graph.ranges import declare
 from mpcify.graph.trace import trace_graph
 
 LENGTH = 8
@@ -46,6 +47,7 @@ def logits(engine, graph, weights, inputs):
 def against_plain(model, recipe, **settings):
     graph, weights = student_graph(model, recipe)
     inputs = request(graph)
+    graph = graph.with_ranges(declare(graph, measure_ranges(graph, weights, [inputs])))
     expected, _ = logits(PlainEngine(), graph, weights, inputs)
     fixed, _ = logits(engine_named("fixed"), graph, weights, inputs)
     private, cost = logits(engine_named("spu", **settings), graph, weights, inputs)

@@ -10,7 +10,8 @@ from mpcify.engines.plain import PlainEngine, measure_ranges
 from mpcify.graph.build import Builder
 from mpcify.graph.fit import fit
 from mpcify.graph.graph import Graph
-from mpcify.graph.ranges import check_ranges, declare
+from mpcify.graph.limits import check_ranges
+from mpcify.graph.ranges import declare
 from mpcify.numerics import FixedPoint
 
 WIDTH = 24

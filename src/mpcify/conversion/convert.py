@@ -81,7 +81,7 @@ def install(model: PreTrainedModel) -> None:
     for index, site in enumerate(encoder_layers(model)):
         attention = model.get_submodule(site.attention)
         name = recipe.attention_of(index)
-        install_attention(attention, name, site.heads, centre_keys=recipe.centre_keys, t=recipe.t)
+        install_attention(attention, name, site.heads, centre_keys=recipe.centre_keys, t=recipe.exp_of(index))
         model.set_submodule(site.activation, Activation(recipe.activation_of(index)))
         inner.add(site.activation)
     for name, module in list(model.named_modules()):

@@ -109,9 +109,13 @@ class Program(ABC):
 
 
 class Engine(ABC):
-    """Runs graphs. `protocol`, `ring` and `fraction_bits` say what runs: None where that means nothing."""
+    """Runs graphs. `protocol`, `ring` and `fraction_bits` say what runs: None where that means nothing.
+
+    force: whether it runs what it has not proven to fit the ring.
+    """
 
     name: str
+    force: bool = False
     protocol: str | None
     ring: int | None
     fraction_bits: int | None

@@ -17,8 +17,8 @@ from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_range
 from mpcify.errors import MpcifyError
 from mpcify.graph.fit import fit, fit_met
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.limits import RangeRow, check_like, check_ranges, prove, refuse_undeclared
 from mpcify.graph.postpone import weights_for
-from mpcify.graph.ranges import RangeRow, check_like, check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
 BLOCK = 1 << 14  # elements a function takes at once: its dozens of passes then stay in the cache
@@ -67,12 +67,12 @@ def kinds(ring: Arithmetic) -> Mapping[str, Callable[..., np.ndarray]]:
         "matmul": product,
         "mul": ring.multiply,
         "square": lambda x: ring.multiply(x, x),
-        "scale": lambda x, by: ring.multiply(x, ring.constant(by)),
+        "scale": ring.scale,
         "add": ring.add,
         "sub": ring.subtract,
         "shift": lambda x, by: ring.add(x, ring.constant(by)),
         "sum": ring.sum,
-        "exp": in_blocks(ring.exp),
+        "exp": lambda x, t: in_blocks(lambda part: ring.exp(part, t))(x),
         "reciprocal": in_blocks(ring.reciprocal),
         "tanh": in_blocks(ring.tanh),
         "gelu": in_blocks(ring.gelu),
@@ -157,10 +157,16 @@ class FixedEngine(Engine):
             raise MpcifyError(504, "engine fixed", what, "pip install 'mpcify[train]'")
 
     def compile(self, graph: Graph) -> FixedProgram:
-        """Proves that nothing wraps inside declared ranges, if there are any. Raises MPC-402, or MPC-401."""
+        """Proves that nothing wraps inside declared ranges, if there are any (unless forced).
+
+        Raises MPC-401, MPC-402, and MPC-406 where some operations declare ranges and others do not.
+        """
         check_kinds(graph, kinds(Arithmetic(self.number)), self.name)
+        if graph.ranges and not self.force:
+            refuse_undeclared(graph)
         graph = fit(graph, self.number)
-        refuse(check_ranges(graph, graph.ranges, self.number, self.like), self.force)
+        if not self.force:
+            prove(graph, self.number, self.like)
         return FixedProgram(graph, self.number)
 
 

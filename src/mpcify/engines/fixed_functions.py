@@ -10,16 +10,16 @@ and errs by 5e-3. Public constants below 2^−f become 0.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.spu import series
+from mpcify.graph.limits import ERF, ERF_END
 from mpcify.numerics import FixedPoint
 
-EXP_SQUARINGS = 8
 RECIPROCAL_GUESS = 2.9142  # 1/c ≈ 2.9142 − 2c on [0.5, 1)
 RECIPROCAL_ITERATIONS = 2  # 3 from f = 30 on
 TANH_END = 5.0
@@ -34,8 +34,6 @@ TANH_CHEBYSHEV = (  # of the odd degrees 1 … 17 on [−5, 5]
     -0.008541730970059077,
     0.0061230685785789475,
 )
-ERF_END = 3.0
-ERF = (1.0, 0.278393, 0.230389, 0.000972, 0.078108)  # 1 − 1/p(x)⁴, Abramowitz and Stegun 7.1.27
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,13 @@ class Arithmetic:
                 total += powers[degree] * self.constant(coefficient)
         return self.number.truncate(self.number.wrap(total))
 
+    def weighted(self, powers: Mapping[int, np.ndarray], coefficients: Sequence[float]) -> np.ndarray:
+        """Σₖ cₖ xᵏ from powers of x; the sum is truncated once."""
+        terms = (powers[degree] * self.number.factor(c) for degree, c in enumerate(coefficients) if degree and c)
+        return self.add(
+            self.number.truncate(self.number.wrap(sum(terms, np.zeros_like(powers[1])))), self.constant(coefficients[0])
+        )
+
     def highest_bit(self, x: np.ndarray) -> np.ndarray:
         """The place of the highest bit that is set in the K bits of each integer, −1 for 0; as `x.dtype`."""
         spread = x & ((1 << self.number.ring) - 1) if self.number.ring == 48 else x
@@ -108,10 +113,14 @@ class Arithmetic:
         inside = (place >= 0) & (place < width)
         return np.where(inside, np.left_shift(1, np.where(inside, width - 1 - place, 0), dtype=place.dtype), 0)
 
-    def exp(self, x: np.ndarray) -> np.ndarray:
-        """(1 + x/2⁸)^(2⁸), by eight squarings."""
-        y = self.add(self.number.truncate(x, EXP_SQUARINGS), self.constant(1))
-        for _ in range(EXP_SQUARINGS):
+    def scale(self, x: np.ndarray, by: float) -> np.ndarray:
+        """x · by, a public number."""
+        return self.multiply(x, self.number.factor(by))
+
+    def exp(self, x: np.ndarray, t: int) -> np.ndarray:
+        """(1 + x/2ᵗ)^(2ᵗ), by t squarings."""
+        y = self.add(self.number.truncate(x, t), self.constant(1))
+        for _ in range(t):
             y = self.multiply(y, y)
         return y
 
@@ -186,7 +195,10 @@ class Arithmetic:
 
     def gelu_poly(self, x: np.ndarray) -> np.ndarray:
         """PUMA's piecewise GeLU: 0 below −4, a cubic to −1.95, a sextic to 3, x above."""
-        low, high = self.polynomial(x, GELU_POLY_LOW), self.polynomial(x, GELU_POLY_HIGH)
+        square = self.multiply(x, x)
+        cube = self.multiply(square, x)
+        powers = {1: x, 2: square, 3: cube, 4: self.multiply(square, square), 6: self.multiply(cube, cube)}
+        low, high = (self.weighted(powers, part) for part in (GELU_POLY_LOW, GELU_POLY_HIGH))
         inner = np.where(x < self.constant(-1.95), low, high)
         outer = np.where(x > self.constant(3), x, inner)
         return np.where(x < self.constant(-4), 0, outer).astype(x.dtype)

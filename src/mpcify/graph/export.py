@@ -22,7 +22,7 @@ from mpcify.conversion.folder import beside, new_folder
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
-from mpcify.graph.ranges import Ranges
+from mpcify.graph.ranges import Ranges, rounded
 from mpcify.graph.trace import trace_graph
 
 TABLE = "word_embeddings"  # the public table's name in its file
@@ -130,11 +130,13 @@ def declared_ranges(student: PreTrainedModel, graph: Graph, weights: Mapping[str
         ends = (float(weights[TABLE].min()), float(weights[TABLE].max()))
         ranges = {**ranges, "embeddings": {"value": ends, "product": ends}}
     known = {operation.name for operation in graph.operations}
-    return {
-        name: {quantity: (float(pair[0]), float(pair[1])) for quantity, pair in entry.items()}
-        for name, entry in ranges.items()
-        if name in known
-    }
+    return rounded(
+        {
+            name: {quantity: (float(pair[0]), float(pair[1])) for quantity, pair in entry.items()}
+            for name, entry in ranges.items()
+            if name in known
+        }
+    )
 
 
 def export_folder(

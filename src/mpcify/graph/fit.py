@@ -10,23 +10,41 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.limits import input_limits
 from mpcify.graph.postpone import postpone_truncations
+from mpcify.graph.ranges import SPREAD
 from mpcify.numerics import FixedPoint
 
 SMALL = 1 / 16
+MOST_SQUARINGS = 8
 
 Entry = Mapping[str, tuple[float, float]]
 
 
 def fit(graph: Graph, number: FixedPoint) -> Graph:
     """The graph that an engine runs in a ring, with its declared ranges."""
-    return postpone_truncations(double_small(graph), number)
+    return postpone_truncations(double_small(reach_exp(graph, number)), number)
 
 
 def fit_met(graph: Graph, number: FixedPoint, met: Mapping[str, Entry]) -> Graph:
     """The same graph, but with ranges that were met in the place of those declared (which it is chosen by)."""
     chosen = graph if graph.ranges else graph.with_ranges(met)
     return fit(chosen, number).with_ranges(doubled_ranges(graph, met, doublings(chosen)))
+
+
+def reach_exp(graph: Graph, number: FixedPoint) -> Graph:
+    """The graph with the squarings in softmax's exp_t that its declared input needs, at most 8: it rises below −2ᵗ."""
+
+    def reached(operation: Operation) -> Operation:
+        least, _ = graph.ranges.get(operation.name, {}).get("input", (0.0, 0.0))
+        t = operation.attributes["t"]
+        while t < MOST_SQUARINGS and least <= input_limits(operation, number)[0]:
+            t += 1
+            operation = replace(operation, attributes={"t": t})
+        return operation
+
+    operations = (reached(operation) if operation.kind == "exp" else operation for operation in graph.operations)
+    return replace(graph, operations=tuple(operations))
 
 
 def doublings(graph: Graph) -> dict[str, int]:
@@ -64,13 +82,16 @@ def double_small(graph: Graph) -> Graph:
 def doubled_ranges(graph: Graph, ranges: Mapping[str, Entry], counts: Mapping[str, int]) -> dict[str, Entry]:
     """Ranges of the graph without doublings as they are with them.
 
-    A variance grows 4ᵏ times. Of the products inside, only squares and means grow: squares to n·variance at most.
+    A variance grows 4ᵏ times. Of the products inside, only squares and means grow: squares to n·variance at most. What
+    is doubled gets the range of its standard deviation: bits that it lost before do not come back.
     """
     found = dict(ranges)
     for operation in graph.operations:
         if operation.name not in counts or "variance" not in ranges.get(operation.name, {}):
             continue
         count, entry = counts[operation.name], ranges[operation.name]
+        spread = tuple(math.sqrt(max(value, 0.0)) for value in entry["variance"])
+        found[f"{operation.name}.double.0"] = {SPREAD: (spread[0], spread[1])}
         least, largest = (math.ldexp(value, 2 * count) for value in entry["variance"])
         read = ranges.get(operation.inputs[0], {}).get("value", (0.0, 0.0))
         mean = math.ldexp(max(map(abs, read)), count)

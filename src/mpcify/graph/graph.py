@@ -41,7 +41,7 @@ KINDS: dict[str, tuple[int, tuple[str, ...]]] = {
     "broadcast": (1, ("shape",)),
     # functions with comparisons, divisions or series
     "max": (1, ("axis",)),  # over one axis, kept with size 1
-    "exp": (1, ()),
+    "exp": (1, ("t",)),  # under shares (1 + x/2ᵗ)^(2ᵗ)
     "reciprocal": (1, ()),
     "tanh": (1, ()),
     "relu": (1, ()),

@@ -10,6 +10,7 @@ import numpy as np
 
 from mpcify.graph.build import Builder, Weights
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.ranges import UNIT
 from mpcify.recipe import has_shift, is_freediv
 from mpcify.replacements.attention import RELU_FLOOR
 
@@ -123,12 +124,12 @@ class Attention:
         ]
         return inner ** (1 / power)
 
-    def fold_scale(self, linear: Operation, factor: np.ndarray, names: Mapping[str, str]) -> str:
-        """A linear layer with a factor a head on its output."""
+    def fold_scale(self, linear: Operation, factor: np.ndarray, names: Mapping[str, str], biased: bool = True) -> str:
+        """A linear layer with a factor a head on its output, its bias left out if it is not `biased`."""
         x, w, b = linear.inputs
         columns = np.repeat(factor, self.width)
         w = self.builder.weight(f"{w}/scaled", self.builder.weights[w] * columns)
-        b = self.builder.weight(f"{b}/scaled", self.builder.weights[b] * columns)
+        b = self.builder.weight(f"{b}/scaled", self.builder.weights[b] * columns * biased)
         return self.builder.emit(linear.name + ".scaled", "linear", (names.get(x, x), w, b))
 
     def centred(self, key: str) -> str:
@@ -149,11 +150,12 @@ class Attention:
                 bias = self.emit("floor.row", "reshape", bias, shape=(self.batch, 1, 1, self.count))
                 scores = self.emit("floored", "add", scores, bias)
             top = self.emit("max", "max", scores, axis=3)
-            return self.emit("exp", "exp", self.emit("below", "sub", scores, top))
+            return self.emit("exp", "exp", self.emit("below", "sub", scores, top), t=self.operation.attributes["t"])
         if self.kind in ("2relu", "relu-freediv"):
             return self.emit("relu", "relu", scores)
         shift = np.ones(self.heads) if self.gamma is None else self.root() * (1 if self.c is None else self.c)
-        name = self.builder.weight(f"{self.operation.name}.shift", shift.reshape(self.heads, 1, 1))
+        ending = UNIT if self.kind == "softmax-freediv" else ".shift"
+        name = self.builder.weight(self.operation.name + ending, shift.reshape(self.heads, 1, 1))
         powered = self.emit("shifted", "add", scores, name)
         for step in range(int(self.operation.attributes["t"]) if self.kind == "softmax-freediv" else 1):
             powered = self.emit(f"square.{step}" if step else "square", "square", powered)
@@ -183,7 +185,8 @@ class Attention:
         factor = self.scale_scores()
         half = np.sqrt(np.abs(factor))
         query = self.fold_scale(producers[self.query], half * np.sign(factor), names)
-        key = self.fold_scale(producers[self.key], half, names)
+        # a key's bias adds one number to all scores of a row: softmax does not see it, its row maximum does
+        key = self.fold_scale(producers[self.key], half, names, biased=self.kind != "softmax")
         self.value = names.get(self.value, self.value)
         if self.operation.attributes["centre_keys"] and self.kind != "softmax":  # softmax does not notice
             key = self.centred(key)

@@ -16,6 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from mpcify.conversion.convert import as_student, convert, load_model, recipe_of
 from mpcify.engines import engine_named
 from mpcify.engines.engine import Arrays, Cost, Engine, Session
+from mpcify.engines.plain import measure_ranges
 from mpcify.engines.spu.engine import SpuEngine
 from mpcify.engines.spu.formulas import ESTIMATED, Formulas, Work
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -23,6 +24,7 @@ from mpcify.graph.export import declared_ranges
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import cut
 from mpcify.graph.passes import lower
+from mpcify.graph.ranges import declare
 from mpcify.graph.trace import trace_graph
 from mpcify.measure.estimate import Network, works_of
 from mpcify.measure.profile import KINDS, rows_of, total
@@ -144,10 +146,13 @@ def prepare(
     if recipe != NAIVE and recipe_of(student) != read_recipe(recipe):
         student = convert(student, read_recipe(recipe))
     graph, weights = lower(*trace_graph(student, batch, length, embeddings), naive=recipe == NAIVE)
-    graph = graph.with_ranges(declared_ranges(student, graph, weights))
+    inputs = sample_inputs(graph)
+    ranges = declared_ranges(student, graph, weights)
+    if not ranges:  # made up, as the inputs are
+        ranges = declare(graph, measure_ranges(graph, weights, [inputs]))
+    graph = graph.with_ranges(ranges)
     owned = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
     refuse_memory(runner, owned)
-    inputs = sample_inputs(graph)
     values = dict(inputs)
     sections: dict[str, tuple[Graph, Session, Arrays]] = {}
     generator = np.random.default_rng(0)

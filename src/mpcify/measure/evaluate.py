@@ -16,7 +16,8 @@ from mpcify.engines.fixed import FixedEngine
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.fit import fit_met
 from mpcify.graph.graph import Graph
-from mpcify.graph.ranges import RangeRecorder, RangeRow, Ranges, check_ranges, merge, outside
+from mpcify.graph.limits import RangeRow, check_ranges
+from mpcify.graph.ranges import RangeRecorder, Ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
 from mpcify.measure.answers import answer
 

@@ -16,8 +16,8 @@ from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.fit import fit
 from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
+from mpcify.graph.limits import prove, refuse_undeclared
 from mpcify.graph.postpone import is_raw, weights_for
-from mpcify.graph.ranges import check_ranges, refuse
 from mpcify.numerics import FixedPoint
 
 SPU_KINDS = {kind: None for kind in KINDS if kind not in COMPOSITES}
@@ -28,9 +28,9 @@ class SpuEngine(Engine):
 
     protocol: `aby3`, `cheetah` (two parties; products take fifty times as long, and the first request sets up its
     oblivious transfers too) or `semi2k`, whose only mode here lets its first party, the client, unmask everything:
-    MPC-502 unless trust_first_party. ring: 64, or 32, which has no layernorm, division, erf or exp. fraction_bits: if
-    None, 18 in ring 64 and 12 in 32. force: run although declared ranges overflow. Raises MPC-501 for other settings,
-    MPC-504 without SPU.
+    MPC-502 unless trust_first_party. ring: 64, or 32, which has no division, erf or exp. fraction_bits: if None, 18 in
+    ring 64 and 12 in 32. force: run unproven, although ranges overflow or are not declared. Raises MPC-501 for other
+    settings, MPC-504 without SPU.
     """
 
     name = "spu"
@@ -54,15 +54,18 @@ class SpuEngine(Engine):
             raise MpcifyError(504, "spu engine", "SPU is not installed", INSTALL)
 
     def compile(self, graph: Graph) -> "SpuProgram":
-        """Proves that nothing wraps in the declared ranges; SPU's own compiler runs in the child, at `load`.
+        """Proves that nothing wraps in the declared ranges (unless forced); SPU's own compiler runs at `load`.
 
-        Raises MPC-401 for a graph that is not lowered, MPC-402 where a range overflows (unless forced), MPC-501 for an
-        operation that the ring does not have.
+        Raises MPC-401 for a graph that is not lowered, MPC-402 where a range overflows, MPC-406 where one is not
+        declared, MPC-501 for an operation that the ring does not have.
         """
         check_kinds(graph, SPU_KINDS, self.name)
+        if not self.force:
+            refuse_undeclared(graph)
         graph = fit(graph, self.settings.number)
         self.settings.check_graph(graph)
-        refuse(check_ranges(graph, graph.ranges, self.settings.number), self.force)
+        if not self.force:
+            prove(graph, self.settings.number)
         return SpuProgram(graph, self.settings)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import NOT_IN_FM32, Settings, merged
+from mpcify.engines.spu.settings import NOT_IN_FM32, OWN_EXP, Settings, merged
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 
@@ -137,10 +137,12 @@ class Formulas:
 
     # functions, an element
 
-    @property
-    def exp(self) -> Work:
-        """(1 + x/2⁸)^(2⁸)."""
-        return self.truncation + self.own_square.times(1, 8)
+    def exp(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
+        """(1 + x/2ᵗ)^(2ᵗ)."""
+        t = operation.attributes["t"]
+        return self.elementwise(
+            operation, self.truncation + (self.own_square if t == OWN_EXP else self.product).times(1, t)
+        )
 
     @property
     def tanh(self) -> Work:
@@ -234,8 +236,8 @@ class Formulas:
         return Work(each.bytes * (size - 1) * math.prod(operation.shape), each.messages * levels)
 
     def gelu_poly(self) -> Work:
-        """Four powers, seven constants, three comparisons and three choices."""
-        return self.product.times(1, 4) + self.truncation.times(1, 7) + self.maximum.times(1, 3)
+        """Four powers, two sums, three comparisons and three choices."""
+        return self.product.times(1, 4) + self.truncation.times(1, 2) + self.maximum.times(1, 3)
 
     def share(self, elements: int) -> Work:
         """An input on its way from its holder to the others: a message each."""
@@ -265,7 +267,7 @@ COSTS: Mapping[str, Formula] = {
     "square-linear": Formulas.square_linear,
     "square-matmul": Formulas.square_matmul,
     "max": Formulas.largest,
-    "exp": each(lambda by: by.exp),
+    "exp": Formulas.exp,
     "reciprocal": each(lambda by: by.reciprocal),
     "tanh": each(lambda by: by.tanh),
     "relu": each(lambda by: by.maximum),

@@ -21,7 +21,7 @@ from spu import libspu
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import STEP, merged
+from mpcify.engines.spu.settings import OWN_EXP, STEP, merged
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
 from mpcify.graph.postpone import is_raw
@@ -72,6 +72,22 @@ def products(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
     blocks = [jnp.pad(apart[:, i], ((0, 0), (0, 0), (i * columns, (group - 1 - i) * columns))) for i in range(group)]
     both = left @ jnp.concatenate(blocks, 1)
     return both.reshape(-1, rows, group, columns).transpose(0, 2, 1, 3).reshape(*a.shape[:-1], columns)
+
+
+def scale(point: FixedPoint, step: jax.Array, x: jax.Array, by: float) -> jax.Array:
+    """x · by, a public number, as the integer nearest to by·2^f: any sign, any size, an ordinary truncation."""
+    factor = point.factor(by)
+    return x * by if abs(factor) >= 1 << 31 else number(raw(x) * factor) * step
+
+
+def exp(point: FixedPoint, step: jax.Array, x: jax.Array, t: int) -> jax.Array:
+    """(1 + x/2ᵗ)^(2ᵗ). SPU's own has t = 8, and under SEMI2K cheaper squares."""
+    if t == OWN_EXP:
+        return jnp.exp(x)
+    y = scale(point, step, x, 2.0**-t) + 1
+    for _ in range(t):
+        y = y * y
+    return y
 
 
 def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
@@ -136,15 +152,20 @@ def gelu_tanh(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + GELU_TANH_CUBE * (x * x * x))))
 
 
-def gelu_poly(x: jax.Array) -> jax.Array:
-    """PUMA's piecewise GeLU (Dong et al. 2023): 0 below −4, a cubic to −1.95, a sextic to 3, x above."""
+def gelu_poly(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
+    """PUMA's piecewise GeLU (Dong et al. 2023): 0 below −4, a cubic to −1.95, a sextic to 3, x above.
+
+    Coefficients are integers, so that each polynomial is truncated once.
+    """
     x2 = x * x
-    powers = {0: 1.0, 1: x, 2: x2, 3: x2 * x, 4: x2 * x2}
+    powers = {1: x, 2: x2, 3: x2 * x, 4: x2 * x2}
     powers[6] = powers[3] * powers[3]
-    low, high = (
-        sum(coefficient * powers[degree] for degree, coefficient in enumerate(part) if coefficient)
-        for part in (GELU_POLY_LOW, GELU_POLY_HIGH)
-    )
+
+    def polynomial(coefficients: tuple[float, ...]) -> jax.Array:
+        terms = [raw(powers[degree]) * point.factor(c) for degree, c in enumerate(coefficients) if degree and c]
+        return number(sum(terms[1:], terms[0])) * step + coefficients[0]
+
+    low, high = map(polynomial, (GELU_POLY_LOW, GELU_POLY_HIGH))
     return jnp.where(x < -4.0, 0.0, jnp.where(x < -1.95, low, jnp.where(x > 3.0, x, high)))
 
 
@@ -152,7 +173,6 @@ KINDS: Mapping[str, Callable[..., jax.Array]] = {
     "linear": linear,
     "mul": lambda a, b: a * b,
     "square": lambda x: x * x,
-    "scale": lambda x, by: x * by,
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "shift": lambda x, by: x + by,
@@ -163,13 +183,11 @@ KINDS: Mapping[str, Callable[..., jax.Array]] = {
     "concat": lambda *x, axis: jnp.concatenate(x, axis),
     "broadcast": lambda x, shape: jnp.broadcast_to(x, shape),
     "max": lambda x, axis: x.max(axis, keepdims=True),
-    "exp": jnp.exp,
     "reciprocal": lambda x: 1 / x,
     "tanh": jnp.tanh,
     "relu": lambda x: jnp.maximum(x, 0),
     "gelu": gelu,
     "gelu-tanh": gelu_tanh,
-    "gelu-poly": gelu_poly,
     "softmax": lambda x, axis: jax.nn.softmax(x, axis),
     "gelu-erfc": lambda x: jax.nn.gelu(x, approximate=False),
 }
@@ -186,6 +204,9 @@ def function_of(graph: Graph, point: FixedPoint) -> Callable[..., tuple[jax.Arra
             "square-linear": partial(square_linear, step),
             "square-matmul": partial(square_matmul, step),
             "layernorm": partial(layernorm, point, step),
+            "scale": partial(scale, point, step),
+            "exp": partial(exp, point, step),
+            "gelu-poly": partial(gelu_poly, point, step),
         }
         values = dict(zip((item.name for item in graph.inputs), given, strict=True))
         for operation in graph.operations:

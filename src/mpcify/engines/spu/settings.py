@@ -17,6 +17,7 @@ STEP = "/step"  # the variable that holds 2^−f in every party; no input of a g
 FIELDS = {64: "FM64", 32: "FM32"}
 # SPU's division and erf build a 64-bit constant that FM32 has no room for; its exp runs there and errs by 1.9.
 NOT_IN_FM32 = ("reciprocal", "gelu", "exp", "softmax", "gelu-erfc")
+OWN_EXP = 8  # t of SPU's own exponential
 MERGED = 4  # products at most that are computed as one
 MERGED_WORK = 1 << 22  # (products)² · multiplications of each: above it, what merging adds costs more than it saves
 
