@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mpcify.cli.bench import best
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- results: made by benchmarks/readme.py -->\n", "<!-- end of results -->"
@@ -82,7 +84,7 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
     many += ", one-hot embeddings beside them" if "one-hot" in name else ""
     text = (
         f"**{what} of {result['shape']}**, {first['length']} tokens{many}, {first['engine']} {first['protocol']} "
-        f"([result]({base}/performance/{name}.json)); times less than {first['ratios']['to']}:\n\n"
+        f"([result]({base}/performance/{name}.json)); times less than {best(first['ratios']['to'])}:\n\n"
     )
     columns = ["recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan"]
     columns += ["MB told", "rounds told"] if told else []

@@ -13,7 +13,15 @@ import numpy as np
 
 from mpcify.engines.engine import Arrays, Cost, Engine, Program, Session
 from mpcify.engines.fixed_functions import Arithmetic
-from mpcify.engines.plain import MOVES, check_arrays, check_kinds, measure_ranges, profile_operations, run_operations
+from mpcify.engines.plain import (
+    MOVES,
+    Observe,
+    check_arrays,
+    check_kinds,
+    measure_ranges,
+    profile_operations,
+    run_operations,
+)
 from mpcify.errors import MpcifyError
 from mpcify.graph.fit import fit, fit_met
 from mpcify.graph.graph import Graph, Operation
@@ -103,10 +111,17 @@ class FixedSession(Session):
     def setup(self) -> Cost:
         return Cost()
 
-    def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
+    def run(self, inputs: Arrays, observe: Observe | None = None) -> tuple[dict[str, np.ndarray], Cost]:
+        """One request; `observe(operation, inputs, output)` is called after each operation, with float64 arrays."""
         start = time.perf_counter()
-        outputs = self.decode(run_operations(self.graph, self.values(inputs), self.evaluate))
+        seen = None if observe is None else self.in_floats(observe)
+        outputs = self.decode(run_operations(self.graph, self.values(inputs), self.evaluate, seen))
         return outputs, Cost(seconds=time.perf_counter() - start)
+
+    def in_floats(self, observe: Observe) -> Observe:
+        """An observer of integers that tells another one floats."""
+        decode = self.number.decode
+        return lambda operation, inputs, output: observe(operation, tuple(map(decode, inputs)), decode(output))
 
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         outputs, costs = profile_operations(self.graph, self.values(inputs), self.evaluate)

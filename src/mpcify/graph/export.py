@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
 from mpcify.graph.ranges import Ranges, rounded
+from mpcify.graph.streams import scale_streams
 from mpcify.graph.trace import trace_graph
 
 TABLE = "word_embeddings"  # the public table's name in its file
@@ -119,7 +121,8 @@ def export_graph(
     embeddings = "client" if about["embeddings"] == "patches" else about["embeddings"]
     graph, weights = lower(*trace_graph(student, batch, length, embeddings))
     declared = declared_ranges(student, graph, weights)
-    graph = Graph(graph.inputs, graph.operations, graph.outputs, graph.batch, graph.length, dict(about), declared)
+    graph = replace(graph, about=dict(about), ranges=declared)
+    graph, weights = scale_streams(graph, weights)
     return graph, {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
 
 

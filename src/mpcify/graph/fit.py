@@ -6,7 +6,7 @@ truncations wait where they can (`postpone`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mpcify.graph.graph import Graph, Operation
@@ -48,17 +48,22 @@ def reach_exp(graph: Graph, number: FixedPoint) -> Graph:
 
 
 def doublings(graph: Graph) -> dict[str, int]:
-    """How often what each layernorm reads is doubled: until the middle of its declared variance lies around 1.
+    """How often what each layernorm reads is doubled, see `raising`; those that are not are left out."""
+    norms = (operation for operation in graph.operations if operation.kind == "layernorm")
+    counts = {norm.name: raising([graph.ranges.get(norm.name, {}).get("variance")]) for norm in norms}
+    return {name: count for name, count in counts.items() if count}
 
-    The middle is the root of least times largest; only one below 1/16 is raised.
+
+def raising(variances: Sequence[tuple[float, float] | None]) -> int:
+    """How often to double what has these declared variances, until their middle lies around 1.
+
+    The middle is the root of least times largest; only one below 1/16 is raised. 0 where one is not declared.
     """
-    found = {}
-    for operation in graph.operations:
-        least, largest = graph.ranges.get(operation.name, {}).get("variance", (1.0, 1.0))
-        middle = math.sqrt(max(least, 0.0) * largest)
-        if operation.kind == "layernorm" and 0 < middle < SMALL:
-            found[operation.name] = round(-math.log2(middle) / 2)
-    return found
+    known = [variance for variance in variances if variance is not None]
+    if len(known) < len(variances):
+        return 0
+    middle = math.sqrt(max(min(least for least, _ in known), 0.0) * max(largest for _, largest in known))
+    return round(-math.log2(middle) / 2) if 0 < middle < SMALL else 0
 
 
 def double_small(graph: Graph) -> Graph:
@@ -89,13 +94,20 @@ def doubled_ranges(graph: Graph, ranges: Mapping[str, Entry], counts: Mapping[st
     for operation in graph.operations:
         if operation.name not in counts or "variance" not in ranges.get(operation.name, {}):
             continue
-        count, entry = counts[operation.name], ranges[operation.name]
-        spread = tuple(math.sqrt(max(value, 0.0)) for value in entry["variance"])
-        found[f"{operation.name}.double.0"] = {SPREAD: (spread[0], spread[1])}
-        least, largest = (math.ldexp(value, 2 * count) for value in entry["variance"])
-        read = ranges.get(operation.inputs[0], {}).get("value", (0.0, 0.0))
-        mean = math.ldexp(max(map(abs, read)), count)
-        low, high = entry.get("product", (0.0, 0.0))
-        product = min(low, -mean), max(high, mean, operation.shape[-1] * largest)
-        found[operation.name] = {**entry, "variance": (least, largest), "product": product}
+        least, largest = (math.sqrt(max(value, 0.0)) for value in ranges[operation.name]["variance"])
+        found[f"{operation.name}.double.0"] = {SPREAD: (least, largest)}
+        found[operation.name] = doubled(operation, ranges, counts[operation.name])
     return found
+
+
+def doubled(norm: Operation, ranges: Mapping[str, Entry], count: int) -> Entry:
+    """The ranges of a layernorm whose input is 2ᵏ times as large, from all ranges as they were."""
+    entry = ranges.get(norm.name, {})
+    if "variance" not in entry:
+        return entry
+    least, largest = (math.ldexp(value, 2 * count) for value in entry["variance"])
+    read = ranges.get(norm.inputs[0], {}).get("value", (0.0, 0.0))
+    mean = math.ldexp(max(map(abs, read)), count)
+    low, high = entry.get("product", (0.0, 0.0))
+    product = min(low, -mean), max(high, mean, norm.shape[-1] * largest)
+    return {**entry, "variance": (least, largest), "product": product}

@@ -25,6 +25,7 @@ from mpcify.graph.graph import Graph
 from mpcify.graph.parts import cut
 from mpcify.graph.passes import lower
 from mpcify.graph.ranges import declare
+from mpcify.graph.streams import scale_streams
 from mpcify.graph.trace import trace_graph
 from mpcify.measure.estimate import Network, works_of
 from mpcify.measure.profile import KINDS, rows_of, total
@@ -32,7 +33,7 @@ from mpcify.recipe import read_recipe
 
 FORMAT = 1
 NAIVE = "naive"
-EXACT = ("exact", "exact-tanh", "puma")  # the fastest of them in a run is what the others are compared with
+EXACT = ("exact", "exact-tanh", "puma")  # the least of them is what the others are compared with
 SHAPES: Mapping[str, dict[str, int]] = {
     "bert-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
     "bert-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
@@ -150,7 +151,7 @@ def prepare(
     ranges = declared_ranges(student, graph, weights)
     if not ranges:  # made up, as the inputs are
         ranges = declare(graph, measure_ranges(graph, weights, [inputs]))
-    graph = graph.with_ranges(ranges)
+    graph, weights = scale_streams(graph.with_ranges(ranges), weights)
     owned = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
     refuse_memory(runner, owned)
     values = dict(inputs)
@@ -215,7 +216,10 @@ def take_turns(entries: Sequence[Entry], repeat: int) -> list[tuple[Entry, dict[
 
 
 def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[str, Any]]:
-    """The rows of one length: medians, what each kind of operation took, and ratios to the fastest exact recipe."""
+    """The rows of one length: medians, what each kind of operation took, and ratios to the best exact recipe.
+
+    Measure by measure: the least seconds of any, the least bytes of any, and so on.
+    """
     rows: list[dict[str, Any]] = []
     for entry, spent in found:
         costs = {name: median(turns) for name, turns in spent.items()}
@@ -243,9 +247,10 @@ def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[
     for engine in {row["engine"]: None for row in rows}:
         mine = [row for row in rows if row["engine"] == engine]
         exact = [row for row in mine if row["recipe"] in EXACT] or mine[:1]
-        against = min(exact, key=lambda row: float(row["cost"]["seconds"]))
+        best = {name: min(exact, key=lambda row: measures(row)[name] or 0.0) for name in measures(exact[0])}
         for row in mine:
-            row["ratios"] = {"to": against["recipe"], **ratios(against, row)}
+            to = {name: base["recipe"] for name, base in best.items()}
+            row["ratios"] = {"to": to, **{name: ratios(base, row)[name] for name, base in best.items()}}
     return rows
 
 
@@ -259,17 +264,16 @@ def told(entry: Entry) -> dict[str, float] | None:
     return {"bytes": round(together.bytes), "rounds": round(Formulas(engine.settings).rounds(together))}
 
 
-def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """How many times less a row costs than another: its layers, and over networks (`Network`) between machines."""
-    found: dict[str, Any] = {
-        measure: base["cost"][measure] / row["cost"][measure] if row["cost"][measure] else None
-        for measure in ("seconds", "bytes", "rounds")
-    }
-    if row["protocol"] is None:
-        return found
-    for name in NETWORKS:
-        found[name] = over(name, base["cost"]) / over(name, row["cost"])
-    return found
+def measures(row: Mapping[str, Any]) -> dict[str, float]:
+    """What a row's encoder layers cost: as measured here, and over networks (`Network`) between machines."""
+    found = {measure: row["cost"][measure] for measure in ("seconds", "bytes", "rounds")}
+    return found if row["protocol"] is None else found | {name: over(name, row["cost"]) for name in NETWORKS}
+
+
+def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float | None]:
+    """How many times less a row costs than another, by measure; None where nothing is sent."""
+    before = measures(base)
+    return {name: before[name] / value if value else None for name, value in measures(row).items()}
 
 
 def over(name: str, cost: Mapping[str, Any]) -> float:

@@ -20,6 +20,7 @@ from mpcify.graph.limits import RangeRow, check_ranges
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
 from mpcify.measure.answers import answer
+from mpcify.measure.difference import grows_at, unequal
 
 Progress = Callable[[int], None]
 
@@ -50,8 +51,10 @@ def evaluate(
 
     Returns model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and spearman
     beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
-    requests. On the engine `fixed` also tightest, the rows of the range report with the least headroom, and for a
-    student with declared ranges outside_ranges, how many examples leave them.
+    requests. On an engine of integers also unequal, how many answers differ from those in floats by more than a tie
+    (with a warning), and grows_at, on which layer the error of the first of them grows. On the engine `fixed` also
+    tightest, the rows of the range report with the least headroom, and for a student with declared ranges
+    outside_ranges, how many examples leave them.
     Raises MPC-103 and MPC-104 where the examples do not fit the model, and what `compile` and the requests raise.
     """
     with compile(model, engine, **settings) as private:
@@ -107,6 +110,7 @@ def evaluate_private(
     warn_uncalibrated(private.student)
     logits, cost = answer(private, examples, progress, None if answers is None else Path(answers))
     plain, counts = (logits, {}) if private.engine.name == "plain" else in_floats(private, examples)
+    counts |= compared(private, examples, logits, plain)
     report = {
         "model": about["model"],
         "recipe": about["recipe"],
@@ -121,6 +125,19 @@ def evaluate_private(
         "cost": cost.to_json(),
     }
     return Evaluation(report, logits, labels)
+
+
+def compared(private: PrivateModel, examples: Examples, logits: np.ndarray, plain: np.ndarray) -> dict[str, Any]:
+    """How many answers are not those in floats, ties left out, and on which layer the error grows; warns of it."""
+    if private.engine.name == "plain":
+        return {}
+    wrong = unequal(logits, plain, private.about["task"] == "regression")
+    place = grows_at(private, examples.texts[wrong[0]]) if wrong else None
+    if wrong:
+        what = f"{len(wrong)} of {len(examples)} answers are not the model's own in floats, and no tie explains it"
+        grows = "" if place is None else f"; the error grows most in {place}"
+        warnings.warn(MpcifyWarning(f"{what}{grows}"), stacklevel=3)
+    return {"unequal": len(wrong), "grows_at": place}
 
 
 def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, Any]]:
