@@ -125,9 +125,17 @@ def comparison(found: dict[str, Any]) -> Any:
         for row in found["rows"]
     ]
     title = heading(found)
-    against = found["rows"][0]["ratios"]["to"]
     refused = [f"refused: {entry['recipe']}: {entry['error']}" for entry in found["refused"]]
+    against = best(found["rows"][0]["ratios"]["to"])
     return table("\n".join([title, *refused, f"encoder layers; × less than {against}"]), columns, rows)
+
+
+def best(to: dict[str, str]) -> str:
+    """Which recipe each measure is compared with."""
+    names = list(dict.fromkeys(to.values()))
+    if len(names) == 1:
+        return names[0]
+    return "; ".join(f"{name} ({', '.join(key for key, other in to.items() if other == name)})" for name in names)
 
 
 def times(value: float | None) -> str:
