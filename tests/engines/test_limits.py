@@ -1,4 +1,4 @@
-"""Every function at the ends of what the proof accepts, ring by ring and fraction bit by fraction bit, against floats."""
+"""Every function at the ends of what the proof accepts, by ring and fraction bits, against floats."""
 
 import math
 from collections.abc import Iterator
