@@ -21,7 +21,7 @@ ORDER = (
     ("requests",),
     ("network",),
     ("engines",),
-    ("proof", "calibration"),
+    ("proof", "calibration", "findings"),
     ("inference",),
     ("distillation",),
     ("measure",),

@@ -35,7 +35,7 @@ def read_tokenizer(source: str | Path) -> Tokenizer:
     tokenizer = None
     if not Path(source).is_dir() or any((Path(source) / name).is_file() for name in VOCABULARIES):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(source))
+            tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
         except Exception:  # transformers' readers raise whatever a broken file makes of them
             tokenizer = None
     backend = getattr(tokenizer, "backend_tokenizer", None)
