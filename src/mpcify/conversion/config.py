@@ -1,12 +1,11 @@
 """A checkpoint's config.json: read without running its author's code, and judged field by field."""
 
-import json
 import sys
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.activations import ACT2CLS
 
@@ -33,6 +32,19 @@ RUNNING = (
     "output_hidden_states",
     "tie_last_hidden_states",
 )
+# What stands for weights that are not simply the model's own, as floats, in model.safetensors.
+ELSEWHERE = {
+    "quantization_config": (
+        "its weights are quantised",
+        "save the float model that it was made from, without the field",
+    ),
+    "pruned_heads": (
+        "heads are pruned, and transformers no longer builds layers without them",
+        "put the heads back, with weights of zero, and remove the field",
+    ),
+    "transformers_weights": ("the weights are in another file", "save the model again with save_pretrained"),
+}
+PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 # A field whose name ends so counts something, and is at least 1 unless its default is 0.
 COUNTS = ("size", "dim", "layers", "heads", "channels", "embeddings")
 
@@ -52,51 +64,49 @@ def config_values(path: str | Path) -> dict[str, Any]:
     folder = Path(path)
     if folder.is_file():
         raise MpcifyError(202, str(path), "this is a file", "name the folder that holds it")
-    if beside(path, "adapter_config.json") is not None:
-        raise MpcifyError(
-            202,
-            str(path),
-            "it holds an adapter, which is not part of the model's own weights",
-            "load it with peft, call merge_and_unload() and save the result with save_pretrained",
-        )
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    if folder.is_dir() and beside(path, "adapter_config.json") is None and beside(path, "config.json") is None:
         raise describe_folder(folder, "config.json")
+    values: Any = None
     try:
         values, _ = PreTrainedConfig.get_config_dict(str(path))
     except Exception as problem:  # transformers' readers raise whatever a broken file or line makes of them
-        if folder.is_dir():
-            raise unreadable(folder / "config.json") from problem
-        what = "no such folder, and no such name on the hub within reach"
-        raise MpcifyError(201, str(path), what, "check the path") from problem
+        if not folder.is_dir() and not isinstance(problem.__cause__, EntryNotFoundError):
+            what = "no such folder, and no such name on the hub within reach"
+            raise MpcifyError(201, str(path), what, "check the path") from problem
+    if beside(path, "adapter_config.json") is not None:
+        what = "it holds an adapter, which is not part of the model's own weights"
+        remedy = "load it with peft, call merge_and_unload() and save the result with save_pretrained"
+        raise MpcifyError(202, str(path), what, remedy)
+    if not isinstance(values, dict):
+        remedy = "save the model again with save_pretrained, or download it again (in a clone with `git lfs pull`)"
+        raise MpcifyError(202, str(path), "config.json is missing or no JSON object", remedy)
     return values
-
-
-def unreadable(path: Path) -> MpcifyError:
-    """The error for a config.json that is there and cannot be read."""
-    remedy = "save the model again with save_pretrained, or download it again (with `git lfs pull` in a clone)"
-    return MpcifyError(202, str(path), "the file is not a JSON object", remedy)
 
 
 def build_config(values: dict[str, Any], where: str) -> PreTrainedConfig:
     """The config that a checkpoint's values make. Raises MPC-202 that names the field, and MPC-203."""
-    if any(name.startswith(("AutoModel", "AutoConfig")) for name in values.get("auto_map") or ()):
+    if any(name in str(values.get("auto_map")) for name in ("AutoModel", "AutoConfig")):
         what = "the model needs code of its own (auto_map in config.json), and mpcify never runs a checkpoint's code"
         raise UnsupportedError(where, what, "use a model that transformers itself has the code of", "never")
-    if values.get("quantization_config"):
-        what = "its weights are quantised (quantization_config in config.json)"
-        raise MpcifyError(202, where, what, "save the float model that it was made from, without quantization_config")
-    if values.get("pruned_heads"):
-        what = (
-            "some of its heads are pruned (pruned_heads in config.json), and transformers no longer builds such layers"
-        )
-        raise MpcifyError(202, where, what, "put the heads back with weights of zero, and remove pruned_heads")
-    kind = CONFIG_MAPPING[values["model_type"]] if values.get("model_type") in CONFIG_MAPPING else None
-    if kind is None:
-        what = "there is none" if "model_type" not in values else f"transformers knows no {values['model_type']!r}"
-        raise wrong_field(where, "model_type", what)
+    if values.get("per_layer_config"):
+        what = "its layers have configs of their own (per_layer_config)"
+        raise UnsupportedError(where, what, "use a model whose layers are alike")
+    for field, (what, remedy) in ELSEWHERE.items():
+        if values.get(field):
+            raise MpcifyError(202, where, f"{field} in config.json: {what}", remedy)
+    known = {"problem_type": PROBLEMS, "model_type": tuple(CONFIG_MAPPING)}
+    for field, words in known.items():
+        if values.get(field) not in words:
+            what = f"{values[field]!r} is not one that transformers knows" if field in values else "it is missing"
+            raise wrong_field(where, field, what)
+    names = values.get("architectures")
+    if not (names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))):
+        raise wrong_field(where, "architectures", "it is not a list of names")
     check_names(values.get("id2label"), where)
     try:
-        config = kind.from_dict({name: value for name, value in values.items() if name not in RUNNING})
+        config = CONFIG_MAPPING[values["model_type"]].from_dict(
+            {name: value for name, value in values.items() if name not in RUNNING}
+        )
     except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as problem:
         raise MpcifyError(202, where, f"config.json: {reason_of(problem)}", "correct the field") from problem
     check_fields(config, where)
@@ -105,7 +115,7 @@ def build_config(values: dict[str, Any], where: str) -> PreTrainedConfig:
 
 def reason_of(problem: Exception) -> str:
     """What an exception says, on one line without a full stop; its type if it says nothing."""
-    return " ".join(str(problem).split()).rstrip(". ") or type(problem).__name__
+    return " ".join(str(problem.__cause__ or problem).split()).rstrip(". ") or type(problem).__name__
 
 
 def wrong_field(where: str, field: str, what: str) -> MpcifyError:
@@ -140,11 +150,10 @@ def check_fields(config: PreTrainedConfig, where: str) -> None:
     """Raises MPC-202 for a number that no model can be built with: transformers itself checks types alone."""
     for field in fields(type(config)):
         value = getattr(config, field.name, None)
-        if isinstance(value, bool) != isinstance(field.default, bool) and type(field.default) in (bool, int, float):
-            raise wrong_field(where, field.name, f"{json.dumps(value)} is of the wrong type")
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if type(number) in (int, float) and not field.name.endswith("_token_id") and not possible(field, number):
-                raise wrong_field(where, field.name, f"{number} is not a value that it can take")
+        values = value if isinstance(value, list | tuple) else (value,)
+        numbers = [number for number in values if type(number) in (int, float)]
+        if not field.name.endswith("_token_id") and not all(possible(field, number) for number in numbers):
+            raise wrong_field(where, field.name, f"{value} is not a value that it can take")
     width, heads = (getattr(config, name, None) for name in ("hidden_size", "num_attention_heads"))
     if isinstance(width, int) and isinstance(heads, int) and not getattr(config, "head_dim", None) and width % heads:
         raise wrong_field(where, "num_attention_heads", f"the hidden size {width} is not a multiple of {heads}")

@@ -316,9 +316,8 @@ def load_model(path: str | Path) -> PreTrainedModel:
         )
     if report["missing_keys"]:
         name = sorted(map(str, report["missing_keys"]))[0]
-        raise MpcifyError(
-            202, str(path), f"the checkpoint lacks {name}", "fine-tune the model for its task, and save it"
-        )
+        remedy = "save the whole model; if it has no head yet, fine-tune it for its task first"
+        raise MpcifyError(202, str(path), f"the checkpoint lacks {name}", remedy)
     model.name_or_path = model.config.name_or_path = str(path)
     refuse_not_finite(model)
     return model.eval()

@@ -70,11 +70,11 @@ def damaged(file: Path) -> MpcifyError:
     try:
         pointer = file.open("rb").read(24).startswith(b"version https://git-lfs")
     except OSError as problem:
-        return MpcifyError(202, file.name, problem.strerror or "it cannot be read", "make the file readable")
+        return MpcifyError(202, str(file), problem.strerror or "it cannot be read", "make the file readable")
     if pointer:
         what = "this is a Git LFS pointer, not the file that it points to"
-        return MpcifyError(202, file.name, what, "run `git lfs pull` in the model's folder")
-    return MpcifyError(202, file.name, "the file is cut off or damaged", "copy or download it again")
+        return MpcifyError(202, str(file), what, "run `git lfs pull` in the model's folder")
+    return MpcifyError(202, str(file), "the file is cut off or damaged", "copy or download it again")
 
 
 def account_for(tensors: dict[str, Tensor], model: PreTrainedModel) -> None:
@@ -94,7 +94,9 @@ def account_for(tensors: dict[str, Tensor], model: PreTrainedModel) -> None:
             own, converted = name, None
         if own not in state:
             if not UNREAD.fullmatch(name):
-                raise customised(name, "nothing in the model that config.json describes reads this weight")
+                what = "nothing in the model that config.json describes reads this weight"
+                remedy = "correct config.json (the number of layers, say), merge adapters, and save the model again"
+                raise MpcifyError(206, name, what, remedy)
             continue
         if converted is None and own in read:
             raise customised(name, f"{read[own]} stands for the same weight, so that one of the two is not read")
