@@ -103,3 +103,20 @@ def test_help_answers_within_a_second() -> None:
     seconds, text = python("-c", "from mpcify.cli.main import main; main()", "--help")
     assert seconds < 1.0
     assert all(verb in text for verb in ("check", "convert", "distill", "evaluate", "infer", "export", "demo"))
+
+
+def test_no_auto_class_runs_a_checkpoints_code() -> None:
+    calls = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(ast.Name(name), "from_pretrained" | "from_config")):
+                    if any(option.arg == "config" for option in node.keywords):
+                        continue  # a class of transformers' own, chosen by name
+                    calls.append((path.name, name, {option.arg: option.value for option in node.keywords}))
+    assert {file for file, *_ in calls} == {"base.py", "rows.py", "export.py"}
+    for file, name, options in calls:
+        match options.get("trust_remote_code"):
+            case ast.Constant(False):
+                continue
+        raise AssertionError(f"{file}: {name}")

@@ -5,7 +5,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.activations import ACT2CLS
 
@@ -70,7 +70,7 @@ def config_values(path: str | Path) -> dict[str, Any]:
     try:
         values, _ = PreTrainedConfig.get_config_dict(str(path))
     except Exception as problem:  # transformers' readers raise whatever a broken file or line makes of them
-        if not folder.is_dir() and not isinstance(problem.__cause__, EntryNotFoundError):
+        if not folder.is_dir() and "does not appear to have a file" not in str(problem):  # it is there, without one
             what = "no such folder, and no such name on the hub within reach"
             raise MpcifyError(201, str(path), what, "check the path") from problem
     if beside(path, "adapter_config.json") is not None:

@@ -18,7 +18,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from mpcify.conversion.facts import takes_images, takes_segments
 from mpcify.conversion.families import family_of
 from mpcify.errors import MpcifyError
-from mpcify.replacements.modules import Activation, key_mask, refuse_unknown_terms
+from mpcify.replacements.modules import EXPORTING, Activation, key_mask, refuse_unknown_terms
 
 PROBE = "mpcify-probe"
 # Held while a model is built, loaded or traced: transformers' tables and torch's tracing belong to the whole process.
@@ -241,13 +241,15 @@ def export_program(model: PreTrainedModel, batch: int, length: int) -> torch.exp
             plain = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
             return self.model(**inputs, **plain).logits
 
-    training = model.training
-    model.eval()
-    try:
-        with ALONE, torch.no_grad(), refusing(model.config.model_type):
-            return torch.export.export(Logits(), (), inputs, strict=False)
-    finally:
-        model.train(training)
+    with ALONE:
+        training, exporting = model.training, EXPORTING.set(True)
+        model.eval()
+        try:
+            with torch.no_grad(), refusing(model.config.model_type):
+                return torch.export.export(Logits(), (), inputs, strict=False)
+        finally:
+            model.train(training)
+            EXPORTING.reset(exporting)
 
 
 def module_path(node: torch.fx.Node) -> str:

@@ -68,7 +68,8 @@ def weight_files(path: str | Path) -> list[Path]:
 def damaged(file: Path) -> MpcifyError:
     """The error for a file of weights that cannot be read: a Git LFS pointer, or cut off."""
     try:
-        pointer = file.open("rb").read(24).startswith(b"version https://git-lfs")
+        with file.open("rb") as stream:
+            pointer = stream.read(24).startswith(b"version https://git-lfs")
     except OSError as problem:
         return MpcifyError(202, str(file), problem.strerror or "it cannot be read", "make the file readable")
     if pointer:
