@@ -20,19 +20,19 @@ IDS = torch.tensor([[2, 4, 5, 6, 3]])
 def restless():
     """Threads take turns so often that each meets the others in the middle of their work."""
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
+    sys.setswitchinterval(1e-4)
     yield
     sys.setswitchinterval(interval)
 
 
 def test_models_are_checked_converted_loaded_and_exported_at_once(checkpoint, tmp_path):
-    folders = {family: checkpoint(family, name=family) for family in ("bert", "roberta", "distilbert")}
+    folders = {family: checkpoint(family, name=family) for family in ("bert", "distilbert")}
     expected = {}
     for family, folder in folders.items():
         student = convert(folder, "2quad-freediv")
         student.save_pretrained(tmp_path / f"{family}-student")
         expected[family] = student(IDS).logits.detach()
-    start = threading.Barrier(6)
+    start = threading.Barrier(4)
 
     def work(family):
         start.wait()
@@ -43,7 +43,7 @@ def test_models_are_checked_converted_loaded_and_exported_at_once(checkpoint, tm
         with torch.no_grad():
             return family, sites, calls.count("mpcify.attention.default"), student(IDS).logits, again(IDS).logits
 
-    with ThreadPoolExecutor(6) as pool:
+    with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(work, [*folders, *folders]))
     for family, sites, attentions, *answers in results:
         assert (len(sites), attentions) == (4, 2)
