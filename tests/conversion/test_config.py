@@ -57,6 +57,8 @@ def refusal(folder: Path) -> MpcifyError:
         ("problem_type", "guess"),
         ("architectures", "BertForSequenceClassification"),
         ("architectures", [3]),
+        ("num_labels", "3"),
+        ("num_labels", -1),
         ("architectures", GONE),
         ("architectures", []),
         ("model_type", ["bert"]),

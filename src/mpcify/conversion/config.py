@@ -5,7 +5,6 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.activations import ACT2CLS
 
@@ -99,15 +98,17 @@ def build_config(values: dict[str, Any], where: str) -> PreTrainedConfig:
         if values.get(field) not in words:
             what = f"{values[field]!r} is not one that transformers knows" if field in values else "it is missing"
             raise wrong_field(where, field, what)
-    names = values.get("architectures")
+    names, labels = values.get("architectures"), values.get("num_labels", 1)
     if not (names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))):
         raise wrong_field(where, "architectures", "it is not a list of names")
+    if type(labels) is not int or labels < 1:
+        raise wrong_field(where, "num_labels", f"{labels!r} is not a number of classes")
     check_names(values.get("id2label"), where)
     try:
         config = CONFIG_MAPPING[values["model_type"]].from_dict(
             {name: value for name, value in values.items() if name not in RUNNING}
         )
-    except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError) as problem:
+    except Exception as problem:  # a config's own checks raise whatever they like
         raise MpcifyError(202, where, f"config.json: {reason_of(problem)}", "correct the field") from problem
     check_fields(config, where)
     return config
