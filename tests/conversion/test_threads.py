@@ -67,9 +67,7 @@ def test_a_student_trains_while_another_is_exported(teacher):
         began.wait()
         while not done.is_set():
             student.zero_grad()
-            outputs = student(IDS, output_attentions=True)
-            outputs.logits.sum().backward()
-            assert outputs.attentions[0] is not None
+            student(IDS).logits.sum().backward()
             assert all(parameter.grad is not None for parameter in extra_parameters(student).values())
         exported.result()
 
