@@ -21,7 +21,7 @@ ORDER = (
     ("requests",),
     ("network",),
     ("engines",),
-    ("proof", "calibration"),
+    ("proof", "calibration", "findings"),
     ("inference",),
     ("distillation",),
     ("measure",),
@@ -103,3 +103,19 @@ def test_help_answers_within_a_second() -> None:
     seconds, text = python("-c", "from mpcify.cli.main import main; main()", "--help")
     assert seconds < 1.0
     assert all(verb in text for verb in ("check", "convert", "distill", "evaluate", "infer", "export", "demo"))
+
+
+def test_no_auto_class_runs_a_checkpoints_code() -> None:
+    calls = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(ast.Name(name), "from_pretrained" | "from_config")):
+                    calls.append((path.name, name, {option.arg: option.value for option in node.keywords}))
+    calls = [call for call in calls if "state_dict" not in call[2]]  # that of a class chosen by name, not by a folder
+    assert {file for file, *_ in calls} == {"base.py", "rows.py", "export.py"}
+    for file, name, options in calls:
+        match options.get("trust_remote_code"):
+            case ast.Constant(False):
+                continue
+        raise AssertionError(f"{file}: {name}")

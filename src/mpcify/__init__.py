@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpcify.calibration import calibrate
-    from mpcify.conversion.check import Finding, check
+    from mpcify.conversion.check import Finding
     from mpcify.conversion.convert import convert, load
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
     from mpcify.engines.engine import Cost
     from mpcify.errors import MpcifyError, MpcifyWarning
+    from mpcify.findings import check
     from mpcify.inference import PrivateModel, compile
     from mpcify.recipe import RECIPES, Recipe
 
@@ -29,7 +30,7 @@ HOMES = {
     "RECIPES": "recipe",
     "Recipe": "recipe",
     "calibrate": "calibration",
-    "check": "conversion.check",
+    "check": "findings",
     "compile": "inference",
     "convert": "conversion.convert",
     "load": "conversion.convert",

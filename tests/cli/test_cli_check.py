@@ -1,5 +1,6 @@
 """mpcify check, and what every verb shares: one numbered line for every error, and a clean stdout."""
 
+import io
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mpcify import __version__
+from mpcify import __version__, check
 from mpcify.errors import MpcifyError
 
 SCRIPT = Path(sys.executable).with_name("mpcify")
@@ -59,6 +60,30 @@ def test_a_blocker_is_in_the_answer_and_on_stderr(mpcify: Callable, model: Path)
     assert (outcome.json["ok"], outcome.json["findings"][0]["code"]) == (False, "MPC-205")
     assert LINE.fullmatch(outcome.err)
     assert "classifier.bias" in outcome.err
+
+
+def test_it_answers_as_python_does(mpcify: Callable, checkpoint: Callable) -> None:
+    folder = checkpoint("albert")
+    config = json.loads((folder / "config.json").read_text())
+    for values in (config, {**config, "architectures": ["AlbertModel"]}):
+        (folder / "config.json").write_text(json.dumps(values))
+        findings = [vars(finding) for finding in check(folder)]
+        assert mpcify("check", folder, "--format", "json").json["findings"] == findings
+
+
+@pytest.mark.parametrize("name", ["AutoConfig", "AutoModelForSequenceClassification"])
+@pytest.mark.parametrize("model_type", ["bert", "own"])
+def test_a_checkpoints_own_code_does_not_run_whatever_stdin_says(
+    mpcify: Callable, monkeypatch: pytest.MonkeyPatch, model: Path, name: str, model_type: str
+) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config |= {"model_type": model_type, "auto_map": {name: "code.Own", "AutoTokenizer": ["code.Own", None]}}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "code.py").write_text(f"open({str(model / 'ran')!r}, 'w')\nclass Own: pass\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    outcome = mpcify("check", model)
+    assert (outcome.code, outcome.err[:8], (model / "ran").exists()) == (2, "MPC-203 ", False)
+    assert "never runs a checkpoint's code" in outcome.err
 
 
 def test_a_missing_model(mpcify: Callable, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
+import json
+
 import pytest
+import transformers
 
 import mpcify
+from mpcify.conversion.convert import load_model
 from mpcify.errors import MpcifyError
 
 
@@ -38,6 +42,57 @@ def test_a_blocker_is_a_finding_with_a_remedy(teacher):
         True,
     )
     assert finding.remedy
+
+
+def kind_of(folder, **fields):
+    """The code, kind and remedy of the one finding that blocks a checkpoint whose config.json is changed."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    (finding,) = mpcify.check(folder)
+    return finding.code, finding.kind, finding.remedy
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "vit", "albert"])
+@pytest.mark.parametrize("suffix", ["Model", "ForMaskedLM", "ForPreTraining"])
+def test_a_model_without_a_head_is_to_be_fine_tuned(family, suffix, checkpoint):
+    kind = type(load_model(folder := checkpoint(family))).__name__
+    name = kind.replace("ForSequenceClassification", suffix).replace("ForImageClassification", suffix)
+    if family == "vit" and suffix != "Model":
+        name = "ViTForMaskedImageModeling"
+    if not hasattr(transformers, name):
+        pytest.skip("transformers has no such class")
+    code, how, remedy = kind_of(folder, architectures=[name])
+    assert (code, how, f"as {kind}" in remedy) == ("MPC-203", "config", True)
+
+
+@pytest.mark.parametrize("name", ["MPNetForMaskedLM", "MPNetModel", "MPNetForTokenClassification"])
+def test_the_family_decides_before_the_task(name, checkpoint):
+    code, kind, remedy = kind_of(checkpoint("bert"), architectures=[name], model_type="mpnet")
+    assert (code, kind, "fine-tune" in remedy) == ("MPC-203", "not-yet", False)
+
+
+def test_so_does_the_trace_of_a_family_that_is_in_no_table(checkpoint, monkeypatch):
+    monkeypatch.setattr("mpcify.conversion.convert.REFUSED", {})
+    code, kind, remedy = kind_of(checkpoint("bert"), architectures=["MPNetForMaskedLM"], model_type="mpnet")
+    assert (code, kind, "fine-tune" in remedy) == ("MPC-203", "not-yet", False)
+
+
+@pytest.mark.parametrize("name", ["BertForTokenClassification", "BertForQuestionAnswering", "BertForMultipleChoice"])
+def test_another_task_is_not_supported_yet(name, checkpoint):
+    assert kind_of(checkpoint("bert"), architectures=[name])[:2] == ("MPC-203", "not-yet")
+
+
+def test_a_family_that_no_test_covers_is_proven_by_its_graph(teacher, monkeypatch):
+    assert not any(finding.blocks for finding in mpcify.check(teacher("albert")))
+
+    def refuse(student):
+        raise MpcifyError(401, "layer", "the model calls aten.other", "use another family")
+
+    monkeypatch.setattr("mpcify.findings.prove_equal", refuse)
+    assert [(finding.code, finding.kind) for finding in mpcify.check(teacher("albert")) if finding.blocks] == [
+        ("MPC-401", "not-yet")
+    ]
+    assert not any(finding.blocks for finding in mpcify.check(teacher("bert")))
 
 
 def test_a_family_that_no_test_covers_is_said_to_be(teacher):

@@ -6,14 +6,16 @@ from typing import Literal
 
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import examine, is_student, load_model, recipe_of
-from mpcify.conversion.families import OWN_ACTIVATIONS, TESTED
+from mpcify.conversion.config import config_values, read_config
+from mpcify.conversion.convert import examine, is_student, model_and_source, recipe_of, task_of
+from mpcify.conversion.families import OWN_ACTIVATIONS, TESTED, Blocker, UnsupportedError
 from mpcify.conversion.trace import own_activation_name
 from mpcify.errors import MpcifyError
 
-Kind = Literal["replace", "keep", "not-yet", "never", "config"]
-# How final a blocker is, by its error code: never can no release lift it, not-yet a later one may, config the user can.
-BLOCKERS: dict[int, Kind] = {203: "not-yet", 204: "not-yet", 205: "config", 206: "config"}
+Kind = Literal["replace", "keep"] | Blocker
+# How final a blocker is that does not say so itself, by its error code.
+BLOCKERS: dict[int, Blocker] = {203: "not-yet", 204: "not-yet", 205: "config", 206: "config", 401: "not-yet"}
+FAMILY = "family"  # the code of the finding that no test of ours covers the family
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,21 @@ class Finding:
         return self.kind in ("not-yet", "never", "config")
 
 
-def check(model: PreTrainedModel | str | Path) -> list[Finding]:
-    """Every finding about a model or a checkpoint; the model is untouched.
+def blocker(problem: MpcifyError) -> Finding:
+    """The finding for an error that stands in a conversion's way; raises the error itself if it is another."""
+    if problem.code not in BLOCKERS:
+        raise problem
+    kind = problem.kind if isinstance(problem, UnsupportedError) else BLOCKERS[problem.code]
+    return Finding(f"MPC-{problem.code}", problem.where, kind, problem.what, problem.remedy)
 
-    Raises MPC-201 and MPC-202 where there is no checkpoint to look at; what blocks a conversion is a finding.
-    """
+
+def check(model: PreTrainedModel | str | Path) -> list[Finding]:
+    """What a model's files, config and trace tell: `mpcify.check` without the proof of its graph."""
     try:
-        if isinstance(model, str | Path):
-            model = load_model(model)
+        model, _ = model_and_source(model)
         found = examine(model)
     except MpcifyError as problem:
-        if problem.code not in BLOCKERS:
-            raise
-        kind: Kind = "never" if "decoder" in problem.what else BLOCKERS[problem.code]
-        return [Finding(f"MPC-{problem.code}", problem.where, kind, problem.what, problem.remedy)]
+        return [blocker(problem)]
     recipe = recipe_of(model)
     own = model.config.mpcify["own_activation"] if is_student(model) else own_activation_name(model.config)
     findings = []
@@ -62,9 +65,19 @@ def check(model: PreTrainedModel | str | Path) -> list[Finding]:
         for module, function in found.kept
     ]
     if model.config.model_type not in TESTED:
-        what = "no test of ours covers this family: its trace is proven, and its graph where it is written or run"
-        findings.append(Finding("family", model.config.model_type, "keep", what))
+        what = "no test of ours covers this family: its trace and its graph are proven for this model"
+        findings.append(Finding(FAMILY, model.config.model_type, "keep", what))
     if own not in OWN_ACTIVATIONS:
         what = f"the model's own activation {own!r} has no secure form, so recipe `exact` does not fit"
         findings.append(Finding("activation", "config", "keep", what))
     return findings
+
+
+def identify(path: str | Path) -> tuple[str | None, str | None]:
+    """Family and task of a checkpoint, from its config alone; None if it has none of ours. Raises MPC-201, MPC-202."""
+    family = config_values(path).get("model_type")
+    try:
+        config = read_config(path)
+        return family, task_of(config, (config.architectures or [""])[0])
+    except MpcifyError:
+        return family, None

@@ -1,20 +1,29 @@
 """From a teacher to a student: the same architecture and weights, with the recipe's functions."""
 
 import copy
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    PreTrainedModel,
+)
 from transformers.activations import ACT2FN
 
 from mpcify.conversion import trace
-from mpcify.conversion.families import OWN_ACTIVATIONS, REFUSED, TASKS, family_of
+from mpcify.conversion.config import build_config, check_names, read_config, reason_of
+from mpcify.conversion.families import HEADLESS, OWN_ACTIVATIONS, REFUSED, TASKS, TESTED, UnsupportedError, family_of
+from mpcify.conversion.folder import keep_companions
 from mpcify.conversion.trace import LayerSites, Survey
+from mpcify.conversion.weights import account_for, read_tensors
 from mpcify.errors import MpcifyError
 from mpcify.recipe import ACTIVATIONS, OWN, Recipe, read_recipe
 from mpcify.replacements.modules import IMPLEMENTATION, Activation, install_attention
@@ -41,21 +50,29 @@ def encoder_layers(model: PreTrainedModel) -> list[LayerSites]:
 
 @contextmanager
 def our_activations() -> Iterator[None]:
-    """While open, transformers finds our activations by name; afterwards it does not (see OURS)."""
-    names = [OURS + name for name in ACTIVATIONS]
-    for name in names:
-        dict.__setitem__(ACT2FN, name, (Activation, {"name": name.removeprefix(OURS)}))
-    try:
-        yield
-    finally:
-        for name in names:
-            dict.__delitem__(ACT2FN, name)
+    """While open, this thread finds our activations by name in transformers' table; no other does (see OURS)."""
+    thread = threading.get_ident()
+
+    def build(name: str) -> Activation:
+        if threading.get_ident() != thread:
+            raise KeyError(OURS + name)
+        return Activation(name)
+
+    with trace.ALONE:
+        for name in ACTIVATIONS:
+            dict.__setitem__(ACT2FN, OURS + name, (build, {"name": name}))
+        try:
+            yield
+        finally:
+            for name in ACTIVATIONS:
+                dict.__delitem__(ACT2FN, OURS + name)
 
 
 def student_class(teacher: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """The class of a teacher's students.
 
-    The teacher's own, under its own name, that builds the recipe in its config.
+    The teacher's own, under its own name, that builds the recipe in its config; it saves the tokenizer or the image
+    processor of the checkpoint that it came from beside it.
     """
 
     class Student(teacher):  # type: ignore[misc, valid-type]
@@ -63,6 +80,11 @@ def student_class(teacher: type[PreTrainedModel]) -> type[PreTrainedModel]:
             with our_activations():
                 super().__init__(config, *args, **kwargs)
             install(self)
+
+        def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **options: Any) -> None:
+            super().save_pretrained(save_directory, is_main_process, **options)
+            if is_main_process:
+                keep_companions(self, Path(save_directory))
 
     Student.__name__, Student.__qualname__, Student.__module__ = (
         teacher.__name__,
@@ -100,53 +122,98 @@ def teacher_config(model: PreTrainedModel) -> Any:
 
 
 def teacher_config_of(config: Any) -> Any:
-    """A student's config as its teacher's, a teacher's as it is (a copy)."""
-    config = copy.deepcopy(config)
-    if getattr(config, "mpcify", None) is not None:
-        setattr(config, family_of(config.model_type).activation_field, config.mpcify["own_activation"])
-        del config.mpcify
-    return config
+    """A config as that of the teacher, without what only says how the model is run (a copy). Raises MPC-202."""
+    values = config.to_dict()
+    converted = values.pop("mpcify", None)
+    if converted is not None:
+        values[family_of(config.model_type).activation_field] = converted["own_activation"]
+    plain = build_config(values, config.model_type)
+    plain.name_or_path = config.name_or_path
+    return plain
+
+
+def class_of(config: Any, where: str) -> type[PreTrainedModel]:
+    """The class that `architectures` in a checkpoint's config names. Raises MPC-202, MPC-203."""
+    if not config.architectures:
+        what = "config.json does not say which class the weights belong to (architectures)"
+        remedy = 'add "architectures", such as ["BertForSequenceClassification"], or save the model again'
+        raise MpcifyError(202, where, what, remedy)
+    name = config.architectures[0]
+    kind: Any = getattr(transformers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
+        what = f"transformers has no PyTorch model {name!r}"
+        raise UnsupportedError(where, what, "use a model that transformers knows", "never")
+    if kind.config_class is not type(config):  # type: ignore[attr-defined]
+        what = f"its architectures name {name}, but its model_type is {config.model_type!r}"
+        raise MpcifyError(202, where, what, "correct config.json, or save the model again")
+    return kind
 
 
 def task_of(config: Any, architecture: str) -> str:
     """classification, regression or image-classification. Raises MPC-203 for any other task."""
     task = next((task for suffix, task in TASKS.items() if architecture.endswith(suffix)), None)
     if task is None:
-        remedy = "use a model for sequence or image classification, or for regression"
-        raise MpcifyError(203, architecture, "its task is not supported", remedy)
+        raise other_task(config, architecture)
     if config.problem_type == "multi_label_classification":
-        raise MpcifyError(
-            203, architecture, "it has several labels an example", "use a model with one label an example"
+        raise UnsupportedError(
+            architecture, "it has several labels an example", "use a model with one label an example"
         )
     regression = config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1)
     if regression and config.num_labels != 1:
-        raise MpcifyError(203, architecture, "it predicts several values at once", "use a model with one output")
+        raise UnsupportedError(architecture, "it predicts several values at once", "use a model with one output")
     if regression and task == "image-classification":
-        raise MpcifyError(203, architecture, "it predicts a value from an image", "use an image classifier")
+        raise UnsupportedError(architecture, "it predicts a value from an image", "use an image classifier")
     return "regression" if regression else task
 
 
-def refuse_unsupported(model: PreTrainedModel) -> None:
-    """Raises the first reason, known without a trace, why a model cannot be converted (MPC-203, MPC-205, MPC-206)."""
-    config = model.config
+def other_task(config: Any, architecture: str) -> MpcifyError:
+    """The error for a model that is no classifier: one without a head can be fine-tuned, if its family converts."""
+    if not architecture.endswith(HEADLESS):
+        remedy = "use a model for sequence or image classification, or for regression"
+        return UnsupportedError(architecture, "its task is not supported", remedy)
+    tables = (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING)
+    kind = next((table[type(config)] for table in tables if type(config) in table), None)
+    if kind is None:
+        return UnsupportedError(architecture, "transformers has no classifier of this family", "use another family")
+    trace.survey(kind, teacher_config_of(config))
+    remedy = f"fine-tune it for its task as {kind.__name__}, and save it"
+    return UnsupportedError(architecture, "the model has no head for classification or regression", remedy, "config")
+
+
+def refuse_family(config: Any) -> None:
+    """Raises MPC-203 for a config of a family, or with an attention, that cannot be converted."""
     if config.model_type in REFUSED:
-        remedy = "use a model of a tested family: bert, roberta, distilbert, electra, vit"
-        raise MpcifyError(203, config.model_type, REFUSED[config.model_type], remedy)
+        raise UnsupportedError(config.model_type, REFUSED[config.model_type], f"use a model of {', '.join(TESTED)}")
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
-        raise MpcifyError(203, config.model_type, "it is a decoder, or has cross-attention", "use an encoder")
-    task_of(config, teacher_class(model).__name__)
-    attention = config._attn_implementation
+        raise UnsupportedError(config.model_type, "it is a decoder, or has cross-attention", "use an encoder")
+    positions = getattr(config, "position_embedding_type", None)
+    declared = "position_embedding_type" in {field.name for field in fields(type(config))}
+    if positions not in (None, "absolute") and not declared:
+        what = f"its position_embedding_type is {positions!r}, which transformers no longer computes"
+        raise UnsupportedError(config.model_type, what, "use a model with absolute positions")
+
+
+def refuse_unsupported(model: PreTrainedModel) -> None:
+    """Raises the first reason, known without a trace, why a model cannot be converted (MPC-202, 203, 205, 206)."""
+    refuse_family(model.config)
+    task_of(model.config, teacher_class(model).__name__)
+    check_names(model.config.id2label, type(model).__name__)
+    attention = model.config._attn_implementation
     if attention not in ("eager", "sdpa", "flash_attention_2", "flex_attention", IMPLEMENTATION):
         raise trace.customised("attention", f"the model runs with the attention {attention!r}")
+    refuse_not_finite(model)
+
+
+def refuse_not_finite(model: PreTrainedModel) -> None:
+    """Raises MPC-205 for a weight that holds NaN or infinity."""
     for name, weight in model.state_dict().items():
-        if weight.is_floating_point() and not torch.isfinite(weight).all():
-            raise MpcifyError(
-                205, name, "the tensor holds values that are not finite", "train or download the model again"
-            )
+        if weight.is_floating_point() and not torch.isfinite(weight.float()).all():
+            remedy = "train or download the model again"
+            raise MpcifyError(205, name, "the tensor holds values that are not finite", remedy)
 
 
 def examine(model: PreTrainedModel) -> Survey:
-    """What a model's encoder layers call, proven by a traced forward. Raises MPC-203 to MPC-206."""
+    """What a model's encoder layers call, proven by a traced forward. Raises MPC-202 to MPC-206."""
     refuse_unsupported(model)
     kind, config = teacher_class(model), teacher_config(model)
     if is_student(model):
@@ -162,14 +229,15 @@ def count_calls(student: PreTrainedModel) -> int:
     return int(layers or 0)
 
 
-def convert(model: PreTrainedModel, recipe: str | Path | Recipe) -> PreTrainedModel:
-    """A converted copy of a model; the original is untouched.
+def convert(model: PreTrainedModel | str | Path, recipe: str | Path | Recipe) -> PreTrainedModel:
+    """A converted copy of a model, a folder or a hub name; the original is untouched.
 
     recipe: a name, a JSON file or a Recipe. A student converts on to another recipe, and keeps c and γ where both have
-    them. The copy is proven by its trace. Raises MPC-203 to MPC-206 for a model that cannot be converted, MPC-301 to
+    them. The copy is proven by its trace. Raises MPC-201 to MPC-206 for a model that cannot be converted, MPC-301 to
     MPC-303 for a recipe.
     """
     recipe = read_recipe(recipe)
+    model, _ = model_and_source(model)
     found = examine(model)
     config, kind = teacher_config(model), teacher_class(model)
     own = trace.own_activation_name(config)
@@ -183,7 +251,8 @@ def convert(model: PreTrainedModel, recipe: str | Path | Recipe) -> PreTrainedMo
         "layers": [vars(site) for site in found.layers],
     }
     setattr(config, family_of(config.model_type).activation_field, OURS + recipe.activation_of(0))
-    student = student_class(kind)._from_config(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
+    with trace.ALONE:
+        student = student_class(kind)._from_config(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
     carry_over(model, student)
     student.train(model.training)
     trace.prove(student, found.attention_calls)
@@ -219,65 +288,58 @@ def carry_over(model: PreTrainedModel, student: PreTrainedModel) -> None:
         raise trace.customised(strangers[0], "the weight is missing, or nothing in the model's class reads it")
 
 
-def read_config(path: str | Path) -> Any:
-    """The config of a local folder or a hub name. Raises MPC-201, MPC-202."""
-    folder = Path(path)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise MpcifyError(202, str(path), "the folder has no config.json", "name the folder that save_pretrained wrote")
-    if folder.is_file():
-        raise MpcifyError(202, str(path), "this is a file", "name the folder that holds it")
-    try:
-        return AutoConfig.from_pretrained(str(path))
-    except (OSError, ValueError, KeyError) as problem:
-        if folder.is_dir():
-            raise MpcifyError(
-                202, str(path), "config.json is not that of a known model", "save the model with save_pretrained"
-            ) from problem
-        raise MpcifyError(
-            201, str(path), "no such folder, and no such name on the hub within reach", "check the path"
-        ) from problem
-
-
 def load_model(path: str | Path) -> PreTrainedModel:
     """A checkpoint as it is stored, teacher or student, float32, in evaluation mode.
 
-    Raises MPC-201 to MPC-203, MPC-205.
+    Raises MPC-201 to MPC-203, MPC-205, and MPC-206 for a weight that nothing reads.
     """
     config = read_config(path)
-    architecture = (config.architectures or [""])[0]
-    task_of(config, architecture)
-    kind = getattr(transformers, architecture, None)
-    if kind is None:
-        raise MpcifyError(203, architecture, "transformers has no such class", "use a model that transformers knows")
+    refuse_family(config)
+    kind = class_of(config, str(path))
+    task_of(config, kind.__name__)
     converted = getattr(config, "mpcify", None) is not None
     if converted:
         prove_sites(path, kind, config)
         kind = student_class(kind)
-    options = {"attn_implementation": IMPLEMENTATION} if converted else {}
-    try:
+    options: dict[str, Any] = {"attn_implementation": IMPLEMENTATION} if converted else {}
+    tensors = read_tensors(path)
+    with trace.ALONE, building(str(path)):
+        with torch.device("meta"):
+            account_for(tensors, kind._from_config(copy.deepcopy(config), **options))
         model, report = kind.from_pretrained(
-            str(path),
+            None,
             config=config,
+            state_dict=tensors,
             dtype=torch.float32,
-            use_safetensors=True,  # the other format is pickle, which runs what its author likes
             output_loading_info=True,
             **options,
         )
+    if report["missing_keys"]:
+        name = sorted(map(str, report["missing_keys"]))[0]
+        remedy = "save the whole model; if it has no head yet, fine-tune it for its task first"
+        raise MpcifyError(202, str(path), f"the checkpoint lacks {name}", remedy)
+    model.name_or_path = model.config.name_or_path = str(path)
+    refuse_not_finite(model)
+    return model.eval()
+
+
+@contextmanager
+def building(where: str) -> Iterator[None]:
+    """Turns whatever transformers raises while it builds a model into MPC-202; our own errors pass."""
+    try:
+        yield
     except MpcifyError:
         raise
     except Exception as problem:
-        raise MpcifyError(
-            202,
-            str(path),
-            "the weights cannot be read as safetensors, or do not fit config.json",
-            "save the model again, with save_pretrained",
-        ) from problem
-    if report["missing_keys"] or report.get("mismatched_keys"):
-        name = sorted(map(str, report["missing_keys"] or report["mismatched_keys"]))[0]
-        raise MpcifyError(
-            202, str(path), f"the checkpoint lacks {name}", "fine-tune the model for its task, and save it"
-        )
-    return model.eval()
+        what = f"transformers cannot build the model that config.json describes: {reason_of(problem)}"
+        raise MpcifyError(202, where, what, "correct config.json, or save the model again") from problem
+
+
+def model_and_source(model: PreTrainedModel | str | Path) -> tuple[PreTrainedModel, str]:
+    """A model, loaded if it is a folder or a hub name, and the checkpoint that it came from ("" if none is known)."""
+    if isinstance(model, str | Path):
+        return load_model(model), str(model)
+    return model, model.name_or_path or ""
 
 
 def prove_sites(path: str | Path, kind: type[PreTrainedModel], config: Any) -> None:

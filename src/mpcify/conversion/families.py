@@ -1,6 +1,22 @@
 """What differs from one family of models to the next, as data. A family that is not here needs no exception."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from mpcify.errors import MpcifyError
+
+Blocker = Literal["not-yet", "never", "config"]
+
+
+class UnsupportedError(MpcifyError):
+    """A model that cannot be converted (MPC-203).
+
+    kind: `not-yet` (a later release may), `never` (no release can), or `config` (the user can mend it).
+    """
+
+    def __init__(self, where: str, what: str, remedy: str, kind: Blocker = "not-yet") -> None:
+        super().__init__(203, where, what, remedy)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,9 @@ TASKS: dict[str, str] = {
     "ForSequenceClassification": "classification",
     "ForImageClassification": "image-classification",
 }
+
+# Ends of classes without a head of ours, which can be fine-tuned to have one.
+HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForMaskedImageModeling", "ForNextSentencePrediction")
 
 
 def family_of(model_type: str) -> Family:

@@ -22,6 +22,7 @@ COMPANIONS = (
     "merges.txt",
     "sentencepiece.bpe.model",
     "spiece.model",
+    "tokenizer.model",
     "preprocessor_config.json",
     "processor_config.json",
 )
@@ -60,18 +61,61 @@ def new_folder(path: str | Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
+# Weights in other formats, by the ends of their files' names.
+FOREIGN = {
+    (".bin", ".pt", ".pth", ".ckpt"): (
+        "its weights are pickled ({}), and pickle runs code, so that it is never read",
+        "load the model with transformers and save it again with save_pretrained, which writes safetensors",
+    ),
+    (".onnx", ".h5", ".msgpack", ".gguf", ".tflite", ".xml"): (
+        "its weights are in a format of other software ({})",
+        "save the PyTorch model that it was made from with save_pretrained",
+    ),
+}
+TRAINING = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")  # a trainer's own files, no weights
+
+
+def describe_folder(folder: Path, missing: str) -> MpcifyError:
+    """The error for a folder (or a hub name) without the file `missing`: what it holds instead, and what to do."""
+
+    def error(what: str, remedy: str) -> MpcifyError:
+        return MpcifyError(202, str(folder), what, remedy)
+
+    if not folder.is_dir():
+        remedy = "load the model with transformers, save it with save_pretrained, and name that folder"
+        return error(f"there is no {missing}: weights in other formats, pickle above all, are never read", remedy)
+    names = sorted(path.name for path in (*folder.glob("*"), *folder.glob("onnx/*")) if path.is_file())
+    for ends, (what, remedy) in FOREIGN.items():
+        found = [name for name in names if name.endswith(ends) and not name.startswith(TRAINING)]
+        if found:
+            return error(what.format(found[0]), remedy)
+    inner = sorted(path.parent.name for path in folder.glob("*/config.json") if b'"model_type"' in path.read_bytes())
+    if inner:
+        return error(
+            f"the model is not in this folder, but in {', '.join(inner)} inside it", f"name {folder / inner[0]}"
+        )
+    if missing == "config.json" and any(name.endswith(".safetensors") for name in names):
+        return error("its weights have no config.json beside them", "save the model with save_pretrained")
+    if missing == "config.json" and set(names) & set(COMPANIONS):
+        return error("it holds a tokenizer or an image processor, and no model", "save the model there too")
+    return error(f"there is no {missing} in it", "name a folder that save_pretrained wrote")
+
+
 def beside(source: str | Path, name: str) -> Path | None:
     """A file of a checkpoint, a local folder or a hub name; None where it has none of that name."""
     if Path(source).is_dir():
         path = Path(source) / name
         return path if path.is_file() else None
-    found = cached_file(
-        str(source),
-        name,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        found = cached_file(
+            str(source),
+            name,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except (OSError, ValueError):  # no name that the hub could have
+        return None
     return None if found is None else Path(found)
 
 
@@ -81,6 +125,12 @@ def copy_companions(source: str | Path, target: Path) -> None:
         path = beside(source, name)
         if path is not None:
             shutil.copyfile(path, target / name)
+
+
+def keep_companions(model: PreTrainedModel, folder: Path) -> None:
+    """Copies the companions of the checkpoint that a model came from, unless the folder has some of its own."""
+    if model.name_or_path and not any((folder / name).is_file() for name in COMPANIONS):
+        copy_companions(model.name_or_path, folder)
 
 
 def save(model: PreTrainedModel, out: str | Path, companions: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from transformers.masking_utils import AttentionMaskInterface
 from mpcify.conversion.facts import takes_images, takes_segments
 from mpcify.conversion.families import family_of
 from mpcify.errors import MpcifyError
-from mpcify.replacements.modules import Activation, key_mask, refuse_unknown_terms
+from mpcify.replacements.modules import EXPORTING, Activation, key_mask, refuse_unknown_terms
 
 PROBE = "mpcify-probe"
+# Held while a model is built, loaded or traced: transformers' tables and torch's tracing belong to the whole process.
+ALONE = threading.RLock()
 ACTIVATION_CLASSES = tuple(
     {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()} | {nn.GELU, Activation}
 )
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what a weight may be stored as
 # What no encoder layer may still hold once its functions are swapped.
 FOREIGN = re.compile(
     r"aten\.(_?softmax|_?safe_softmax|scaled_dot_product_\w+|gelu|relu|silu|sigmoid|tanh|erf|exp|elu|mish|hardtanh)_?\b"
@@ -73,7 +77,10 @@ def sample_inputs(model: PreTrainedModel, batch: int = 1, length: int = 8) -> di
 
 @contextmanager
 def probing(seen: list[tuple[nn.Module, int]]) -> Iterator[None]:
-    """While open, the attention implementation PROBE exists; it notes who calls it, with how many heads."""
+    """While open, the attention implementation PROBE exists; it notes who calls it, with how many heads.
+
+    The caller holds ALONE.
+    """
 
     def attention(module: nn.Module, query: Tensor, *_: Any, **terms: Any) -> tuple[Tensor, None]:
         terms["is_causal"] = terms.get("is_causal") or getattr(module, "is_causal", False)
@@ -143,7 +150,7 @@ def survey(kind: type[PreTrainedModel], config: Any) -> tuple[Survey, PreTrained
     """
     seen: list[tuple[nn.Module, int]] = []
     listener = Listener()
-    with probing(seen), torch.device("meta"), refusing(config.model_type):
+    with ALONE, probing(seen), torch.device("meta"), refusing(config.model_type):
         twin = meta_twin(kind, config)
         names: dict[nn.Module, str] = {module: name for name, module in twin.named_modules()}
         listener.follow(names)
@@ -177,7 +184,8 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 def plain_values(module: nn.Module) -> dict[str, Any]:
     """A module's own numbers and words (scaling, eps, …), which decide what it computes as its class does."""
-    kept = ("training", "name_or_path", "attn_implementation")  # of no effect here, or looked at elsewhere
+    # of no effect here, or looked at elsewhere
+    kept = ("training", "name_or_path", "attn_implementation", "gradient_checkpointing")
     values = {name: value for name, value in vars(module).items() if name not in kept}
     return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)}
 
@@ -207,10 +215,12 @@ def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
                 raise customised(where, f"its {field} is not what its config says")
     if expected:
         raise customised(next(iter(expected)), "the module is missing")
-    shapes = {name: value.shape for name, value in twin.state_dict().items()}
+    state = twin.state_dict()
     for name, value in model.state_dict().items():
-        if name in shapes and shapes[name] != value.shape:
+        if name in state and state[name].shape != value.shape:
             raise customised(name, "its shape is not what its config says")
+        if name in state and state[name].is_floating_point() and value.dtype not in FLOATS:
+            raise customised(name, f"it holds {str(value.dtype).removeprefix('torch.')}, not plain floats")
 
 
 def customised(where: str, what: str) -> MpcifyError:
@@ -228,15 +238,18 @@ def export_program(model: PreTrainedModel, batch: int, length: int) -> torch.exp
             self.model = model
 
         def forward(self, **inputs: Tensor) -> Tensor:
-            return self.model(**inputs).logits
+            plain = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
+            return self.model(**inputs, **plain).logits
 
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), refusing(model.config.model_type):
-            return torch.export.export(Logits(), (), inputs, strict=False)
-    finally:
-        model.train(training)
+    with ALONE:
+        training, exporting = model.training, EXPORTING.set(True)
+        model.eval()
+        try:
+            with torch.no_grad(), refusing(model.config.model_type):
+                return torch.export.export(Logits(), (), inputs, strict=False)
+        finally:
+            model.train(training)
+            EXPORTING.reset(exporting)
 
 
 def module_path(node: torch.fx.Node) -> str:

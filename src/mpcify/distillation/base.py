@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
-from mpcify.conversion.convert import read_config
+from mpcify.conversion.config import read_config
 from mpcify.conversion.facts import table_digest, takes_images, word_table
 from mpcify.errors import MpcifyError
 
@@ -24,9 +24,12 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
         raise MpcifyError(603, str(base), "an image model has no word embeddings", "leave the base out")
     read_config(base)
     try:
-        loaded = AutoModel.from_pretrained(str(base), dtype=torch.float32, use_safetensors=True)
+        loaded = AutoModel.from_pretrained(
+            str(base), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         source = loaded.get_input_embeddings().weight.detach()
-        words = None if tokenizer is None else AutoTokenizer.from_pretrained(str(base)).get_vocab()
+        own = None if tokenizer is None else AutoTokenizer.from_pretrained(str(base), trust_remote_code=False)
+        words = None if own is None else own.get_vocab()
     except Exception as problem:
         reason = "its weights or its tokenizer cannot be read"
         raise MpcifyError(603, str(base), reason, "name a pretrained encoder with its tokenizer") from problem

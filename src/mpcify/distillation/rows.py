@@ -35,7 +35,7 @@ def read_processor(source: str | Path, model: PreTrainedModel) -> Any:
     """The tokenizer, or the image processor, beside a checkpoint. Raises MPC-208."""
     kind, name = (AutoImageProcessor, "image processor") if takes_images(model) else (AutoTokenizer, "tokenizer")
     try:
-        return kind.from_pretrained(str(source))
+        return kind.from_pretrained(str(source), config=model.config, trust_remote_code=False)
     except Exception as problem:
         raise MpcifyError(
             208, str(source), f"there is no {name} beside the model", f"save its {name} there with save_pretrained"

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel
 
+from mpcify.conversion.config import read_config
 from mpcify.conversion.convert import recipe_of, task_of, teacher_class
 from mpcify.conversion.facts import (
     longest_text,
@@ -37,7 +38,8 @@ def read_tokenizer(source: str | Path) -> Tokenizer:
     tokenizer = None
     if not Path(source).is_dir() or any((Path(source) / name).is_file() for name in VOCABULARIES):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(source))
+            config = None if beside(source, "config.json") is None else read_config(source)
+            tokenizer = AutoTokenizer.from_pretrained(str(source), config=config, trust_remote_code=False)
         except Exception:  # transformers' readers raise whatever a broken file makes of them
             tokenizer = None
     backend = getattr(tokenizer, "backend_tokenizer", None)

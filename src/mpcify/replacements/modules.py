@@ -4,6 +4,7 @@ While a model is exported, each replacement is one node of the trace (`mpcify::a
 that the graph's passes meet it whole and need not recognise it among a dozen products.
 """
 
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from mpcify.recipe import has_shift, is_freediv
 from mpcify.replacements.activation import FUNCTIONS
 from mpcify.replacements.attention import INITIAL_GAMMA, SHIFT, AttentionKind, attend
 
+# Whether this thread exports a model (torch's own flag is the whole process's, and other threads may be training).
+EXPORTING: ContextVar[bool] = ContextVar("exporting", default=False)
 IMPLEMENTATION = "mpcify"  # the name under which transformers finds both functions
 
 
@@ -61,7 +64,7 @@ class Activation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation of x, element by element."""
-        if torch.compiler.is_exporting():
+        if EXPORTING.get():
             return torch.ops.mpcify.activation(x, self.name)
         return FUNCTIONS[self.name](x)
 
@@ -114,7 +117,7 @@ def attention(
     refuse_unknown_terms(terms)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = AttentionKind(module.mpcify_attention, module.mpcify_centre_keys, module.mpcify_t, scaling)  # type: ignore[arg-type]
-    if torch.compiler.is_exporting():
+    if EXPORTING.get():
         output = torch.ops.mpcify.attention(
             query, key, value, attention_mask, module.c, module.log_gamma, kind.name, kind.centre_keys, kind.t, scaling
         )
