@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.options import EngineSettings, Model
+from mpcify.cli.options import ColumnNames, EngineSettings, Model
 from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
 
@@ -18,10 +18,15 @@ DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Ta
 
 @verb
 def infer(
-    model: Model, settings: EngineSettings, texts: Texts = None, pair: Pairs = None, data: DataFile = None
+    model: Model,
+    settings: EngineSettings,
+    columns: ColumnNames,
+    texts: Texts = None,
+    pair: Pairs = None,
+    data: DataFile = None,
 ) -> Answer:
     """Predict labels for texts, pairs of texts or images, on an engine."""
-    items = inputs(texts or [], pair or [], data)
+    items = inputs(texts or [], pair or [], data, columns)
     from mpcify.inference import compile
     from mpcify.requests.outputs import answers
 
@@ -42,14 +47,15 @@ def infer(
     return Answer(values, table(cost_line(cost.to_json()), ("input", "answer", "score"), rows))
 
 
-def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None) -> list[Any]:
+def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None, columns: ColumnNames) -> list[Any]:
     """The inputs that the command line names, one way or the other."""
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either TEXT or --data FILE")
+    columns.refuse_without("--data", data)
     if data is not None:
         from mpcify.data.files import read_examples
 
-        return read_examples(data).texts
+        return read_examples(data, labels=False, **columns.keywords()).texts
     if not seconds:
         return list(texts)
     if len(seconds) != len(texts):
