@@ -1,5 +1,6 @@
 """mpcify infer MODEL TEXT...: private predictions."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from mpcify.cli.options import ColumnNames, EngineSettings, Model
 from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.errors import MpcifyWarning
 
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
 Pairs = Annotated[
@@ -27,11 +29,15 @@ def infer(
 ) -> Answer:
     """Predict labels for texts, pairs of texts or images, on an engine."""
     items = inputs(texts or [], pair or [], data, columns)
+    from mpcify.graph.export import NOTICE
     from mpcify.inference import compile
     from mpcify.requests.outputs import answers
 
-    with compile(model, **settings.keywords()) as private, progress("inputs", len(items)) as advance:
-        logits, cost = private(items, advance)
+    with compile(model, **settings.keywords()) as private:
+        if private.engine.protocol is not None:
+            warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
+        with progress("inputs", len(items)) as advance:
+            logits, cost = private(items, advance)
     results = [
         {"input": shown(item), **{key: value for key, value in answer.items() if key != "score"}}
         for item, answer in zip(items, answers(logits, private.about), strict=True)
