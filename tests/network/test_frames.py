@@ -90,8 +90,18 @@ def test_bytes_that_are_no_frame_are_refused(stream: io.BytesIO) -> None:
 
 
 def test_a_length_above_the_limit_is_refused_before_it_is_read() -> None:
-    endless = io.BytesIO(struct.pack("<IQ", 0xFFFFFFFF, 2**63))
-    with pytest.raises(FrameError):
-        read_frame(endless)
-    with pytest.raises(FrameError):
-        read_frame(frame(b"{}", bytes(100)), arrays_limit=99)
+    for lengths in ((0xFFFFFFFF, 2**63), (0xFFFFFFFF, 0), (2, 2**63)):
+        endless = io.BytesIO(struct.pack("<IQ", *lengths) + b"{}")
+        with pytest.raises(FrameError, match="above the limits"):
+            read_frame(endless)
+        assert endless.read() == b"{}", "no more than the lengths is read"
+
+
+def test_a_length_at_the_limit_is_read_and_one_above_it_is_not() -> None:
+    stream = io.BytesIO()
+    write_frame(stream, {"a": 1}, {"x": np.ones(2, np.float32)})
+    header, arrays = struct.unpack("<IQ", stream.getvalue()[:12])
+    read_frame(io.BytesIO(stream.getvalue()), header, arrays)
+    for limits in ((header - 1, arrays), (header, arrays - 1)):
+        with pytest.raises(FrameError, match="above the limits"):
+            read_frame(io.BytesIO(stream.getvalue()), *limits)
