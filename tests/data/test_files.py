@@ -174,7 +174,7 @@ def test_another_separator_is_named(tmp_path: Path, name: str, header: str, foun
         ("sentence,label\nfine,1\n".encode("utf-16"), "UTF-16"),
         ("sentence,label\nfine,1\n".encode("utf-16-be"), "NUL"),
         (b"PK\x03\x04\x14\0", "ZIP"),
-        (b"PAR1\x15\x04", "Parquet"),
+        (b"PAR1\x15\x04\x00\x00PAR1", "Parquet"),
         (b"\x1f\x8b\x08\0", "gzip"),
     ],
 )

@@ -68,18 +68,22 @@ def read_text(path: Path) -> str:
         raise MpcifyError(
             102, str(path), f"the file cannot be read ({error.strerror})", "check its permissions"
         ) from None
-    for start, kind in OTHER_FILES.items():
-        if content.startswith(start):
-            raise MpcifyError(102, str(path), f"the file is {kind}", "save it as TSV, CSV or JSONL in UTF-8")
     try:
         text = content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise MpcifyError(102, f"{path} line {line}", "the text is not UTF-8", "save the file as UTF-8") from None
+        raise no_text(path, content, error.start, "the text is not UTF-8") from None
     if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise MpcifyError(102, f"{path} line {line}", "it holds a NUL character", "save the file as text in UTF-8")
+        raise no_text(path, content, content.index(b"\0"), "the text holds a NUL character")
     return text
+
+
+def no_text(path: Path, content: bytes, position: int, what: str) -> MpcifyError:
+    """The error for a file that is no text: told by its first bytes, else by the line of what is wrong."""
+    kind = next((kind for start, kind in OTHER_FILES.items() if content.startswith(start)), None)
+    if kind is not None:
+        return MpcifyError(102, str(path), f"the file is {kind}", "save it as TSV, CSV or JSONL in UTF-8")
+    line = content.count(b"\n", 0, position) + 1
+    return MpcifyError(102, f"{path} line {line}", what, "save the file as text in UTF-8")
 
 
 def lines_of(content: str, source: str) -> list[str]:
