@@ -159,6 +159,7 @@ def test_wrong_columns_are_named_beside_the_expected(tmp_path: Path, header: str
         ("a.csv", '"text" ; "label"', "semicolons", "commas"),
         ("a.csv", "sentence\tlabel", "tabs", "commas"),
         ("a.csv", "sentence|label", "bars", "commas"),
+        ("a.csv", "Review Text;Sentiment;", "semicolons", "commas"),
         ("a.tsv", "sentence, label", "commas", "tabs"),
     ],
 )
@@ -243,6 +244,8 @@ def test_a_file_without_a_header_is_refused_without_quoting_its_first_row(tmp_pa
     error = refusal(written(tmp_path, "a.tsv", "a private matter\t1\n"))
     assert error.code == 103
     assert "the columns are 1 and 1 longer;" in error.what
+    error = refusal(written(tmp_path, "a.tsv", "a private matter, and another one that is far longer\n"))
+    assert "the columns are 1 longer;" in error.what
 
 
 @pytest.mark.parametrize("name", ["gone.tsv", "gone.txt", "no/such/folder/data", "./gone", "a:b:c:d"])

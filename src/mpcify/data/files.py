@@ -190,7 +190,8 @@ def no_column(name: str, columns: Sequence[str], source: str) -> MpcifyError:
 def listed(columns: Sequence[str]) -> str:
     """The columns, for an error text: without a header line, the first row stands in its place, and may be private."""
     words = [name or "(unnamed)" for name in columns if not name or WORD.fullmatch(name)]
-    return ", ".join(words) + (f" and {len(columns) - len(words)} longer" if len(words) < len(columns) else "")
+    others = [f"{len(columns) - len(words)} longer"] if len(words) < len(columns) else []
+    return " and ".join(([", ".join(words)] if words else []) + others)
 
 
 def field(row: Mapping[str, Any], name: str, where: str) -> Any:

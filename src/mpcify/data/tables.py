@@ -23,6 +23,7 @@ OTHER_FILES = {  # what stands at the start of a file that is no UTF-8 text
 }
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 WORD = re.compile(r"[\w-]{1,30}")  # a column's name; anything else in a header may be a private text
+WORDS = re.compile(r"[\w .-]{0,30}")  # what could be one
 LONGEST_FIELD = 2**31 - 1  # of CSV, in characters
 LONGEST_NUMBER = 400  # digits: a float holds 308
 
@@ -98,7 +99,7 @@ def refuse_separator(content: str, source: str, own: str) -> None:
     header = content.partition("\n")[0]
     for mark, name in SEPARATORS.items():
         words = [word.strip(' "\r') for word in header.split(mark)]
-        if own not in header and len(words) > 1 and all(map(WORD.fullmatch, words)):
+        if own not in header and len(words) > 1 and all(map(WORDS.fullmatch, words)):
             what = f"the columns seem to be separated by {name}, not by {SEPARATORS[own]}"
             raise MpcifyError(103, source, what, "separate columns by commas in .csv, by tabs in .tsv")
 
