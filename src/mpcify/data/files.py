@@ -120,7 +120,7 @@ def check_labels(examples: Examples, labels: Sequence[str]) -> Examples:
         wanted = "a number"
         readings = [[decimal(value) for value in examples.labels]]
     else:
-        wanted = f"a whole number below {len(labels)}, or a label name of the model; one of both in the whole column"
+        wanted = f"a whole number below {len(labels)}, or a label name of the model (a column holds one or the other)"
         names = {str(name): index for index, name in enumerate(labels) if list(labels).count(name) == 1}
         named = [class_named(value, names, examples.written) for value in examples.labels]
         readings = [named, [class_numbered(value, len(labels)) for value in examples.labels]]
