@@ -21,6 +21,7 @@ def wrapped(value: int, ring: int) -> int:
 def test_usual_fraction_bits_and_bounds() -> None:
     assert [FixedPoint.of(ring).fraction_bits for ring in (64, 48, 32)] == [18, 14, 12]
     assert FixedPoint.of(64, 20) == FixedPoint(64, 20)
+    assert FixedPoint() == FixedPoint(64, 18)
     assert FixedPoint(64, 18).product_bound == 2**26
     assert FixedPoint(32, 12).product_bound == 2**6
     assert FixedPoint(32, 8).product_bound == 2**14
@@ -29,11 +30,12 @@ def test_usual_fraction_bits_and_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ring", "fraction_bits"), [(128, 18), (16, 4), (64, 31), (48, 23), (32, 15), (64, 1), (64, -3)]
+    ("ring", "fraction_bits"),
+    [(128, 18), (16, 4), (64, 31), (48, 23), (32, 15), (64, 1), (64, -3), (64, 18.0), (64, 18.5)],
 )
-def test_a_ring_without_room_for_a_product_is_refused(ring: int, fraction_bits: int) -> None:
+def test_a_ring_without_room_for_a_product_is_refused(ring: int, fraction_bits: float) -> None:
     with pytest.raises(MpcifyError) as error:
-        FixedPoint(ring, fraction_bits)
+        FixedPoint(ring, fraction_bits)  # type: ignore[arg-type]
     assert error.value.code == 501
 
 

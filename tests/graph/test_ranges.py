@@ -312,3 +312,20 @@ def test_a_declared_range_holds_what_was_measured_with_its_margin_on_either_side
     least, largest = declare(one("add"), {"x": {"value": (4.0, 8.0)}})["x"]["value"]
     assert 1 / octave <= least <= 1
     assert 32 <= largest <= 32 * octave
+
+
+@pytest.mark.parametrize(("least", "refused"), [(-19.5, False), (-20.5, True)])
+def test_no_real_rows_maximum_may_lie_below_minus_twenty(least: float, refused: bool) -> None:
+    (row,) = rows_of("max", RING_64, masked=True, attributes={"axis": 2}, value=(least, 1.0))
+    assert row.overflow is refused
+
+
+def test_an_overflow_says_how_many_others_there_are() -> None:
+    rows = rows_of("add", RING_32, value=(-1e9, 1e9)) * 3
+    with pytest.raises(MpcifyError, match=r"MPC-402 .*\(2 more overflow\)"):
+        refuse(rows)
+
+
+def test_a_single_number_is_recorded() -> None:
+    output = np.array(3.0)
+    assert record(one("add", shape=()), {}, (output,), output).ranges == {"x": {"value": (3, 3)}}

@@ -105,3 +105,13 @@ def test_a_length_at_the_limit_is_read_and_one_above_it_is_not() -> None:
     for limits in ((header - 1, arrays), (header, arrays - 1)):
         with pytest.raises(FrameError, match="above the limits"):
             read_frame(io.BytesIO(stream.getvalue()), *limits)
+
+
+def test_without_limits_of_its_own_a_reader_takes_a_quarter_gigabyte_of_json_and_64_of_arrays() -> None:
+    for lengths, refused in (
+        ((1 << 28, 1 << 36), EOFError),
+        ((1 + (1 << 28), 0), FrameError),
+        ((2, 1 + (1 << 36)), FrameError),
+    ):
+        with pytest.raises(refused):
+            read_frame(io.BytesIO(struct.pack("<IQ", *lengths)))
