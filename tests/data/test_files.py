@@ -254,6 +254,18 @@ def test_a_missing_file_is_not_looked_for_on_the_hub(tmp_path: Path, hub: list[A
     assert hub == []
 
 
+@pytest.mark.parametrize("name", ["data", "./folder", "folder.d"])
+def test_a_file_or_folder_of_another_kind_is_not_looked_for_on_the_hub(
+    tmp_path: Path, hub: list[Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").write_text("sentence\nfine\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.d").mkdir()
+    assert refusal(name).code == 102
+    assert hub == []
+
+
 def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "folder.tsv").mkdir()
     assert refusal(tmp_path / "folder.tsv").code == 102
