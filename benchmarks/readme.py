@@ -84,7 +84,9 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
     many += ", one-hot embeddings beside them" if "one-hot" in name else ""
     text = (
         f"**{what} of {result['shape']}**, {first['length']} tokens{many}, {first['engine']} {first['protocol']} "
-        f"([result]({base}/performance/{name}.json)); times less than {best(first['ratios']['to'])}:\n\n"
+        f"([result]({base}/performance/{name}.json)), {turns(result)}; times less than {best(first['ratios']['to'])}:
+
+"
     )
     columns = ["recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan"]
     columns += ["MB told", "rounds told"] if told else []
@@ -98,7 +100,21 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
         ]
         for row in result["rows"]
     ]
-    return text + rows(columns, cells)
+    return text + rows(columns, cells) + "".join(f"\n{note}\n" for note in notes(result))
+
+
+def turns(result: dict[str, Any]) -> str:
+    """What seconds and rounds are: of how many turns."""
+    count = len(result["rows"][0]["seconds"])
+    return {1: "one turn", 2: "means of 2 turns"}.get(count, f"medians of {count} turns")
+
+
+def notes(result: dict[str, Any]) -> Iterator[str]:
+    """What a reader must know of some rows."""
+    if any(row["ring"] == 32 for row in result["rows"]):
+        yield "2^32: forced, with 12 fraction bits and random weights: what it costs, not what it answers."
+    if any(row["protocol"] == "semi2k" for row in result["rows"]):
+        yield "SEMI2K: without its correlated randomness, which SPU's first party makes alone and nobody sends."
 
 
 def estimated(row: dict[str, Any]) -> list[str]:

@@ -1,18 +1,21 @@
 """Fine-tune a text classifier: the teacher that mpcify then converts.
 
-    python examples/finetune_text.py --model BASE --train train.tsv --eval dev.tsv OUT
+    python examples/finetune_text.py --model BASE --train train.csv --eval dev.csv OUT
 
-BASE is a local folder or a hub name of any encoder; FILE has the columns `sentence` (or `sentence1`, `sentence2`)
-and `label`, tab-separated, without quoting. --freeze-table keeps BASE's word embeddings as they are: public, so that
-the clients of a student distilled with `--base BASE` look their tokens up themselves and learn nothing of the owner's.
-An interrupted run goes on where it stopped when called again with --resume.
+BASE is a local folder or a hub name of any encoder; FILE is what every verb of mpcify reads: TSV, CSV or JSONL with the
+columns `sentence` (or `sentence1`, `sentence2`) and `label`, or others that are named. The model's label names are
+those of the training file. --freeze-table keeps BASE's word embeddings as they are: public, so that the clients of a
+student distilled with `--base BASE` look their tokens up themselves and learn nothing of the owner's. An interrupted
+run goes on where it stopped when called again with --resume.
 """
 
 import argparse
+import math
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -21,22 +24,28 @@ from transformers import (
     TrainingArguments,
 )
 
+from mpcify.data.files import Examples, check_labels, read_examples
+from mpcify.distillation.rows import rows_of
+from mpcify.errors import MpcifyError
 
-def read(path: Path) -> Dataset:
-    """Rows of a tab-separated file with a header line, read without quoting."""
-    header, *lines = path.read_text(encoding="utf-8").split("\n")
-    names = header.split("\t")
-    rows = [dict(zip(names, line.split("\t"), strict=True)) for line in lines if line]
-    return Dataset.from_list([{**row, "label": int(row["label"])} for row in rows])
+
+def names_in(examples: Examples) -> list[str]:
+    """The names of the labels in a file; whole numbers are names too, in their order."""
+    names = {str(label).strip() for label in examples.labels or ()}
+    numbers = all(name.removeprefix("-").isdecimal() for name in names)
+    return sorted(names, key=int if numbers else None)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--eval", type=Path, required=True)
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--train", required=True)
+    parser.add_argument("--eval", required=True)
+    parser.add_argument("--text-column")
+    parser.add_argument("--pair-column")
+    parser.add_argument("--label-column")
+    parser.add_argument("--epochs", type=float, help="default: 2; of a small file about 300 steps, at most 20 epochs")
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=128)
@@ -44,27 +53,37 @@ def main() -> None:
     parser.add_argument("--freeze-table", action="store_true")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
+    try:
+        fine_tune(options)
+    except MpcifyError as error:
+        parser.exit(2, f"{error}\n")
 
-    data = DatasetDict({"train": read(options.train), "eval": read(options.eval)})
-    texts = [name for name in ("sentence", "sentence1", "sentence2") if name in data["train"].column_names]
+
+def fine_tune(options: argparse.Namespace) -> None:
+    """Trains, measures and writes the model. Raises MPC-1xx for the files."""
+    columns = {name: getattr(options, name) for name in ("text_column", "pair_column", "label_column")}
+    train, held_out = (read_examples(file, **columns) for file in (options.train, options.eval))
+    names = names_in(train)
+    train, held_out = (check_labels(examples, names) for examples in (train, held_out))
+    steps = math.ceil(len(train) / options.batch_size)
+    epochs = min(max(2, math.ceil(300 / steps)), 20) if options.epochs is None else options.epochs
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    encoded = data.map(
-        lambda rows: tokenizer(*(rows[name] for name in texts), truncation=True, max_length=options.max_length),
-        batched=True,
-        remove_columns=texts,
+    model = AutoModelForSequenceClassification.from_pretrained(
+        options.model,
+        num_labels=len(names),
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
     )
-    labels = len(set(data["train"]["label"]))
-    model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=labels)
     model.get_input_embeddings().weight.requires_grad_(not options.freeze_table)
     trainer = Trainer(
         model,
         TrainingArguments(
             output_dir=f"{options.out}-training",
-            num_train_epochs=options.epochs,
+            num_train_epochs=epochs,
             learning_rate=options.lr,
             per_device_train_batch_size=options.batch_size,
             per_device_eval_batch_size=64,
-            warmup_steps=100,
+            warmup_steps=0.1,  # a share of the steps, so that a small file warms up too
             weight_decay=0.01,
             train_sampling_strategy="group_by_length",
             logging_steps=100,
@@ -74,15 +93,22 @@ def main() -> None:
             report_to="none",
             seed=options.seed,
         ),
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["eval"],
+        train_dataset=rows_of(train, model, tokenizer, options.max_length),
+        eval_dataset=rows_of(held_out, model, tokenizer, options.max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=lambda answer: {"accuracy": float(np.mean(answer.predictions.argmax(-1) == answer.label_ids))},
     )
     trainer.train(resume_from_checkpoint=options.resume)
-    print(trainer.evaluate())
+    measured = trainer.evaluate()
+    print(measured)
     trainer.model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
+    most = Counter(held_out.labels or ()).most_common(1)[0][1] / len(held_out)
+    if measured["eval_accuracy"] <= most:
+        what = (
+            f"accuracy {measured['eval_accuracy']:.3f} is not above always giving the most frequent label ({most:.3f})"
+        )
+        print(f"warning: {what}: raise --epochs, or train on more texts", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def wrapped(value: int, ring: int) -> int:
 def test_usual_fraction_bits_and_bounds() -> None:
     assert [FixedPoint.of(ring).fraction_bits for ring in (64, 48, 32)] == [18, 14, 12]
     assert FixedPoint.of(64, 20) == FixedPoint(64, 20)
+    assert FixedPoint() == FixedPoint(64, 18)
     assert FixedPoint(64, 18).product_bound == 2**26
     assert FixedPoint(32, 12).product_bound == 2**6
     assert FixedPoint(32, 8).product_bound == 2**14
@@ -29,11 +30,12 @@ def test_usual_fraction_bits_and_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ring", "fraction_bits"), [(128, 18), (16, 4), (64, 31), (48, 23), (32, 15), (64, 1), (64, -3)]
+    ("ring", "fraction_bits"),
+    [(128, 18), (16, 4), (64, 31), (48, 23), (32, 15), (64, 1), (64, -3), (64, 18.0), (64, 18.5)],
 )
-def test_a_ring_without_room_for_a_product_is_refused(ring: int, fraction_bits: int) -> None:
+def test_a_ring_without_room_for_a_product_is_refused(ring: int, fraction_bits: float) -> None:
     with pytest.raises(MpcifyError) as error:
-        FixedPoint(ring, fraction_bits)
+        FixedPoint(ring, fraction_bits)  # type: ignore[arg-type]
     assert error.value.code == 501
 
 
@@ -101,3 +103,14 @@ def test_headroom_is_the_bits_left_below_a_bound() -> None:
     assert number.headroom(32.0, 16.0) == -1
     assert number.headroom(0.0, 1.0) == 18  # nothing is smaller than a step
     assert number.headroom(np.inf, 1.0) == number.headroom(np.nan, 1.0) == -np.inf
+
+
+def test_a_means_first_factor_is_a_power_of_two_not_below_its_size_and_never_below_a_step() -> None:
+    assert [FixedPoint(64, 18).mean_power(size) for size in (1, 2, 3, 512, 513, 768)] == [1, 2, 4, 512, 1024, 1024]
+    assert [FixedPoint(32, 8).mean_power(size) for size in (200, 256, 768)] == [256, 256, 256]
+
+
+def test_squares_wait_for_their_truncation_where_eight_bits_are_left() -> None:
+    assert [number for number in NUMBERS if number.postpones] == [FixedPoint(64, 18), FixedPoint(32, 2)]
+    assert FixedPoint(64, 18).postponed_bound == 2**8
+    assert not FixedPoint(64, 19).postpones

@@ -152,7 +152,7 @@ def tables(results: Results) -> str:
             private(results),
         ),
         (
-            "In integers: how narrow a ring may be",
+            "In integers, forced: how narrow a ring may be",
             (
                 "student",
                 "data",
@@ -162,7 +162,7 @@ def tables(results: Results) -> str:
                 "= plain",
                 "logit error",
                 "outside ranges",
-                "least headroom, bits",
+                "least headroom of what was met, bits",
             ),
             narrow(results),
         ),

@@ -27,6 +27,8 @@ from mpcify.requests.outputs import answers
 
 Progress = Callable[[int], None]
 
+TABLE_LEAKS = "the embedding table is not recorded as public: a real client would hold the owner's weights"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -252,12 +254,12 @@ def compile(
     student = as_student(load_model(model))
     prove_equal(student)
     private = PrivateModel(student, model, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate)
-    looked_up = engine == "spu" and not private.images and embeddings == "client"
-    if looked_up and not accept_embedding_leak and not table_is_public(student):
-        warnings.warn(
-            MpcifyWarning(
-                "the embedding table is not recorded as public: a real client would hold the owner's weights"
-            ),
-            stacklevel=2,
-        )
+    if engine == "spu" and not accept_embedding_leak and leaks_table(private):
+        warnings.warn(MpcifyWarning(TABLE_LEAKS), stacklevel=2)
     return private
+
+
+def leaks_table(private: PrivateModel) -> bool:
+    """Whether clients look tokens up in a table that is not recorded as public."""
+    looked_up = not private.images and private.about["embeddings"] == "client"
+    return looked_up and not table_is_public(private.student)

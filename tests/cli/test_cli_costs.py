@@ -76,3 +76,15 @@ def test_what_is_wrong_is_one_numbered_line(words: tuple[str, ...], line: str, m
     assert outcome.out == ""
     (said,) = [text for text in outcome.err.splitlines() if text.startswith("MPC-")]
     assert said.startswith(line)
+
+
+def test_estimate_says_that_it_measures_and_who_would_hold_the_table_until_neither_is_news(
+    mpcify: Callable, model: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "speed.json"
+    words = ("estimate", model, "--length", 16, "--calibration", kept, "--format", "json")
+    first, again = mpcify(*words), mpcify(*words, "--accept-embedding-leak")
+    table, measuring = first.err.splitlines()
+    assert table.startswith("warning: the embedding table is not recorded as public")
+    assert measuring.startswith("warning: running SPU for some seconds to measure this machine's speeds")
+    assert (again.code, again.err) == (0, "")

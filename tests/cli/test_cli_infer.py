@@ -173,3 +173,11 @@ def test_values_that_overflow_the_ring_are_refused_by_layer_unless_forced(
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.startswith("MPC-402 layer 1 ")
     assert mpcify(*arguments, "--force").code == 0
+
+
+def test_a_simulated_prediction_says_that_it_is_one(mpcify: Callable, model: Path) -> None:
+    outcome = mpcify("infer", model, "a film", "--engine", "spu", "--accept-embedding-leak", "--format", "json")
+    assert outcome.code == 0
+    assert outcome.json["engine"] == "spu"
+    assert "warning: this release simulates all parties on one machine: it protects nothing yet\n" in outcome.err
+    assert "simulates" not in mpcify("infer", model, "a film", "--engine", "plain").err

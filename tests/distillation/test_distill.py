@@ -342,10 +342,21 @@ def test_a_teacher_worse_than_chance_is_refused_before_training(
     distill(*folders, answered(folders[1], texts(), 0), texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
 
 
-def test_labels_that_the_teacher_does_not_have_are_refused(
+@pytest.mark.parametrize("label", [-1, None])
+def test_training_goes_on_without_labels_that_the_model_does_not_have_and_says_so(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, label: Any
+) -> None:
+    train = answered(folders[1], texts(), 1)
+    unlabelled = replace(train, labels=[label, *train.labels[1:]])
+    with pytest.warns(MpcifyWarning, match="row 1: the label is none of the model's"):
+        distill(*folders, unlabelled, texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_labels_of_the_evaluation_that_the_model_does_not_have_are_refused(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path
 ) -> None:
-    wrong = replace(texts(), labels=[7] * 40)
+    wrong = replace(texts(8, seed=1), labels=[7] * 8)
     with pytest.raises(MpcifyError, match=r"MPC-104 .*row 1"):
-        distill(*folders, wrong, texts(8, seed=1), tmp_path / "out", SETTINGS)
+        distill(*folders, texts(), wrong, tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out-training").exists()

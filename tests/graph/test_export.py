@@ -181,3 +181,11 @@ def test_what_stands_beside_a_model_of_the_hub_is_found(source, tmp_path):
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert {"tokenizer.json", "config.json", "model.safetensors"} <= set(files(tmp_path / "out"))
+
+
+def test_every_party_reads_that_this_release_simulates(student, source, tmp_path):
+    make_public(student)
+    export_folder(student, source, tmp_path / "out", [16])
+    for party in ("client", "owner", "helper"):
+        notice = Graph.read(tmp_path / "out" / party / "graph-16.json").about["notice"]
+        assert "simulates all parties" in notice

@@ -107,3 +107,22 @@ def test_the_proof_counts_what_runs() -> None:
     assert not any(row.overflow for row in check_ranges(runs, runs.ranges, number))
     (row,) = (row for row in range_report(graph, weights, [request(0.04)], number) if row.quantity == "variance")
     assert 0.5 < row.largest < 8
+
+
+@pytest.mark.parametrize("offset", [5.0, -5.0])
+def test_products_inside_a_doubled_layernorm_grow_with_it(offset: float) -> None:
+    """Means grow 2ᵏ times, squares 4ᵏ times: with no margin to hide it, the ranges that follow hold what is met."""
+    graph, weights = normed()
+    level = np.full((1, 4, WIDTH), offset)
+    spike = np.zeros((1, 4, WIDTH))
+    spike[..., 0] = 0.2  # one square is nearly all of its row's variance
+    for inputs in ({"x": level, "y": request(0.02)["y"]}, {"x": spike, "y": request(0.001)["y"]}):
+        declared = graph.with_ranges(measure_ranges(graph, weights, [inputs]))
+        runs = fit(declared, FixedPoint.of(64))
+        count = runs.count()["add"] - 1
+        assert count > 1
+        least, largest = measure_ranges(runs, weights, [inputs])["norm"]["product"]
+        low, high = runs.ranges["norm"]["product"]
+        assert low <= least <= largest <= high
+        mean = abs(offset) * 2**count if inputs["x"] is level else 0.0
+        assert max(-least, largest) >= 0.9 * mean, "the mean is met"

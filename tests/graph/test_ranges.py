@@ -300,3 +300,50 @@ def test_a_plain_session_feeds_the_recorder() -> None:
     recorder = RangeRecorder(graph, inputs)
     PlainEngine().compile(graph).load({}).run(inputs, recorder)
     assert recorder.ranges == {"square": {"value": (1, 1)}, "x": {"value": (8, 8)}}
+
+
+@pytest.mark.parametrize("case", ["mean", "square", "normal", "scaled"])
+def test_each_product_inside_a_layernorm_can_be_the_largest(case: str) -> None:
+    small = np.array([-0.1, 0.0, 0.1])
+    x, g = {
+        "mean": (small - 50, 0.01),
+        "square": (small * 300, 0.01),
+        "normal": (small, 0.01),
+        "scaled": (small, -40.0),
+    }[case]
+    x, g = np.broadcast_to(x, (2, 4, 3)), np.full(3, g)
+    deviation = x - x.mean(-1, keepdims=True)
+    normal = deviation / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    products = {"mean": x.mean(-1), "square": deviation**2, "normal": normal, "scaled": normal * g}
+    largest = {name: np.abs(values).max() for name, values in products.items()}
+    assert max(largest, key=lambda name: largest[name]) == case
+    found = record(one("layernorm", eps=1e-5), {}, (x, g, np.zeros(3)), normal * g).ranges["x"]
+    assert max(map(abs, found["product"])) == pytest.approx(largest[case])
+
+
+def test_a_declared_range_holds_what_was_measured_with_its_margin_on_either_side_of_zero() -> None:
+    octave = 2**0.25  # the ends may be rounded outwards by a quarter of an octave
+    measured = {"x": {"value": (-8.0, -4.0)}}
+    least, largest = declare(one("add"), measured)["x"]["value"]
+    assert -32 * octave <= least <= -32
+    assert -1 <= largest <= -1 / octave
+    least, largest = declare(one("add"), {"x": {"value": (4.0, 8.0)}})["x"]["value"]
+    assert 1 / octave <= least <= 1
+    assert 32 <= largest <= 32 * octave
+
+
+@pytest.mark.parametrize(("least", "refused"), [(-19.5, False), (-20.5, True)])
+def test_no_real_rows_maximum_may_lie_below_minus_twenty(least: float, refused: bool) -> None:
+    (row,) = rows_of("max", RING_64, masked=True, attributes={"axis": 2}, value=(least, 1.0))
+    assert row.overflow is refused
+
+
+def test_an_overflow_says_how_many_others_there_are() -> None:
+    rows = rows_of("add", RING_32, value=(-1e9, 1e9)) * 3
+    with pytest.raises(MpcifyError, match=r"MPC-402 .*\(2 more overflow\)"):
+        refuse(rows)
+
+
+def test_a_single_number_is_recorded() -> None:
+    output = np.array(3.0)
+    assert record(one("add", shape=()), {}, (output,), output).ranges == {"x": {"value": (3, 3)}}

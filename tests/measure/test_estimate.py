@@ -183,3 +183,22 @@ def test_local_work_is_what_each_part_of_it_takes() -> None:
     assert work.multiplications == 105
     assert work.bytes == 24 * 21
     assert math.isclose(Speed(1.0, 0.1, 10.0).seconds(work, 2), 105 + 2.4 * 21 + 20)
+
+
+def test_seconds_are_the_local_work_at_this_machines_speeds_and_the_networks(
+    checkpoint: Callable, tmp_path: Path
+) -> None:
+    folder, found = checkpoint("bert"), []
+    for factor in (0, 1, 2):
+        path = tmp_path / f"speed-{factor}.json"
+        speed = {"multiplication": factor * 1e-6, "byte": factor * 1e-5, "message": factor * 1e-2}
+        path.write_text(json.dumps({"format": 1, "speeds": {"aby3 64": speed}}))
+        found.append(estimate(folder, length=16, network="10,1", calibration=path))
+    network, once, twice = (told.cost["seconds"] for told in found)
+    sent = sum((row.rounds or 0) * 0.005 + (row.bytes or 0) / 3 / 1.25e8 for row in found[0].operations)
+    assert network == pytest.approx(sent, rel=1e-3)
+    assert once > 1.5 * network
+    assert twice - once == pytest.approx(once - network)
+    for rows in zip(*(told.operations for told in found), strict=True):
+        first, second, third = (row.seconds for row in rows)
+        assert third - second == pytest.approx(second - first)

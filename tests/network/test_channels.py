@@ -30,6 +30,7 @@ def test_both_ends_send_and_each_counts_its_own() -> None:
 
 def test_what_is_handed_over_counts_as_sent() -> None:
     client, _ = connect_in_process(2)
+    client[1].send("x", bytes(7))
     before = client[1].sent
     client[1].count(100)
     assert client[1].sent - before == Sent(1, 100)

@@ -90,8 +90,28 @@ def test_bytes_that_are_no_frame_are_refused(stream: io.BytesIO) -> None:
 
 
 def test_a_length_above_the_limit_is_refused_before_it_is_read() -> None:
-    endless = io.BytesIO(struct.pack("<IQ", 0xFFFFFFFF, 2**63))
-    with pytest.raises(FrameError):
-        read_frame(endless)
-    with pytest.raises(FrameError):
-        read_frame(frame(b"{}", bytes(100)), arrays_limit=99)
+    for lengths in ((0xFFFFFFFF, 2**63), (0xFFFFFFFF, 0), (2, 2**63)):
+        endless = io.BytesIO(struct.pack("<IQ", *lengths) + b"{}")
+        with pytest.raises(FrameError, match="above the limits"):
+            read_frame(endless)
+        assert endless.read() == b"{}", "no more than the lengths is read"
+
+
+def test_a_length_at_the_limit_is_read_and_one_above_it_is_not() -> None:
+    stream = io.BytesIO()
+    write_frame(stream, {"a": 1}, {"x": np.ones(2, np.float32)})
+    header, arrays = struct.unpack("<IQ", stream.getvalue()[:12])
+    read_frame(io.BytesIO(stream.getvalue()), header, arrays)
+    for limits in ((header - 1, arrays), (header, arrays - 1)):
+        with pytest.raises(FrameError, match="above the limits"):
+            read_frame(io.BytesIO(stream.getvalue()), *limits)
+
+
+def test_without_limits_of_its_own_a_reader_takes_a_quarter_gigabyte_of_json_and_64_of_arrays() -> None:
+    for lengths, refused in (
+        ((1 << 28, 1 << 36), EOFError),
+        ((1 + (1 << 28), 0), FrameError),
+        ((2, 1 + (1 << 36)), FrameError),
+    ):
+        with pytest.raises(refused):
+            read_frame(io.BytesIO(struct.pack("<IQ", *lengths)))

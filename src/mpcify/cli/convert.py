@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.options import Model, Out
+from mpcify.cli.options import ColumnNames, Model, Out
 from mpcify.cli.verb import Answer, verb
 from mpcify.recipe import RECIPES, read_recipe
 
@@ -20,12 +20,15 @@ CALIBRATION = 1000  # texts or images; more cost memory and change little
 
 
 @verb
-def convert(model: Model, out: Out, recipe: RecipeName, calibration: Calibration = None) -> Answer:
+def convert(
+    model: Model, out: Out, columns: ColumnNames, recipe: RecipeName, calibration: Calibration = None
+) -> Answer:
     """Swap a model's functions for a recipe's, calibrate it against MODEL, and write the student."""
+    columns.refuse_without("--calibration", calibration)
     chosen = read_recipe(recipe)
     from mpcify.data.files import read_examples
 
-    examples = None if calibration is None else read_examples(calibration)
+    examples = None if calibration is None else read_examples(calibration, labels=False, **columns.keywords())
     from mpcify.conversion.convert import convert as converted
     from mpcify.conversion.convert import load_model, recipe_of
     from mpcify.conversion.folder import copy_companions, new_folder

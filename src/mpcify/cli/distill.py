@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.options import Out
+from mpcify.cli.options import ColumnNames, Out
 from mpcify.cli.verb import Answer, table, verb
 
 Student = Annotated[str, typer.Argument(metavar="STUDENT", help="A folder that `mpcify convert` wrote.")]
 Teacher = Annotated[str, typer.Option(metavar="MODEL", help="The model that the student was converted from.")]
-Train = Annotated[str, typer.Option(metavar="FILE", help="Training texts or images; labels are not used.")]
+Train = Annotated[str, typer.Option(metavar="FILE", help="Training texts or images; labels only check the teacher.")]
 Evaluation = Annotated[str, typer.Option("--eval", metavar="FILE", help="Measured, and never chosen on.")]
 Base = Annotated[
     str | None, typer.Option(metavar="BASE", help="The pretrained model whose public embedding table clients may hold.")
@@ -31,6 +31,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last chec
 def distill(
     student: Student,
     out: Out,
+    columns: ColumnNames,
     teacher: Teacher,
     train: Train,
     evaluation: Evaluation,
@@ -46,7 +47,8 @@ def distill(
     """Train a student to answer as its teacher does (calibrating it first), and write it with a model card."""
     from mpcify.data.files import read_examples
 
-    examples, held_back = read_examples(train), read_examples(evaluation)
+    examples = read_examples(train, labels=False, **columns.keywords())
+    held_back = read_examples(evaluation, **columns.keywords())
     from mpcify.distillation import distill as distillation
     from mpcify.distillation.settings import Settings
     from mpcify.measure.provenance import command

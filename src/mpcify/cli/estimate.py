@@ -1,13 +1,15 @@
 """mpcify estimate MODEL: what a request will cost, without running it."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mpcify.cli.options import Model
+from mpcify.cli.options import AcceptEmbeddingLeak, Model
 from mpcify.cli.profile import Plot, drawing, kinds_table
 from mpcify.cli.verb import Answer, verb
+from mpcify.errors import MpcifyWarning
 
 Protocol = Annotated[str, typer.Option(help="aby3 or semi2k.")]
 Ring = Annotated[int, typer.Option(metavar="BITS", help="64 or 32.")]
@@ -33,9 +35,10 @@ def estimate(
     length: Length = None,
     network: NetworkName = "lan",
     calibration: Calibration = None,
+    accept_embedding_leak: AcceptEmbeddingLeak = False,
     plot: Plot = None,
 ) -> Answer:
-    """Tell a request's bytes, rounds and seconds from the graph alone."""
+    """Tell a request's bytes, rounds and seconds from the graph alone, at this machine's speeds."""
     picture = drawing(plot)
     from mpcify.measure.estimate import estimate as predict
 
@@ -49,6 +52,8 @@ def estimate(
         length=length,
         network=network,
         calibration=calibration,
+        accept_embedding_leak=accept_embedding_leak,
+        notice=lambda line: warnings.warn(MpcifyWarning(line), stacklevel=2),
     )
     if plot is not None:
         picture.draw_profile(found, plot)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.options import Data, EngineSettings, Model
+from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
 from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
 
@@ -21,6 +21,7 @@ Other = Annotated[str | None, typer.Option(metavar="OTHER", help="Another model,
 def evaluate(
     model: Model,
     settings: EngineSettings,
+    columns: ColumnNames,
     data: Data,
     limit: Limit = None,
     compare: Other = None,
@@ -29,7 +30,7 @@ def evaluate(
     """Measure a model on labelled examples, on an engine."""
     from mpcify.data.files import read_examples
 
-    examples = read_examples(data, limit=limit)
+    examples = read_examples(data, limit=limit, **columns.keywords())
     from mpcify.measure import evaluate as measure
 
     with progress("examples", len(examples)) as advance:

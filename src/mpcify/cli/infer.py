@@ -1,13 +1,15 @@
 """mpcify infer MODEL TEXT...: private predictions."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.options import EngineSettings, Model
+from mpcify.cli.options import ColumnNames, EngineSettings, Model
 from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.errors import MpcifyWarning
 
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
 Pairs = Annotated[
@@ -18,15 +20,24 @@ DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Ta
 
 @verb
 def infer(
-    model: Model, settings: EngineSettings, texts: Texts = None, pair: Pairs = None, data: DataFile = None
+    model: Model,
+    settings: EngineSettings,
+    columns: ColumnNames,
+    texts: Texts = None,
+    pair: Pairs = None,
+    data: DataFile = None,
 ) -> Answer:
     """Predict labels for texts, pairs of texts or images, on an engine."""
-    items = inputs(texts or [], pair or [], data)
+    items = inputs(texts or [], pair or [], data, columns)
+    from mpcify.graph.export import NOTICE
     from mpcify.inference import compile
     from mpcify.requests.outputs import answers
 
-    with compile(model, **settings.keywords()) as private, progress("inputs", len(items)) as advance:
-        logits, cost = private(items, advance)
+    with compile(model, **settings.keywords()) as private:
+        if private.engine.protocol is not None:
+            warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
+        with progress("inputs", len(items)) as advance:
+            logits, cost = private(items, advance)
     results = [
         {"input": shown(item), **{key: value for key, value in answer.items() if key != "score"}}
         for item, answer in zip(items, answers(logits, private.about), strict=True)
@@ -42,14 +53,15 @@ def infer(
     return Answer(values, table(cost_line(cost.to_json()), ("input", "answer", "score"), rows))
 
 
-def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None) -> list[Any]:
+def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None, columns: ColumnNames) -> list[Any]:
     """The inputs that the command line names, one way or the other."""
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either TEXT or --data FILE")
+    columns.refuse_without("--data", data)
     if data is not None:
         from mpcify.data.files import read_examples
 
-        return read_examples(data).texts
+        return read_examples(data, labels=False, **columns.keywords()).texts
     if not seconds:
         return list(texts)
     if len(seconds) != len(texts):

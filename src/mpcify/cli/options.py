@@ -15,6 +15,30 @@ AcceptEmbeddingLeak = Annotated[
 
 
 @dataclass(frozen=True)
+class ColumnNames:
+    """The columns of FILE that are read, in the words of `mpcify.data.files.read_examples`."""
+
+    text_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="FILE's column of texts. Default: sentence, or sentence1.")
+    ] = None
+    pair_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="FILE's column of second texts. Default: sentence2.")
+    ] = None
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="FILE's column of labels. Default: label.")
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """The keywords of `read_examples`."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def refuse_without(self, option: str, file: str | None) -> None:
+        """Raises a usage error where columns are named, and no FILE that could have them."""
+        if file is None and any(self.keywords().values()):
+            raise typer.BadParameter(f"columns are those of {option} FILE, which is not given")
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     """Which engine runs a model, and how: one field an option; None chooses the engine's own default."""
 

@@ -1,22 +1,21 @@
-"""Examples from files: TSV (read without quoting), CSV, JSONL, or a data set by its name for `datasets`.
+"""Examples from files: texts, pairs of texts or images, with their labels.
 
-The columns are `sentence`, or `sentence1` and `sentence2`, or `image` (a path, relative to the file), and `label`.
-Nothing is guessed and no row is skipped: a file that is not exactly this is refused with the row's number. Error texts
-never quote a row, as it may be private.
+The columns are `sentence`, or `sentence1` and `sentence2`, or `image` (a path, relative to the file), and `label`;
+texts and labels may stand in columns of other names. Nothing is guessed and no row is skipped. Error texts never quote
+a row, as it may be private.
 """
 
-import csv
-import io
-import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from mpcify.errors import MpcifyError
+from mpcify.data.tables import WORD, Table, open_table
+from mpcify.errors import MpcifyError, MpcifyWarning
 
 Kind = Literal["single", "pair", "image"]
 COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -25,7 +24,11 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "image": ("image",),
 }
 LABEL = "label"
-REMEDY = "name the columns sentence | sentence1, sentence2 | image, and label"
+REMEDY = "rename the columns, or name those to read: --text-column, --pair-column, --label-column"
+INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+UNREADABLE = re.compile("[\0\ud800-\udfff]")
+LARGEST = 3.4e38  # of float32, in which models answer
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,17 @@ class Examples:
     """Inputs in the order of the file, with their labels.
 
     kind: "single" texts, "pair"s of texts, or "image"s. texts: the inputs: str, (str, str), or the image's path (a PIL
-    image where it comes from `datasets`). labels: whole numbers, decimals, or names, as they are written; None where
-    there is no such column; `check_labels` turns them into what a model predicts. lines: of the file, one an example.
+    image where it comes from `datasets`). labels: whole numbers, decimals, or names; None where there is no such
+    column; `check_labels` turns them into what a model predicts. lines: of the file, one an example. written: labels
+    are a file's, where the number 1 may be a name of the model's, "1"; else a number is what the model predicts.
     """
 
     kind: Kind
     texts: list[Any]
-    labels: list[int | float | str] | None
+    labels: list[Any] | None
     source: str
     lines: tuple[int, ...] | None = None
+    written: bool = False
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -60,67 +65,96 @@ class Examples:
         return place(self.source, index, self.lines[index] if self.lines else None)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows by column, each with its line (None in a data set)."""
-
-    columns: Sequence[str]
-    rows: Iterator[tuple[int | None, Mapping[str, Any]]]
-    folder: Path = Path()
-
-
-def read_examples(file: str | Path, split: str | None = None, limit: int | None = None) -> Examples:
+def read_examples(
+    file: str | Path,
+    split: str | None = None,
+    limit: int | None = None,
+    *,
+    labels: bool = True,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+) -> Examples:
     """The examples in a file, or in a data set.
 
     file: a path that ends in .tsv, .csv or .jsonl; else "name", "name:split" or "name:configuration:split" for
-    `datasets.load_dataset`. split: the same, apart. limit: how many rows are read, all where None.
+    `datasets.load_dataset`. split: the same, apart. limit: how many rows are read, all where None. labels: False where
+    they are not needed: each is then kept, whatever it is. text_column, pair_column (of the second texts),
+    label_column: columns that have other names than `sentence` | `sentence1`, `sentence2`, and `label`.
     Raises MPC-101 (not there), 102 (unreadable), 103 (columns), 104 (a label that is none), 105 (empty text),
     107 (no such image), 108 (no rows).
     """
     source = str(file)
     table = open_table(source, split)
-    kind = kind_of(table.columns, source)
-    texts, labels, lines = [], [], []
+    kind, columns = columns_of(table, source, text_column, pair_column)
+    label = LABEL if label_column is None else label_column
+    if labels and label_column is not None and label_column not in table.columns:
+        raise no_column(label_column, table.columns, source)
+    texts, found, lines = [], [], []
     for index, (line, row) in enumerate(islice(table.rows, limit)):
         where = place(source, index, line)
-        values = [field(row, name, where) for name in COLUMNS[kind]]
+        values = [field(row, name, where) for name in columns]
         texts.append(image(values[0], table.folder, where) if kind == "image" else text(values, where))
-        if LABEL in table.columns:
-            labels.append(label(field(row, LABEL, where), where))
+        found.append(cell(row.get(label), where, needed=labels and label in table.columns))
         if line is not None:
             lines.append(line)
     if not texts:
         raise MpcifyError(108, source, "there are no rows below the header", "give a file with at least one example")
-    return Examples(kind, texts, labels if LABEL in table.columns else None, source, tuple(lines) or None)
+    labelled = found if label in table.columns else None
+    return Examples(kind, texts, labelled, source, tuple(lines) or None, written=label not in table.numbered)
 
 
 def check_labels(examples: Examples, labels: Sequence[str]) -> Examples:
     """The same examples with labels as a model predicts them.
 
-    labels: the model's label names, in its order. With two or more, a label is a whole number below their count or one
-    of the names, and becomes the number (a number wins over a name). With one (regression), it is a finite decimal.
+    labels: the model's label names, in its order. With two or more, either every label is, as it is written, one of the
+    names, or every label is a whole number below their count; names go first, and a warning says so where the numbers
+    would mean other classes. With one (regression), a label is a decimal that float32 holds.
     Raises MPC-103 where the examples have no labels, MPC-104 with the row for any other label.
     """
     if examples.labels is None:
-        remedy = f"add a column {LABEL} with the right answers"
+        remedy = f"add a column {LABEL} with the right answers, or name it: --label-column"
         raise MpcifyError(103, examples.source, f"there is no column {LABEL}", remedy)
-    wanted = "a number" if len(labels) == 1 else f"a whole number below {len(labels)}, or a label name of the model"
-    checked: list[int | float | str] = []
-    for index, value in enumerate(examples.labels):
-        number = target(value, labels)
-        if number is None:
-            raise MpcifyError(104, examples.where(index), f"the label is not {wanted}", "correct the label in the file")
-        checked.append(number)
-    return replace(examples, labels=checked)
-
-
-def target(value: int | float | str, labels: Sequence[str]) -> int | float | None:
-    """A label as `check_labels` defines it; None where the model has no such label."""
+    readings: list[list[Any]]
     if len(labels) == 1:
-        return None if isinstance(value, str) else float(value)
-    if isinstance(value, str):
-        return labels.index(value) if value in labels else None
-    return value if isinstance(value, int) and 0 <= value < len(labels) else None
+        wanted = "a number"
+        readings = [[decimal(value) for value in examples.labels]]
+    else:
+        wanted = f"a whole number below {len(labels)}, or a label name of the model (a column holds one or the other)"
+        names = {str(name): index for index, name in enumerate(labels) if list(labels).count(name) == 1}
+        named = [class_named(value, names, examples.written) for value in examples.labels]
+        readings = [named, [class_numbered(value, len(labels)) for value in examples.labels]]
+    whole = [reading for reading in readings if None not in reading]
+    if not whole:
+        index = max(reading.index(None) for reading in readings)
+        raise MpcifyError(104, examples.where(index), f"the label is not {wanted}", "correct the label in the file")
+    if whole[0] != whole[-1]:
+        what = "labels are read as the model's label names, not as numbers from 0"
+        warnings.warn(MpcifyWarning(f"{examples.source}: {what}"), stacklevel=2)
+    return replace(examples, labels=whole[0], written=False)
+
+
+def class_named(value: Any, names: Mapping[str, int], written: bool) -> int | None:
+    """The class that a label names, as it is written, or without the spaces around it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not (written or isinstance(value, str)):
+        return None
+    name = str(value)
+    return names.get(name, names.get(name.strip()))
+
+
+def class_numbered(value: Any, count: int) -> int | None:
+    """The class that a label numbers, from 0, in decimal digits without leading zeros."""
+    if isinstance(value, str) and INDEX.fullmatch(value.strip()):
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count else None
+
+
+def decimal(value: Any) -> float | None:
+    """A label of regression; None for another, or one that float32 does not hold."""
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not known and not (isinstance(value, str) and DECIMAL.fullmatch(value.strip())):
+        return None
+    return float(value) if abs(value if known else float(value)) <= LARGEST else None
 
 
 def place(source: str, index: int, line: int | None) -> str:
@@ -128,16 +162,36 @@ def place(source: str, index: int, line: int | None) -> str:
     return f"{source} row {index + 1}" + ("" if line is None else f" (line {line})")
 
 
-def kind_of(columns: Sequence[str], source: str) -> Kind:
-    """What the columns hold. Raises MPC-103 unless it is exactly one kind, and no column stands twice."""
-    kinds = [kind for kind, names in COLUMNS.items() if set(names) <= set(columns)]
-    if len(kinds) != 1 or len(set(columns)) < len(columns):
-        # without a header line, the first row stands in its place: it may be private
-        words = [name for name in columns if re.fullmatch(r"[\w-]{1,30}", name)]
-        found = ", ".join(words) + (f" and {len(columns) - len(words)} longer" if len(words) < len(columns) else "")
-        expected = "exactly one of sentence | sentence1, sentence2 | image, each column once"
-        raise MpcifyError(103, source, f"the columns are {found}; expected {expected}", REMEDY)
-    return kinds[0]
+def columns_of(
+    table: Table, source: str, text_column: str | None, pair_column: str | None
+) -> tuple[Kind, tuple[str, ...]]:
+    """What the inputs are, and their columns. Raises MPC-103 unless these are there, each once, and of one kind."""
+    repeated = {name for name in table.columns if name and table.columns.count(name) > 1}
+    if text_column is None and pair_column is None:
+        kinds = [kind for kind, names in COLUMNS.items() if set(names) <= set(table.columns)]
+        if len(kinds) != 1 or repeated:
+            expected = "exactly one of sentence | sentence1, sentence2 | image, each column once"
+            raise MpcifyError(103, source, f"the columns are {listed(table.columns)}; expected {expected}", REMEDY)
+        return kinds[0], COLUMNS[kinds[0]]
+    first = COLUMNS["pair"][0] if text_column is None else text_column
+    names = (first,) if pair_column is None else (first, pair_column)
+    for name in names:
+        if name not in table.columns or repeated:
+            raise no_column(name, table.columns, source)
+    return ("single" if pair_column is None else "pair"), names
+
+
+def no_column(name: str, columns: Sequence[str], source: str) -> MpcifyError:
+    """The error for a column that is asked for and is not there once."""
+    what = f"the columns are {listed(columns)}; expected {name}, each column once"
+    return MpcifyError(103, source, what, "name a column that the header has")
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The columns, for an error text: without a header line, the first row stands in its place, and may be private."""
+    words = [name or "(unnamed)" for name in columns if not name or WORD.fullmatch(name)]
+    others = [f"{len(columns) - len(words)} longer"] if len(words) < len(columns) else []
+    return " and ".join(([", ".join(words)] if words else []) + others)
 
 
 def field(row: Mapping[str, Any], name: str, where: str) -> Any:
@@ -148,11 +202,13 @@ def field(row: Mapping[str, Any], name: str, where: str) -> Any:
 
 
 def text(values: Sequence[Any], where: str) -> str | tuple[str, str]:
-    """The text, or pair of texts, in a row. Raises MPC-102 for another type, MPC-105 where one is empty."""
+    """The text, or pair of texts, in a row. Raises MPC-102 for what is no text, MPC-105 where one is empty."""
     if not all(isinstance(value, str) for value in values):
         raise MpcifyError(102, where, "the text is not a string", "write texts as strings")
     if not all(value.strip() for value in values):
         raise MpcifyError(105, where, "the text is empty", "remove the row, or give it a text")
+    if any(UNREADABLE.search(value) for value in values):
+        raise MpcifyError(102, where, "the text holds a NUL or half a surrogate pair", "remove that character")
     return values[0] if len(values) == 1 else (values[0], values[1])
 
 
@@ -166,154 +222,13 @@ def image(value: Any, folder: Path, where: str) -> Any:
     return path
 
 
-def label(value: Any, where: str) -> int | float | str:
-    """A label as a whole number, a finite decimal, or else a name. Raises MPC-104 where it is none of them."""
-    if isinstance(value, str):
-        value = value.strip()
-        for number in (int, float):
-            try:
-                parsed = number(value)
-            except ValueError:
-                continue
-            if math.isfinite(parsed):
-                return parsed
-    known = isinstance(value, int | float | str) and not isinstance(value, bool) and value != ""
-    if not known or (isinstance(value, float) and not math.isfinite(value)):
+def cell(value: Any, where: str, needed: bool) -> Any:
+    """A label as it is written; a whole number as a number, if that loses nothing.
+
+    Raises MPC-104 if a label is needed and this is none.
+    """
+    known = isinstance(value, int | float | str) and not isinstance(value, bool)
+    empty = isinstance(value, str) and not value.strip()
+    if needed and (not known or empty or (isinstance(value, float) and not math.isfinite(value))):
         raise MpcifyError(104, where, "the label is missing, or neither a number nor a name", "correct the label")
-    return value
-
-
-def open_table(source: str, split: str | None) -> Table:
-    """The rows of a file or of a data set. Raises MPC-101, 102 and 108."""
-    path = Path(source)
-    reader = READERS.get(path.suffix.lower())
-    if reader is not None:
-        return replace(reader(read_text(path), source), folder=path.parent)
-    name, *rest = source.split(":")
-    # a name like dev.txt is a file's: without a network, asking the hub for it in vain takes half a minute
-    named_as_file = Path(name).suffix[1:].isalpha() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name)
-    if path.is_file() or (named_as_file and path.exists()):
-        raise MpcifyError(
-            102, source, "files of this kind are not read", "give a file that ends in .tsv, .csv or .jsonl"
-        )
-    if named_as_file or len(rest) > 2:
-        raise MpcifyError(101, source, "there is no such file", "check the path")
-    return load_dataset(source, name, rest[0] if len(rest) == 2 else None, split or (rest[-1] if rest else None))
-
-
-def read_text(path: Path) -> str:
-    """A file's text, without the empty lines at its end. Raises MPC-101 and 102."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise MpcifyError(101, str(path), "there is no such file", "check the path") from None
-    except OSError as error:
-        raise MpcifyError(
-            102, str(path), f"the file cannot be read ({error.strerror})", "check its permissions"
-        ) from None
-    try:
-        return content.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise MpcifyError(102, f"{path} line {line}", "the text is not UTF-8", "save the file as UTF-8") from None
-
-
-def rows_of(source: str, records: Iterator[tuple[int, list[str]]]) -> Table:
-    """A table from lines split into fields, the first of them the header. Raises MPC-102 at a row of another width."""
-    _, header = next(records, (1, []))
-    if not any(header):
-        raise MpcifyError(108, source, "the file is empty", "give a file with a header line and at least one example")
-
-    def rows() -> Iterator[tuple[int, dict[str, str]]]:
-        for line, fields in records:
-            if len(fields) != len(header):
-                raise MpcifyError(
-                    102,
-                    f"{source} line {line}",
-                    f"the line has {len(fields)} fields, the header {len(header)}",
-                    "give every line as many fields as the header",
-                )
-            yield line, dict(zip(header, fields, strict=True))
-
-    return Table(header, rows())
-
-
-def read_tsv(content: str, source: str) -> Table:
-    """Tab-separated, quotes are text. Only \\n and \\r\\n end a line: `splitlines` would cut inside a text."""
-    lines = enumerate(content.split("\n"), 1)
-    return rows_of(source, ((number, line.removesuffix("\r").split("\t")) for number, line in lines))
-
-
-def read_csv(content: str, source: str) -> Table:
-    """Comma-separated with the quoting of RFC 4180."""
-
-    def records() -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(io.StringIO(content, newline=""), strict=True)
-        while True:
-            line = reader.line_num + 1
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error:
-                raise MpcifyError(102, f"{source} line {line}", "the line is not CSV", "check its quotes") from None
-            yield line, fields or [""]  # the csv module gives [] for an empty line
-
-    return rows_of(source, records())
-
-
-def read_jsonl(content: str, source: str) -> Table:
-    """One JSON object a line; the first one's fields are the columns."""
-
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(content.split("\n") if content else [], 1):
-            try:
-                values = json.loads(line)
-            except ValueError:
-                values = None
-            if not isinstance(values, dict):
-                raise MpcifyError(
-                    102, f"{source} line {number}", "the line is not a JSON object", "write one JSON object a line"
-                )
-            yield number, values
-
-    first = next(rows(), (1, {}))[1]
-    if not first:
-        raise MpcifyError(108, source, "the file is empty", "give a file with at least one example")
-    return Table(list(first), rows())
-
-
-READERS: dict[str, Callable[[str, str], Table]] = {".tsv": read_tsv, ".csv": read_csv, ".jsonl": read_jsonl}
-
-
-def load_dataset(source: str, name: str, configuration: str | None, split: str | None) -> Table:
-    """A data set from `datasets`. Raises MPC-101 whatever the reason is for which there is none."""
-    remedy = "give a path that ends in .tsv, .csv or .jsonl, or name:split of a data set on the hub (mpcify[train])"
-    try:
-        import datasets
-    except ImportError:
-        raise MpcifyError(101, source, "there is no such file, and `datasets` is not installed", remedy) from None
-    try:
-        loaded = datasets.load_dataset(name, configuration, split=split)
-    except Exception as error:
-        reason = f"no such file, and `datasets` cannot load it ({type(error).__name__})"
-        raise MpcifyError(101, source, reason, remedy) from error
-    if isinstance(loaded, dict):
-        if len(loaded) != 1:
-            raise MpcifyError(101, source, f"the data set has the splits {', '.join(loaded)}", "name one: name:split")
-        (loaded,) = loaded.values()
-
-    def rows() -> Iterator[tuple[None, Mapping[str, Any]]]:
-        records = iter(loaded)
-        while True:
-            try:
-                row = next(records)
-            except StopIteration:
-                return
-            except Exception as error:
-                raise MpcifyError(
-                    102, source, f"a row cannot be read ({type(error).__name__})", "load it anew"
-                ) from error
-            yield None, row
-
-    return Table(list(loaded.column_names), rows())
+    return int(value) if isinstance(value, str) and INDEX.fullmatch(value) else value

@@ -23,7 +23,15 @@ from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
-from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pick, read_processor, rows_of
+from mpcify.distillation.rows import (
+    LONGEST,
+    calibration_batches,
+    collator,
+    pick,
+    read_processor,
+    rows_of,
+    usable_labels,
+)
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
@@ -51,9 +59,9 @@ def distill(
 
     Takes over the base's table, calibrates unless config.json says that it is done, trains, takes the checkpoint of
     least loss on a part of the training data held out, declares the ranges that it meets, and writes model, tokenizer
-    or image processor, and card. Labels of `train` are not needed. Checkpoints live in OUT-training until OUT is
-    written; `resume` goes on from the last whole one, and ends with the weights of an uninterrupted run. A student that
-    is given as a model is trained in place.
+    or image processor, and card. Labels of `train` only check the teacher, if they are the model's. Checkpoints live in
+    OUT-training until OUT is written; `resume` goes on from the last whole one, and ends with the weights of an
+    uninterrupted run. A student that is given as a model is trained in place.
 
     processor: the tokenizer or image processor, where not the one beside the student. command: for the card.
     Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-901 for a
@@ -69,6 +77,7 @@ def distill(
     encoder_layers(student)
     refuse_other(teacher, student)
     processor = read_processor(source, student) if processor is None else processor
+    train = usable_labels(train, student)
     rows, evaluation_rows = (rows_of(data, student, processor, settings.max_length) for data in (train, evaluation))
     args = arguments(settings, out)
     run = fingerprint(student, teacher, train, settings)

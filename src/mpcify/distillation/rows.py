@@ -4,6 +4,7 @@ import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,27 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
         wanted = ", ".join(COLUMNS["image"]) if images else "sentence, or sentence1 and sentence2"
         raise MpcifyError(103, examples.source, "the examples are not what the model reads", f"give columns {wanted}")
     if examples.labels is not None:
-        examples = check_labels(examples, [model.config.id2label[index] for index in range(model.config.num_labels)])
+        examples = check_labels(examples, label_names(model))
     if images:
         return ImageRows(examples, processor, MODES[model.config.num_channels])
     return TextRows(examples, processor, min(max_length, longest_text(model)))
+
+
+def usable_labels(examples: Examples, model: PreTrainedModel) -> Examples:
+    """The examples with labels as the model predicts them; without any, and with a warning, if one is not its own."""
+    if examples.labels is None:
+        return examples
+    try:
+        return check_labels(examples, label_names(model))
+    except MpcifyError as problem:
+        what = "the label is none of the model's: no label is used, and the teacher is not checked against them"
+        warnings.warn(MpcifyWarning(f"{problem.where}: {what}"), stacklevel=2)
+        return replace(examples, labels=None)
+
+
+def label_names(model: PreTrainedModel) -> list[str]:
+    """The names of a model's labels, in its order."""
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]
 
 
 class BatchesOfLikeLength(Sampler[int]):

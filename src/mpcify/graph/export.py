@@ -28,6 +28,7 @@ from mpcify.graph.ranges import Ranges, rounded
 from mpcify.graph.streams import scale_streams
 from mpcify.graph.trace import trace_graph
 
+NOTICE = "this release simulates all parties on one machine: it protects nothing yet"
 TABLE = "word_embeddings"  # the public table's name in its file
 # One of them must be there: without any, transformers makes a tokenizer up.
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
@@ -96,6 +97,7 @@ def describe(student: PreTrainedModel, source: str | Path, embeddings: str) -> d
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
     config, images = student.config, takes_images(student)
     return {
+        "notice": NOTICE,
         "model": Path(source).name,
         "family": config.model_type,
         "task": task_of(config, teacher_class(student).__name__),

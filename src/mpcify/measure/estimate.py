@@ -6,6 +6,7 @@ measures on this machine, and the network: half a round trip a round, and each p
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from mpcify.graph.build import Builder
 from mpcify.graph.fit import fit
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import public_values
-from mpcify.inference import compile
+from mpcify.inference import TABLE_LEAKS, compile, leaks_table
 from mpcify.measure.profile import OperationCost, Profile, described, length_of
 from mpcify.numerics import FixedPoint
 
@@ -80,20 +81,26 @@ def estimate(
     length: int | None = None,
     network: str = "lan",
     calibration: str | Path | None = None,
+    accept_embedding_leak: bool = False,
+    notice: Callable[[str], None] = lambda line: None,
 ) -> Profile:
     """The cost of a request, operation by operation, without running it.
 
-    network: see `Network.named`. calibration: a file with the speeds of this machine, made where it is not there.
+    network: see `Network.named`. calibration: a file with the speeds of this machine, made where it is not there;
+    without one they are measured anew, under SPU, which takes some seconds. notice: told, in a line each, that this is
+    done, and that clients would hold a table that is not recorded as public, unless accept_embedding_leak.
     Seconds are for parties on machines of their own, each like this one; with fewer cores here than parties, local
     work here is shared out. Raises MPC-501 for a protocol without formulas or an unknown network.
     """
     link, settings = Network.named(network), Settings(protocol, FixedPoint.of(ring, fraction_bits))
     formulas = Formulas(settings)
     with compile(model, "plain", embeddings=embeddings, batch=batch, length=length) as private:
+        if not accept_embedding_leak and leaks_table(private):
+            notice(TABLE_LEAKS)
         size = length_of(private)
         graph, about = private.graph(size)[0], described(private, size)
     works = works_of(graph, settings)
-    speed = calibrated(settings, calibration)
+    speed = calibrated(settings, calibration, notice)
     share = min(os.cpu_count() or 1, formulas.parties) / formulas.parties
     rows = []
     for name, (work, layer, kind) in works.items():
@@ -128,7 +135,7 @@ def works_of(graph: Graph, settings: Settings) -> dict[str, tuple[Work, int | No
     return found
 
 
-def calibrated(settings: Settings, path: str | Path | None) -> Speed:
+def calibrated(settings: Settings, path: str | Path | None, notice: Callable[[str], None] = lambda line: None) -> Speed:
     """The speeds in a file; measured, and written there where there is none. Raises MPC-110 for another file."""
     key = f"{settings.protocol} {settings.number.ring}"
     known: dict[str, Any] = {"format": FORMAT, "speeds": {}}
@@ -142,6 +149,8 @@ def calibrated(settings: Settings, path: str | Path | None) -> Speed:
         except (OSError, ValueError, KeyError, TypeError):
             remedy = "name a new file, and it will be made"
             raise MpcifyError(110, str(path), "it holds no calibration of this version", remedy) from None
+    kept = "--calibration FILE would keep them" if path is None else f"{path} keeps them"
+    notice(f"running SPU for some seconds to measure this machine's speeds for {key}; {kept}")
     speed = measure_speed(settings)
     if path is not None:
         known["speeds"][key] = asdict(speed)

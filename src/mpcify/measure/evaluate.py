@@ -172,6 +172,8 @@ def warn_uncalibrated(student: PreTrainedModel) -> None:
     fitted = any(recipe.attention_of(layer) != "softmax" or recipe.activation_of(layer) == "quad" for layer in layers)
     if fitted and not student.config.mpcify.get("calibrated"):
         warnings.warn(
-            MpcifyWarning("the student is not calibrated: its answers are near chance; calibrate or distill it first"),
+            MpcifyWarning(
+                "the student is not calibrated: its answers are far from its teacher's; calibrate or distill it first"
+            ),
             stacklevel=3,
         )

@@ -1,0 +1,57 @@
+"""examples/finetune_text.py makes a teacher of any file that the verbs read, and says when it learned nothing."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "finetune_text.py"
+
+
+@pytest.fixture
+def fine_tune(
+    checkpoint: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, dict[str, object]]]:
+    """Runs the script on the lines of a training file, which is its own evaluation; the teacher's config."""
+
+    def call(name: str, lines: list[str], *options: str, labels: int = 3) -> dict[str, dict[str, object]]:
+        data, out = tmp_path / name, tmp_path / "out"
+        data.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        files = ["--model", str(checkpoint("bert", labels=labels)), "--train", str(data), "--eval", str(data)]
+        monkeypatch.setattr(sys, "argv", ["finetune_text.py", str(out), *files, *options])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        return json.loads((out / "config.json").read_text(encoding="utf-8"))
+
+    return call
+
+
+def test_a_csv_of_named_labels_becomes_a_teacher_with_those_names(
+    fine_tune: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {"good film": "pos", "bad film": "neg", "the , a": " so so"}
+    rows = [f'{index},"{text}",{label}' for index, (text, label) in enumerate(texts.items())] * 8
+    columns = ("--text-column", "review", "--label-column", "sentiment")
+    config = fine_tune("a.csv", ["\ufeff,review,sentiment", *rows], *columns, "--lr", "1e-2", "--epochs", "20")
+    assert config["id2label"] == {"0": "neg", "1": "pos", "2": "so so"}
+    assert config["label2id"] == {"neg": 0, "pos": 1, "so so": 2}
+    assert "most frequent label" not in capsys.readouterr().err
+
+
+def test_numbers_are_names_in_their_order_and_a_teacher_that_learned_nothing_is_a_warning(
+    fine_tune: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["sentence\tlabel", *[f"a film\t{label}" for label in ("-1", "10", "2", "2")]]
+    config = fine_tune("a.tsv", lines, "--epochs", "1")
+    assert config["id2label"] == {"0": "-1", "1": "2", "2": "10"}
+    said = capsys.readouterr().err
+    assert "not above always giving the most frequent label (0.500)" in said
+
+
+def test_a_file_that_is_refused_is_one_numbered_line(fine_tune: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        fine_tune("a.csv", ["text;label", "a film;good"])
+    assert caught.value.code == 2
+    assert "MPC-103 " in capsys.readouterr().err.splitlines()[-1]
