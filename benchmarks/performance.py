@@ -2,7 +2,7 @@
 
     python -m benchmarks.performance [NAME ...]
 
-Three quarters of an hour on two cores that do nothing else. A run whose result is there is not run again.
+An hour on two cores that do nothing else. A run whose result is there is not run again.
 """
 
 import subprocess
@@ -17,23 +17,43 @@ LAYER = ("--shape", "bert-base", "--layers", "1", "--ring", "64,32", "--force")
 RUNS: dict[str, tuple[str, ...]] = {
     "layer-128": (*LAYER, "--length", "128", "--recipes", f"naive,{RECIPES}"),
     "layer-512": (*LAYER, "--length", "512", "--recipes", RECIPES, "--repeat", "2"),
-    "bert-base-128": ("--shape", "bert-base", "--length", "128", "--recipes", "puma,2quad-freediv", "--repeat", "2"),
+    "bert-base-128": (
+        "--shape",
+        "bert-base",
+        "--length",
+        "128",
+        "--recipes",
+        "exact-tanh,puma,2quad-freediv",
+        "--repeat",
+        "2",
+    ),
     "layer-128-semi2k": (
-        *("--shape", "bert-base", "--layers", "1", "--length", "128", "--recipes", "puma,2quad-freediv"),
+        *("--shape", "bert-base", "--layers", "1", "--length", "128", "--recipes", "exact-tanh,puma,2quad-freediv"),
         *("--protocol", "semi2k", "--trust-first-party", "--repeat", "1"),
     ),
     "minilm-one-hot-128": (
-        *("--shape", "minilm", "--length", "128", "--recipes", "puma,2quad-freediv", "--repeat", "1"),
+        *("--shape", "minilm", "--length", "128", "--recipes", "exact-tanh,puma,2quad-freediv", "--repeat", "1"),
         *("--embeddings", "one-hot"),
     ),
     # softmax-freediv with four squares a score instead of six
     "layer-512-t4": (
         *("--shape", "bert-base", "--layers", "1", "--length", "512", "--repeat", "2"),
-        *("--recipes", "puma,benchmarks/softmax-freediv-t4.json"),
+        *("--recipes", "exact-tanh,puma,benchmarks/softmax-freediv-t4.json"),
     ),
-    "minilm-64": ("--shape", "minilm", "--length", "64", "--recipes", "puma,2quad-freediv"),
+    "minilm-64": ("--shape", "minilm", "--length", "64", "--recipes", "exact-tanh,puma,2quad-freediv"),
     "minilm-64-batch-8": (
-        *("--shape", "minilm", "--length", "64", "--recipes", "puma,2quad-freediv", "--batch", "8", "--repeat", "1"),
+        *(
+            "--shape",
+            "minilm",
+            "--length",
+            "64",
+            "--recipes",
+            "exact-tanh,puma,2quad-freediv",
+            "--batch",
+            "8",
+            "--repeat",
+            "1",
+        ),
     ),
 }
 

@@ -84,9 +84,8 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
     many += ", one-hot embeddings beside them" if "one-hot" in name else ""
     text = (
         f"**{what} of {result['shape']}**, {first['length']} tokens{many}, {first['engine']} {first['protocol']} "
-        f"([result]({base}/performance/{name}.json)), {turns(result)}; times less than {best(first['ratios']['to'])}:
-
-"
+        f"([result]({base}/performance/{name}.json)), {turns(result)}; times less than "
+        f"{best(first['ratios']['to'])}:\n\n"
     )
     columns = ["recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan"]
     columns += ["MB told", "rounds told"] if told else []
