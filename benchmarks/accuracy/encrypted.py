@@ -21,7 +21,8 @@ def main() -> None:
                 continue
             if recipe == "puma" and not given.model(task, name).is_dir():
                 forget(task.name, name)
-                verb("convert", str(given.model(task, "teacher")), str(given.model(task, name)), "--recipe", recipe)
+                folders = str(given.model(task, "teacher")), str(given.model(task, name))
+                verb("convert", *folders, "--recipe", recipe, "--calibration", given.file(task, "train"))
             words = ["--engine", "spu", "--accept-embedding-leak"]
             measure(result(task.name, name, "private"), given.model(task, name), given.file(task, "dev"), *words)
 
