@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.options import EngineSettings, Model
-from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.progress import progress
 
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
 Pairs = Annotated[
