@@ -111,7 +111,7 @@ def test_a_graph_that_computes_something_else_is_seen(checkpoint: Any, monkeypat
         return graph, {**weights, step: (table[0] - table[1])[None]}
 
     monkeypatch.setattr(proof, "trace_graph", twisted)
-    with pytest.raises(MpcifyError, match="MPC-204 .*graph"):
+    with pytest.raises(MpcifyError, match=r"MPC-204 .*graph"):
         prove_equal(convert(load_model(folder), "2quad-freediv"), folder)
 
 

@@ -60,5 +60,5 @@ def test_a_third_token_type_is_refused_though_the_model_has_it(teacher: Any) -> 
 
 def test_images_of_another_shape_are_refused(teacher: Any) -> None:
     assert list(model_inputs(teacher("vit"), {"pixel_values": torch.zeros(2, 1, 8, 8)})) == ["pixel_values"]
-    with pytest.raises(MpcifyError, match="MPC-103 .*1 × 8 × 8"):
+    with pytest.raises(MpcifyError, match=r"MPC-103 .*1 × 8 × 8"):
         model_inputs(teacher("vit"), {"pixel_values": torch.zeros(2, 3, 8, 8)})

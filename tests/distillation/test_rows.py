@@ -51,8 +51,10 @@ def test_rows_hold_the_columns_that_the_model_takes(teacher_of: Make, tokenizer:
 
 
 def test_a_row_of_another_models_tokens_is_refused(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    narrow = teacher_of()
+    narrow.resize_token_embeddings(20)
     with pytest.raises(MpcifyError, match="MPC-208"):
-        rows_of(texts(), teacher_of(vocab_size=20), tokenizer)
+        rows_of(texts(), narrow, tokenizer)
 
 
 def test_a_row_that_holds_the_padding_token_is_named(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
@@ -74,19 +76,18 @@ def test_batches_are_padded_on_the_right_whatever_the_rows_hold_besides(teacher_
 
 def test_rows_of_different_columns_and_empty_batches_are_refused(teacher_of: Make) -> None:
     collate = collator(teacher_of())
-    with pytest.raises(MpcifyError, match="MPC-103 .*different columns"):
+    with pytest.raises(MpcifyError, match=r"MPC-103 .*different columns"):
         collate([{"input_ids": [2, 3], "token_type_ids": [0, 0]}, {"input_ids": [2, 3]}])
-    with pytest.raises(MpcifyError, match="MPC-103 .*no column input_ids"):
+    with pytest.raises(MpcifyError, match=r"MPC-103 .*no column input_ids"):
         collate([{"sentence": "word1"}])
     with pytest.raises(MpcifyError, match="MPC-108"):
         collate([])
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I"])
 def test_an_image_of_more_than_8_bits_is_refused_before_any_is_read(
-    mode: str, teacher_of: Make, image_processor: Any, images: Make
+    teacher_of: Make, image_processor: Any, images: Make
 ) -> None:
     examples = images(3)
-    Image.new(mode, (8, 8)).save(examples.texts[2])
+    Image.new("I;16", (8, 8)).save(examples.texts[2])
     with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 3 .*more than 8 bits"):
         rows_of(examples, teacher_of("vit"), image_processor)

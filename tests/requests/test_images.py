@@ -144,7 +144,7 @@ def test_a_pil_image_is_turned_upright_as_a_file_is(tmp_path: Path) -> None:
 def test_a_header_tells_that_an_image_has_more_than_8_bits(mode: str, tmp_path: Path) -> None:
     Image.new(mode, (8, 8)).save(tmp_path / "deep.tiff")
     for image in (tmp_path / "deep.tiff", Image.new(mode, (8, 8))):
-        with pytest.raises(MpcifyError, match="MPC-107 row 3.*more than 8 bits"):
+        with pytest.raises(MpcifyError, match=r"MPC-107 row 3.*more than 8 bits"):
             ImageRequests(ABOUT).check(image, "row 3")
 
 

@@ -31,8 +31,8 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
     """Examples as rows of a model's inputs, and `labels` where there are any.
 
     processor: the model's tokenizer or image processor. max_length: tokens; longer texts are cut, and a warning says
-    how many. Raises MPC-103 and MPC-104 where the examples do not fit the model, MPC-107 for an unreadable image (what its
-    header does not tell, when the row is read), MPC-208 for a processor that does not fit, and what `encode` raises.
+    how many. Raises MPC-103 and MPC-104 for examples that do not fit the model, MPC-107 for an unreadable image (what
+    its header does not tell, when the row is read), MPC-208 for a processor that does not fit, and what `encode` raises.
     """
     images = takes_images(model)
     if (examples.kind == "image") != images:
