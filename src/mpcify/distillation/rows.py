@@ -32,7 +32,7 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
 
     processor: the model's tokenizer or image processor. max_length: tokens; longer texts are cut, and a warning says
     how many. Raises MPC-103 and MPC-104 for examples that do not fit the model, MPC-107 for an unreadable image (what
-    its header does not tell, when the row is read), MPC-208 for a processor that does not fit, and what `encode` raises.
+    its header does not tell, when the row is read), MPC-208 for a processor that does not fit, and as `encode` does.
     """
     images = takes_images(model)
     if (examples.kind == "image") != images:
