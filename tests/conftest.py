@@ -103,13 +103,12 @@ def declare() -> Callable[[Any, Path, list[Any]], None]:
 
     def make(student: Any, folder: Path, texts: list[Any]) -> None:
         from mpcify.calibration import declare_ranges
+        from mpcify.conversion.processors import read_processor
         from mpcify.data.files import Examples
-        from mpcify.distillation.rows import batches_of, read_processor, rows_of
+        from mpcify.distillation.rows import batches_of, rows_of
 
         kind = "single" if isinstance(texts[0], str) else "pair"
         processor = read_processor(folder, student)
-        declare_ranges(
-            student, batches_of(rows_of(Examples(kind, texts, None, ""), student, processor), processor, student)
-        )
+        declare_ranges(student, batches_of(rows_of(Examples(kind, texts, None, ""), student, processor), student))
 
     return make

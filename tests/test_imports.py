@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mpcify"
 
 # A package imports only from those in earlier rows, and from its own row.
 ORDER = (
-    ("errors",),
+    ("errors", "progress"),
     ("numerics",),
     ("data",),
     ("replacements", "recipe"),

@@ -10,8 +10,6 @@ import mpcify
 from mpcify.conversion.convert import load, load_model
 from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError
-from mpcify.graph.trace import trace_graph
-from mpcify.proof import prove_equal
 
 TEXTS = ["the film is good", "a very dull film", "not bad", "good but not very good and the film is dull a bad film"]
 
@@ -44,17 +42,6 @@ def test_buckets_batches_and_padding_change_no_answer(settings, student):
     with mpcify.compile(student, "plain", **settings) as private:
         logits, _ = private(TEXTS)
     np.testing.assert_allclose(logits, expected(student, TEXTS), atol=1e-5)
-
-
-def test_pairs_carry_their_token_types(checkpoint):
-    folder = checkpoint("bert")
-    pair = ("the film is good", "not very bad")
-    tokens = AutoTokenizer.from_pretrained(folder)(*pair, return_tensors="pt", return_token_type_ids=True)
-    assert tokens["token_type_ids"].sum() == 4
-    with torch.no_grad():
-        reference = load_model(folder)(**tokens).logits.numpy()
-    with mpcify.compile(folder, "plain") as private:
-        np.testing.assert_allclose(private([pair])[0], reference, atol=1e-4)
 
 
 def test_images_answer_as_transformers_does(checkpoint):
@@ -193,19 +180,3 @@ def test_real_pretrained_weights_answer_as_transformers_does(recipe, tmp_path):
         tokens = AutoTokenizer.from_pretrained(source)(texts[0], return_tensors="pt")
         np.testing.assert_allclose(reference[:1], model.eval()(**tokens).logits.detach().numpy(), atol=1e-4)
     np.testing.assert_allclose(logits, reference, atol=1e-4)
-
-
-def test_a_family_that_no_test_covers_is_proven_on_padded_pairs(teacher, monkeypatch):
-    student = mpcify.convert(teacher("albert"), "2quad-freediv")
-    prove_equal(student)
-    table = student.albert.embeddings.token_type_embeddings.weight.detach().double().numpy()
-
-    def twisted(*shape):
-        """The same graph with the two token types changed over."""
-        graph, weights = trace_graph(*shape)
-        step = next(name for name in weights if name.endswith(".step"))
-        return graph, {**weights, step: (table[0] - table[1])[None]}
-
-    monkeypatch.setattr("mpcify.proof.trace_graph", twisted)
-    with pytest.raises(MpcifyError, match="MPC-204"):
-        prove_equal(student)

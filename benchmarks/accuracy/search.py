@@ -24,10 +24,11 @@ from transformers import PreTrainedModel, set_seed
 
 import mpcify
 from mpcify.conversion.convert import load_model
+from mpcify.conversion.processors import read_processor
 from mpcify.data.files import Examples, read_examples
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.losses import LossWeights
-from mpcify.distillation.rows import calibration_batches, collator, pick, read_processor, rows_of
+from mpcify.distillation.rows import calibration_batches, collator, pick, rows_of
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
 from mpcify.measure.provenance import provenance
 from mpcify.recipe import Recipe, read_recipe
@@ -129,7 +130,7 @@ def train(
         tokenizer = read_processor(teacher_path, student)
         freeze_base(student, base, tokenizer)
         rows, measured = (rows_of(part, student, tokenizer, 128) for part in data)
-        collate = collator(tokenizer, student)
+        collate = collator(student)
         if stage.fit != "none":
             batches = calibration_batches(rows, pick(len(rows), 1000, seed), collate)
             mpcify.calibrate(student, batches, teacher if stage.fit == "refit" else None)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.calibrate import fit_layers
 from mpcify.conversion.convert import encoder_layers
 from mpcify.conversion.facts import longest_text, takes_images, word_table
@@ -16,10 +17,12 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.passes import lower
 from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
 from mpcify.graph.trace import trace_graph
+from mpcify.progress import progress
 from mpcify.requests.images import client_patches, sides, unfold
-from mpcify.requests.inputs import Encoded, bucket, client_inputs
+from mpcify.requests.inputs import Encoded, client_inputs
 
 AT_ONCE = 16  # inputs that are measured together
+SHORTEST = 16  # tokens that a text is padded to
 
 
 def calibrate(
@@ -39,7 +42,7 @@ def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tens
     """Measures a student's ranges on calibration inputs in floats, adds the margins, and stores them in its config.
 
     They travel with the checkpoint, and every engine proves at compile time that nothing overflows inside them.
-    batches: as `calibrate` takes them; texts beyond what the model takes are cut. Raises MPC-108 where there are none,
+    batches: as `calibrate` takes them. Raises what `model_inputs` does for a batch, MPC-108 where there are none,
     MPC-207 for a model that is no student.
     """
     encoder_layers(student)
@@ -51,14 +54,17 @@ def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tens
     measured: Ranges = {}
     device = student.device
     student.to("cpu")
-    for length in sorted(groups := by_bucket(items, student)):
-        graph, weights = lower(*trace_graph(student, AT_ONCE, length))
-        with PlainEngine().compile(graph).load(weights) as session:
-            for chunk in chunks(groups[length]):
-                inputs = client_patches(chunk, graph) if table is None else client_inputs(chunk, graph, table)
-                recorder = RangeRecorder(graph, inputs)
-                session.run(inputs, recorder)
-                measured = merge(measured, recorder.ranges)
+    groups, done = by_length(items, student), 0
+    with progress("ranges, inputs", len(items)) as advance:
+        for length in sorted(groups):
+            graph, weights = lower(*trace_graph(student, AT_ONCE, length))
+            with PlainEngine().compile(graph).load(weights) as session:
+                for chunk in chunks(groups[length]):
+                    inputs = client_patches(chunk, graph) if table is None else client_inputs(chunk, graph, table)
+                    recorder = RangeRecorder(graph, inputs)
+                    session.run(inputs, recorder)
+                    measured = merge(measured, recorder.ranges)
+                    advance(done := done + len(chunk))
     student.to(device)
     declared = declare(graph, measured)
     student.config.mpcify["ranges"] = {
@@ -69,24 +75,26 @@ def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tens
 def inputs_of(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Any]:
     """What each row of the batches is to a client: its tokens, or its patches (N, P)."""
     for batch in batches:
+        inputs = {name: value.cpu() for name, value in model_inputs(student, batch).items()}
         if takes_images(student):
             patch = sides(student.config.patch_size)
-            yield from (unfold(np.asarray(pixels.cpu()), patch) for pixels in batch["pixel_values"])
+            yield from (unfold(np.asarray(pixels), patch) for pixels in inputs["pixel_values"])
             continue
-        ids, longest = batch["input_ids"].cpu(), longest_text(student)
-        mask = batch.get("attention_mask", torch.ones_like(ids)).cpu() > 0
-        types = batch.get("token_type_ids", torch.zeros_like(ids)).cpu()
+        ids = inputs["input_ids"]
+        mask = inputs.get("attention_mask", torch.ones_like(ids)) > 0
+        types = inputs.get("token_type_ids", torch.zeros_like(ids))
         for row, segment, real in zip(ids, types, mask, strict=True):
-            yield Encoded(tuple(row[real].tolist()[:longest]), tuple(segment[real].tolist()[:longest]))
+            yield Encoded(tuple(row[real].tolist()), tuple(segment[real].tolist()))
 
 
-def by_bucket(items: Sequence[Any], student: PreTrainedModel) -> dict[int, list[Any]]:
-    """Inputs by the length that they are padded to; 0 for images."""
+def by_length(items: Sequence[Any], student: PreTrainedModel) -> dict[int, list[Any]]:
+    """Inputs by the power of two that they are padded to (a graph each; padding changes no range); 0 for images."""
     if takes_images(student):
         return {0: list(items)}
     longest, groups = longest_text(student), dict[int, list[Any]]()
     for item in items:
-        groups.setdefault(bucket(len(item), longest), []).append(item)
+        length = max(SHORTEST, 1 << (len(item) - 1).bit_length())
+        groups.setdefault(min(length, longest), []).append(item)
     return groups
 
 

@@ -16,6 +16,7 @@ CODES: dict[int, str] = {
     108: "no examples",
     109: "output cannot be written",
     110: "result of another version",
+    111: "padding token inside a text",
     # 2xx: checkpoints and conversion
     201: "model not found",
     202: "not a checkpoint",

@@ -5,8 +5,8 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from mpcify.conversion import check as conversion
-from mpcify.conversion.check import FAMILY, Finding, blocker
-from mpcify.conversion.convert import convert
+from mpcify.conversion.check import Finding, blocker
+from mpcify.conversion.convert import convert, model_and_source
 from mpcify.errors import MpcifyError
 from mpcify.proof import prove_equal
 
@@ -14,13 +14,16 @@ from mpcify.proof import prove_equal
 def check(model: PreTrainedModel | str | Path) -> list[Finding]:
     """Every finding about a model, a folder or a hub name; the model is untouched.
 
-    If no test covers the family, the graph of a student is proven to answer as the student does. What blocks a
-    conversion is a finding. Raises MPC-201 and MPC-202 if there is no checkpoint to look at.
+    A student of it is proven to be served as transformers runs it, with the tokenizer or image processor beside it. What
+    blocks a conversion is a finding. Raises MPC-201 and MPC-202 if there is no checkpoint to look at.
     """
     findings = conversion.check(model)
-    if any(finding.code == FAMILY for finding in findings):
-        try:
-            prove_equal(convert(model, "2quad-freediv"))
-        except MpcifyError as problem:
-            findings.append(blocker(problem))
+    if any(finding.blocks for finding in findings):
+        return findings
+    try:
+        loaded, source = model_and_source(model)
+        beside = source if loaded is not model or Path(source or "/nowhere").is_dir() else None
+        prove_equal(convert(loaded, "2quad-freediv"), beside)
+    except MpcifyError as problem:
+        findings.append(blocker(problem))
     return findings

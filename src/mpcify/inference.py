@@ -12,15 +12,16 @@ from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import as_student, load_model
 from mpcify.conversion.facts import table_is_public, takes_images, word_table
+from mpcify.conversion.processors import backend_of, read_processor
 from mpcify.engines import engine_named
 from mpcify.engines.engine import Cost, Engine, Session
 from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.graph.export import describe, export_graph, read_tokenizer
+from mpcify.graph.export import describe, export_graph
 from mpcify.graph.graph import Graph
 from mpcify.graph.limits import refuse_undeclared
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge
-from mpcify.proof import prove_equal
+from mpcify.proof import prove_graph, prove_inputs
 from mpcify.requests.images import ImageRequests
 from mpcify.requests.inputs import TextRequests
 from mpcify.requests.outputs import answers
@@ -59,14 +60,16 @@ class PrivateModel:
     ) -> None:
         self.student, self.engine = student, engine
         self.batch, self.length, self.truncate = batch, length, truncate
-        self.about = describe(student, source, embeddings)
+        processor = read_processor(source, student)
+        self.about = describe(student, source, embeddings, processor)
         self.images = takes_images(student)
         self.declared = bool(student.config.mpcify.get("ranges"))
         if self.images:
             self.image_requests = ImageRequests(self.about["image"])
         else:
             table = word_table(student) if embeddings == "client" else None
-            self.text_requests = TextRequests(read_tokenizer(source), self.about, table)
+            self.text_requests = TextRequests(backend_of(processor), self.about, table)
+        prove_inputs(student, processor)
         self.graphs: dict[int, tuple[Graph, dict[str, np.ndarray]]] = {}
         self.plain_sessions: dict[int, PlainSession] = {}
         self.sessions: dict[int, Session] = {}
@@ -154,6 +157,8 @@ class PrivateModel:
             graph, weights = export_graph(self.student, self.batch, length, self.about)
             if self.graphs:
                 weights = next(iter(self.graphs.values()))[1]
+            else:
+                prove_graph(self.student, graph, weights)
             self.graphs[length] = graph, weights
         return self.graphs[length]
 
@@ -252,7 +257,6 @@ def compile(
     if batch < 1:
         raise MpcifyError(501, f"batch {batch}", "a batch has at least one input", "use 1 or more")
     student = as_student(load_model(model))
-    prove_equal(student)
     private = PrivateModel(student, model, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate)
     if engine == "spu" and not accept_embedding_leak and leaks_table(private):
         warnings.warn(MpcifyWarning(TABLE_LEAKS), stacklevel=2)

@@ -379,3 +379,45 @@ def test_ranges_of_other_weights_are_forgotten() -> None:
     student.config.mpcify["ranges"] = {"logits": {"value": [-1, 1]}}
     calibrate(student, make_batches(teacher), teacher)
     assert "ranges" not in student.config.mpcify
+
+
+def test_scores_under_which_exp_t_overflows_are_scaled_by_calibration() -> None:
+    """Scores of some hundreds: (1 + S/2⁸)^(2⁸) is beyond float32, which leaves nothing to measure γ on."""
+    teacher = make()
+    for layer in teacher.bert.encoder.layer:
+        layer.attention.self.query.weight.data *= 3e2
+    student, batches = convert(teacher, Recipe("softmax-freediv", "quad", True, 8)), make_batches(teacher)
+    assert not torch.isfinite(student.eval()(**batches[0]).logits).all()
+    assert len(find_blocks(student)) == 2
+    with pytest.raises(MpcifyError, match=r"MPC-602 .*exp_t .*overflows .*calibrate with a teacher"):
+        calibrate(student, batches)
+    calibrate(student, batches, teacher)
+    assert torch.isfinite(student(**batches[0]).logits).all()
+
+
+@pytest.mark.parametrize("code, change", [(105, {"attention_mask": torch.zeros(2, 3)}), (208, {"input_ids": 99})])
+def test_what_no_request_could_be_is_one_error(code: int, change: dict[str, object]) -> None:
+    teacher = make()
+    ids = torch.full((2, 3), change.get("input_ids", 7))
+    batch = {"input_ids": ids, "attention_mask": change.get("attention_mask", torch.ones(2, 3))}
+    with pytest.raises(MpcifyError, match=f"MPC-{code}"):
+        calibrate(convert(teacher, "2quad-freediv"), [batch], teacher)
+
+
+def test_further_columns_change_nothing() -> None:
+    teacher = make("distilbert")
+    batches = make_batches(teacher, 2)
+    wide = [{**batch, "token_type_ids": batch["input_ids"] % 2, "idx": batch["input_ids"][:, 0]} for batch in batches]
+    one, other = convert(teacher, "2quad-freediv"), convert(teacher, "2quad-freediv")
+    calibrate(one, batches, teacher)
+    calibrate(other, wide, teacher)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_log_is_told_how_many_layers_are_done(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mpcify.progress.PAUSE", 0.0)
+    teacher = make()
+    calibrate(convert(teacher, "2quad-freediv"), make_batches(teacher, 1), teacher)
+    assert capfd.readouterr().err.splitlines() == [f"calibration, layers: {done} of 2" for done in (1, 2)]

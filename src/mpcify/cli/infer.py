@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.options import ColumnNames, EngineSettings, Model
-from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyWarning
+from mpcify.progress import progress
 
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
 Pairs = Annotated[

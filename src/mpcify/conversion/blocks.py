@@ -100,9 +100,12 @@ def find_blocks(student: PreTrainedModel) -> list[LayerBlocks]:
     for name in {"inputs_embeds", "pixel_values"} & set(inputs):
         inputs[name] = torch.randn(inputs[name].shape, generator=generator)
     inputs = {name: value.to(student.device) for name, value in inputs.items()}
-    with evaluating(student), torch.no_grad(), watching([*watched, *layers]) as calls:
+    with evaluating(student), exact_attention(student), torch.no_grad(), watching([*watched, *layers]) as calls:
         student(**inputs)
     ends = [call for call in calls if call.module in layers]
+    for call in ends:
+        if not torch.isfinite(call.result).all():
+            raise not_finite(student, names[call.module])
     for before, after in pairwise(ends):
         if not torch.equal(before.result, after.input) or not same_terms(before, after):
             raise unknown(names[after.module], "it takes more than what the layer before it gives")
@@ -130,8 +133,6 @@ def blocks_of(
         projection = inner[index]
         norm = next((call for call in inner[index:] if isinstance(call.module, nn.LayerNorm)), None)
         total = end.result if norm is None else norm.input
-        if not torch.isfinite(total).all():
-            raise not_finite(names[projection.module])
         rounding = 1e-5 * total.abs().max()
         if all((total - projection.result - stream).abs().max() > rounding for stream in streams):
             raise unknown(names[projection.module], "its output is not simply added to what enters the block")
@@ -151,14 +152,31 @@ def unknown(where: str, what: str) -> MpcifyError:
     return MpcifyError(204, where, what, "use a model of a tested family: bert, roberta, distilbert, electra, vit")
 
 
-def not_finite(where: str) -> MpcifyError:
-    """The error for values that are not finite before any training."""
-    return MpcifyError(
-        602,
-        where,
+def not_finite(student: PreTrainedModel, where: str) -> MpcifyError:
+    """The error for values that are not finite before any training. where: the module that they leave."""
+    kinds = {student.get_submodule(site.attention).mpcify_attention for site in encoder_layers(student)}
+    what, remedy = (
         "its output is not finite",
         "check the teacher's accuracy and the calibration data, or choose another recipe",
     )
+    if "softmax-freediv" in kinds:
+        what += ": exp_t (softmax-freediv) overflows on scores so high"
+        remedy = "calibrate with a teacher, which scales the scores, or choose 2quad-freediv"
+    return MpcifyError(602, where, what, remedy)
+
+
+@contextmanager
+def exact_attention(student: PreTrainedModel) -> Iterator[None]:
+    """While open, a student's attentions are softmax, which no score makes overflow."""
+    attentions = [student.get_submodule(site.attention) for site in encoder_layers(student)]
+    names = [module.mpcify_attention for module in attentions]
+    for module in attentions:
+        module.mpcify_attention = "softmax"  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module, name in zip(attentions, names, strict=True):
+            module.mpcify_attention = name
 
 
 @contextmanager

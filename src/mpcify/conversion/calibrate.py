@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
+from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import LayerBlocks, evaluating, find_blocks, not_finite, watching
 from mpcify.conversion.convert import extra_parameters
 from mpcify.conversion.fits import State, fit_gamma, fit_scale, fit_shift, fit_vertex, refit
 from mpcify.errors import MpcifyError
+from mpcify.progress import progress
 
 
 @torch.no_grad()
@@ -29,7 +30,7 @@ def fit_layers(
     model takes; their hidden states are kept in memory. The teacher is not changed. Afterwards `config.mpcify` says
     `calibrated`, and `refit` where there was a teacher.
     Raises MPC-108 for no batches, MPC-204 where a layer is not made of two residual sums, MPC-602 for values that are
-    not finite, MPC-604 for a teacher of another shape.
+    not finite, MPC-604 for a teacher of another shape, and what `model_inputs` raises for a batch.
     """
     if teacher is not None:
         refuse_other(teacher, student)
@@ -37,10 +38,11 @@ def fit_layers(
     batches = list(batches)
     if not batches:
         raise MpcifyError(108, "calibration", "there are no texts to calibrate on", "give about 1,000 training texts")
-    with evaluating(student, *([] if teacher is None else [teacher])):
+    both = (student,) if teacher is None else (student, teacher)
+    with evaluating(*both), progress("calibration, layers", len(layers)) as report:
         states = enter(student, batches, layers[0])
         targets = None if teacher is None else enter(teacher, batches, layers[0])
-        for blocks in tqdm(layers, desc="calibrate", unit="layer", disable=None):
+        for done, blocks in enumerate(layers, 1):
             if teacher is None or targets is None or blocks.calls > 1:
                 fit_gamma(student, blocks, states)
             else:
@@ -52,6 +54,7 @@ def fit_layers(
                 refit(student, teacher, blocks.site.layer, blocks.feed_forward, states, targets)
             states = advance(student, blocks, states)
             targets = None if teacher is None or targets is None else advance(teacher, blocks, targets)
+            report(done)
     settings = {**student.config.mpcify, "calibrated": True, "refit": teacher is not None}
     settings.pop("ranges", None)  # they were those of other weights
     student.config.mpcify = settings
@@ -62,7 +65,7 @@ def enter(model: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], first
     layer = model.get_submodule(first.site.layer)
     states = []
     for batch in batches:
-        inputs = {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
+        inputs = model_inputs(model, batch)
         with watching([layer], last=layer) as calls:
             model(**inputs)
         (call,) = calls
@@ -80,7 +83,7 @@ def advance(model: PreTrainedModel, blocks: LayerBlocks, states: list[State]) ->
             output = state.through(layer)
             state = replace(state, hidden=output[0] if isinstance(output, tuple) else output)
         if not torch.isfinite(state.hidden[state.real]).all():
-            raise not_finite(blocks.site.layer)
+            raise not_finite(model, blocks.site.layer)
         after.append(state)
     return after
 

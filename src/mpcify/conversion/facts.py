@@ -14,10 +14,15 @@ def takes_images(model: PreTrainedModel) -> bool:
     return model.main_input_name == "pixel_values"
 
 
+def columns(model: PreTrainedModel) -> tuple[str, ...]:
+    """The columns of a batch that a model is run on, and that a request has too: those that its `forward` names."""
+    wanted = ("pixel_values",) if takes_images(model) else ("input_ids", "attention_mask", "token_type_ids")
+    return tuple(name for name in wanted if name in inspect.signature(model.forward).parameters)
+
+
 def takes_segments(model: PreTrainedModel) -> bool:
     """Whether a model tells a pair's first text from its second by token types."""
-    named = "token_type_ids" in inspect.signature(model.forward).parameters
-    return named and getattr(model.config, "type_vocab_size", 0) > 1
+    return "token_type_ids" in columns(model) and (getattr(model.config, "type_vocab_size", 0) or 0) > 1
 
 
 def longest_text(model: PreTrainedModel) -> int:
@@ -26,6 +31,14 @@ def longest_text(model: PreTrainedModel) -> int:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return int(getattr(model.config, "max_position_embeddings", 512))
+
+
+def skipped_token(model: PreTrainedModel) -> int | None:
+    """The token number that a model counts no position for (RoBERTa's pad_token_id); None if it counts every token."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.padding_idx
+    return None
 
 
 def word_table(model: PreTrainedModel) -> np.ndarray:

@@ -191,7 +191,7 @@ def fit_gamma(student: PreTrainedModel, blocks: LayerBlocks, states: list[State]
         total += rows[state.real].sum(0)
         count += int(state.real.sum())
     if not torch.isfinite(total).all():
-        raise not_finite(blocks.site.attention)
+        raise not_finite(student, blocks.site.attention)
     present = attention.log_gamma
     present.copy_(torch.where(total > 0, (count / total).log().to(present.dtype), present))  # type: ignore[operator, arg-type]
 
@@ -226,7 +226,7 @@ def refit(
         gram += rows.T @ rows
         cross += rows.T @ ((wanted - present) * weight)
     if not (torch.isfinite(gram).all() and torch.isfinite(cross).all()):
-        raise not_finite(block.projection)
+        raise not_finite(student, block.projection)
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     change = torch.linalg.solve(gram, cross)
     projection.weight.add_(change[: projection.in_features].T.to(projection.weight.dtype))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.recipe import Recipe
+from mpcify.requests.inputs import BUCKETS
 
 
 def card(
@@ -94,7 +95,7 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
 
 def leakage(result: Distilled) -> str:
     """What a private prediction tells to whom."""
-    length = ", and the padded length of each text (16 to 512 tokens)"
+    length = f", and the padded length of each text ({', '.join(map(str, BUCKETS[:-1]))} or {BUCKETS[-1]} tokens)"
     if result.task == "image-classification":
         length, table = "", "The client's image is shared as secret patches."
     elif result.base:

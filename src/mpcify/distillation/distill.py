@@ -19,22 +19,16 @@ from mpcify.conversion.calibrate import fit_layers, refuse_other
 from mpcify.conversion.convert import encoder_layers, load, load_model, recipe_of, task_of
 from mpcify.conversion.facts import weights_digest
 from mpcify.conversion.folder import copy_companions, new_folder
+from mpcify.conversion.processors import read_processor
 from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
-from mpcify.distillation.rows import (
-    LONGEST,
-    calibration_batches,
-    collator,
-    pick,
-    read_processor,
-    rows_of,
-    usable_labels,
-)
+from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
+from mpcify.proof import prove_equal
 
 RUN = "distillation.json"  # in the training folder: what a run that is resumed must share
 SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
@@ -83,8 +77,9 @@ def distill(
     run = fingerprint(student, teacher, train, settings)
     if settings.base is not None:
         freeze_base(student, settings.base, processor)
+    prove_equal(student, processor=processor)
     checkpoint = take_up(Path(args.output_dir), run, resume)
-    collate, chosen = collator(processor, student), pick(len(train), settings.calibration, settings.seed)
+    collate, chosen = collator(student), pick(len(train), settings.calibration, settings.seed)
     if checkpoint is not None:
         student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
     else:

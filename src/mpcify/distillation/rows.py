@@ -5,49 +5,35 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
-from transformers import (
-    AutoImageProcessor,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    PreTrainedModel,
-    default_data_collator,
-)
+from transformers import PreTrainedModel
 
-from mpcify.conversion.facts import longest_text, takes_images
+from mpcify.conversion.batches import LABELS, kept_columns
+from mpcify.conversion.facts import columns, takes_images
+from mpcify.conversion.processors import backend_of, input_facts
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.requests.images import ImageRequests
+from mpcify.requests.inputs import TextRequests
 
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
 LONGEST = 512  # tokens of what ranges are measured on: what the largest bucket holds
 AMONG = 50  # batches that are sorted together
-MODES = {1: "L", 3: "RGB"}  # of images, by channels
-
-
-def read_processor(source: str | Path, model: PreTrainedModel) -> Any:
-    """The tokenizer, or the image processor, beside a checkpoint. Raises MPC-208."""
-    kind, name = (AutoImageProcessor, "image processor") if takes_images(model) else (AutoTokenizer, "tokenizer")
-    try:
-        return kind.from_pretrained(str(source), config=model.config, trust_remote_code=False)
-    except Exception as problem:
-        raise MpcifyError(
-            208, str(source), f"there is no {name} beside the model", f"save its {name} there with save_pretrained"
-        ) from problem
 
 
 def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_length: int = 128) -> Dataset:
     """Examples as rows of a model's inputs, and `labels` where there are any.
 
-    max_length: tokens; longer texts are cut, and a warning says how many. Raises MPC-103 and MPC-104 where the examples
-    do not fit the model, MPC-107 (when a row is read) for an unreadable image.
+    processor: the model's tokenizer or image processor. max_length: tokens; longer texts are cut, and a warning says
+    how many. Raises MPC-103 and MPC-104 for examples that do not fit the model, MPC-107 for an unreadable image (what
+    its header does not tell, when the row is read), MPC-208 for a processor that does not fit, and as `encode` does.
     """
     images = takes_images(model)
     if (examples.kind == "image") != images:
@@ -55,9 +41,10 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
         raise MpcifyError(103, examples.source, "the examples are not what the model reads", f"give columns {wanted}")
     if examples.labels is not None:
         examples = check_labels(examples, label_names(model))
+    facts = input_facts(model, processor)
     if images:
-        return ImageRows(examples, processor, MODES[model.config.num_channels])
-    return TextRows(examples, processor, min(max_length, longest_text(model)))
+        return ImageRows(examples, ImageRequests(facts["image"]))
+    return TextRows(examples, TextRequests(backend_of(processor), facts), columns(model), max_length)
 
 
 def usable_labels(examples: Examples, model: PreTrainedModel) -> Examples:
@@ -101,58 +88,69 @@ class BatchesOfLikeLength(Sampler[int]):
 
 
 class TextRows(Dataset):
-    """Tokenised texts."""
+    """Texts as requests encode them: `input_ids`, `attention_mask`, and `token_type_ids` if the model takes them."""
 
-    def __init__(self, examples: Examples, tokenizer: Any, max_length: int) -> None:
-        texts = [[text] if isinstance(text, str) else list(text) for text in examples.texts]
-        columns = [list(column) for column in zip(*texts, strict=True)]
-        self.inputs = tokenizer(*columns, verbose=False)
-        long = sum(len(ids) > max_length for ids in self.inputs["input_ids"])
-        if long:
-            self.inputs = tokenizer(*columns, truncation=True, max_length=max_length)
-            count = f"{long} of {len(texts)} texts are longer than {max_length} tokens"
+    def __init__(self, examples: Examples, requests: TextRequests, names: Sequence[str], max_length: int) -> None:
+        self.encoded = requests.encode(examples.texts, truncate=True, longest=max_length, where=examples.where)
+        self.names, self.labels = names, examples.labels
+        if long := sum(item.truncated for item in self.encoded):
+            count = f"{long} of {len(self.encoded)} texts are longer than {min(max_length, requests.longest)} tokens"
             warnings.warn(MpcifyWarning(f"{examples.source}: {count}, and were cut for training"), stacklevel=3)
-        self.labels = examples.labels
 
     def __len__(self) -> int:
-        return len(self.inputs["input_ids"])
+        return len(self.encoded)
 
     def __getitem__(self, index: int) -> Row:
-        row = {name: values[index] for name, values in self.inputs.items()}
+        item = self.encoded[index]
+        columns = {"input_ids": item.ids, "attention_mask": (1,) * len(item), "token_type_ids": item.types}
+        row: Row = {name: list(columns[name]) for name in self.names}
         return row if self.labels is None else {**row, "labels": self.labels[index]}
 
 
 class ImageRows(Dataset):
-    """Images, read when they are asked for."""
+    """Images as requests read them, when they are asked for; what a file's header tells is refused at once."""
 
-    def __init__(self, examples: Examples, processor: Any, mode: str) -> None:
-        self.examples, self.processor, self.mode = examples, processor, mode
+    def __init__(self, examples: Examples, requests: ImageRequests) -> None:
+        self.examples, self.requests = examples, requests
+        for index, image in enumerate(examples.texts):
+            requests.check(image, examples.where(index))
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Row:
-        pixels = np.atleast_3d(np.asarray(self.read(index)))  # height, width, channels
-        values = self.processor(images=pixels, return_tensors="pt", input_data_format="channels_last")
-        row = {"pixel_values": values["pixel_values"][0]}
+        pixels = self.requests.pixels(self.examples.texts[index], self.examples.where(index))
+        row = {"pixel_values": torch.from_numpy(np.ascontiguousarray(pixels))}
         return row if self.examples.labels is None else {**row, "labels": self.examples.labels[index]}
 
-    def read(self, index: int) -> Image.Image:
-        """An image, upright and in the model's mode. Raises MPC-107."""
-        image = self.examples.texts[index]
-        try:
-            if isinstance(image, Image.Image):
-                return image.convert(self.mode)
-            with Image.open(image) as opened:
-                return ImageOps.exif_transpose(opened).convert(self.mode)
-        except Exception as problem:  # PIL's readers raise whatever a broken file makes of them
-            reason = f"the image cannot be read ({type(problem).__name__})"
-            raise MpcifyError(107, self.examples.where(index), reason, "replace the file") from problem
+
+def collator(model: PreTrainedModel) -> Collate:
+    """What makes a batch of rows: the columns that a model is run on, texts padded on the right, and labels.
+
+    It raises MPC-103 for rows of other columns than the first, or than the model's, MPC-108 for none.
+    """
+
+    def collate(rows: list[Row]) -> dict[str, Tensor]:
+        if not rows:
+            raise MpcifyError(108, "batch", "it has no rows", "leave empty batches out")
+        names = kept_columns(model, rows[0])
+        labels = next((name for name in LABELS if name in rows[0]), None)
+        if any(name not in row for row in rows for name in (*names, *filter(None, [labels]))):
+            raise MpcifyError(103, "batch", "its rows have different columns", "give every row the same columns")
+        if takes_images(model):
+            batch = {name: torch.stack([torch.as_tensor(row[name]) for row in rows]) for name in names}
+        else:
+            names += [] if "attention_mask" in names else ["attention_mask"]
+            batch = {name: padded_column(name, rows, model.config.pad_token_id or 0) for name in names}
+        return batch if labels is None else {**batch, "labels": torch.as_tensor([row[labels] for row in rows])}
+
+    return collate
 
 
-def collator(processor: Any, model: PreTrainedModel) -> Collate:
-    """What makes a batch of rows: texts are padded to the longest of them."""
-    return default_data_collator if takes_images(model) else DataCollatorWithPadding(processor)
+def padded_column(name: str, rows: Sequence[Row], padding: int) -> Tensor:
+    """A column of texts, rows × the longest of them."""
+    values = [torch.as_tensor(row.get(name, [1] * len(row["input_ids"])), dtype=torch.long) for row in rows]
+    return pad_sequence(values, batch_first=True, padding_value=padding if name == "input_ids" else 0)
 
 
 def pick(count: int, wanted: int, seed: int) -> list[int]:
@@ -164,11 +162,11 @@ def calibration_batches(
     rows: Any, chosen: Sequence[int], collate: Collate, size: int = 32, labels: bool = False
 ) -> list[dict[str, Tensor]]:
     """Batches for `calibrate`: the chosen rows (without labels unless asked for), texts of like length together."""
-    picked = [{name: value for name, value in rows[index].items() if labels or name != "labels"} for index in chosen]
+    picked = [{name: value for name, value in rows[index].items() if labels or name not in LABELS} for index in chosen]
     picked.sort(key=lambda row: len(row.get("input_ids", ())))
     return [collate(picked[start : start + size]) for start in range(0, len(picked), size)]
 
 
-def batches_of(rows: Any, processor: Any, model: PreTrainedModel) -> list[dict[str, Tensor]]:
+def batches_of(rows: Any, model: PreTrainedModel) -> list[dict[str, Tensor]]:
     """All rows as batches for `calibrate`."""
-    return calibration_batches(rows, range(len(rows)), collator(processor, model))
+    return calibration_batches(rows, range(len(rows)), collator(model))

@@ -20,12 +20,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils import logging
 
 from mpcify.calibration import declare_ranges
+from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
-from mpcify.distillation.rows import BatchesOfLikeLength, calibration_batches, pick
+from mpcify.distillation.rows import BatchesOfLikeLength, calibration_batches, collator, pick
 from mpcify.errors import MpcifyError
 
 EXPLODED = 10.0  # times the least loss: such a run is lost
@@ -137,7 +138,7 @@ class DistillationTrainer(Trainer):
             args,
             train_dataset=kept,
             eval_dataset=evaluated,
-            **{"compute_metrics": self.measure, **options},
+            **{"compute_metrics": self.measure, "data_collator": collator(student), **options},
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -156,7 +157,8 @@ class DistillationTrainer(Trainer):
         """Trains as Trainer does, and declares the ranges that the student then meets."""
         result = super().train(*args, **options)
         rows: Any = self.range_dataset
-        declare_ranges(self.model, calibration_batches(rows, range(len(rows)), self.data_collator))
+        collate = self._get_collator_with_removed_columns(self.data_collator)
+        declare_ranges(self.model, calibration_batches(rows, range(len(rows)), collate))
         return result
 
     def compute_loss(
@@ -167,7 +169,7 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The sum of the losses that count at this step; with the student's and the teacher's logits where asked."""
-        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        inputs = model_inputs(self.model, inputs)
         with torch.no_grad():
             theirs = observe(self.teacher, self.teacher, self.layers, inputs)
         ours = observe(model, self.model, self.layers, inputs)
@@ -224,7 +226,7 @@ class DistillationTrainer(Trainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
-        lengths = [len(row["input_ids"]) for row in dataset]
+        lengths = [len(row.get("input_ids", ())) for row in dataset]
         return BatchesOfLikeLength(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:

@@ -8,19 +8,12 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
-from mpcify.conversion.config import read_config
 from mpcify.conversion.convert import recipe_of, task_of, teacher_class
-from mpcify.conversion.facts import (
-    longest_text,
-    table_is_public,
-    takes_images,
-    takes_segments,
-    word_table,
-)
-from mpcify.conversion.folder import beside, new_folder
+from mpcify.conversion.facts import table_is_public, takes_images, word_table
+from mpcify.conversion.folder import new_folder
+from mpcify.conversion.processors import backend_of, input_facts, read_processor
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
@@ -30,69 +23,13 @@ from mpcify.graph.trace import trace_graph
 
 NOTICE = "this release simulates all parties on one machine: it protects nothing yet"
 TABLE = "word_embeddings"  # the public table's name in its file
-# One of them must be there: without any, transformers makes a tokenizer up.
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
 
-def read_tokenizer(source: str | Path) -> Tokenizer:
-    """The tokenizer beside a checkpoint, as the `tokenizers` library runs it. Raises MPC-208."""
-    tokenizer = None
-    if not Path(source).is_dir() or any((Path(source) / name).is_file() for name in VOCABULARIES):
-        try:
-            config = None if beside(source, "config.json") is None else read_config(source)
-            tokenizer = AutoTokenizer.from_pretrained(str(source), config=config, trust_remote_code=False)
-        except Exception:  # transformers' readers raise whatever a broken file makes of them
-            tokenizer = None
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or backend.get_vocab_size() == 0:
-        raise MpcifyError(
-            208, str(source), "there is no tokenizer beside the model", "save its fast tokenizer (tokenizer.json) there"
-        )
-    return backend
+def describe(student: PreTrainedModel, source: str | Path, embeddings: str, processor: Any = None) -> dict[str, Any]:
+    """The public facts of a student: `Graph.about`. processor: its tokenizer or image processor, if it is read already.
 
-
-def read_preprocessing(student: PreTrainedModel, source: str | Path) -> dict[str, Any]:
-    """How an image becomes patches: preprocessor_config.json beside a checkpoint, and the model's patch.
-
-    Raises MPC-208.
+    Raises MPC-208 for one that does not fit the student, MPC-501 for embeddings that are neither of the two.
     """
-    path = beside(source, "preprocessor_config.json")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8") if path else "")
-    except (OSError, ValueError):
-        raise MpcifyError(
-            208,
-            str(source),
-            "there is no readable preprocessor_config.json",
-            "save the image processor beside the model",
-        ) from None
-    config = student.config
-    wanted = {"height": config.image_size, "width": config.image_size}
-    size = values.get("size", wanted)
-    size = {"height": size, "width": size} if isinstance(size, int) else size
-    if values.get("do_center_crop") or (values.get("do_resize", True) and size != wanted):
-        raise MpcifyError(
-            208,
-            str(source),
-            "preprocessor_config.json crops images, or scales them to another size than the model reads",
-            f"resize images to {config.image_size} by {config.image_size} without a crop, and save that processor",
-        )
-    return {
-        "channels": config.num_channels,
-        "size": config.image_size,
-        "patch": config.patch_size,
-        "do_resize": values.get("do_resize", True),
-        "resample": values.get("resample", 2),
-        "do_rescale": values.get("do_rescale", True),
-        "rescale": values.get("rescale_factor", 1 / 255),
-        "do_normalize": values.get("do_normalize", True),
-        "mean": values.get("image_mean", 0.5),
-        "std": values.get("image_std", 0.5),
-    }
-
-
-def describe(student: PreTrainedModel, source: str | Path, embeddings: str) -> dict[str, Any]:
-    """The public facts of a student: `Graph.about`. Raises MPC-501 for embeddings that are neither of the two."""
     if embeddings not in ("client", "one-hot"):
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
     config, images = student.config, takes_images(student)
@@ -104,10 +41,7 @@ def describe(student: PreTrainedModel, source: str | Path, embeddings: str) -> d
         "recipe": recipe_of(student).name,
         "labels": [config.id2label[index] for index in range(config.num_labels)],
         "embeddings": "patches" if images else embeddings,
-        "vocabulary": 0 if images else len(student.get_input_embeddings().weight),
-        "positions": 0 if images else longest_text(student),
-        "segments": not images and takes_segments(student),
-        "image": read_preprocessing(student, source) if images else None,
+        **input_facts(student, read_processor(source, student) if processor is None else processor),
     }
 
 
@@ -162,7 +96,8 @@ def export_folder(
     all lengths. helper: graphs. Raises MPC-403 where the table is not recorded as public, unless its leak is
     accepted; MPC-109, MPC-405.
     """
-    about, images = describe(student, source, embeddings), takes_images(student)
+    processor, images = read_processor(source, student), takes_images(student)
+    about = describe(student, source, embeddings, processor)
     if not images and embeddings == "client" and not table_is_public(student) and not accept_embedding_leak:
         raise MpcifyError(
             403,
@@ -170,7 +105,6 @@ def export_folder(
             "the embedding table is not recorded as public: it would hand fine-tuned weights to every client",
             "distill with --base, or export with --embeddings one-hot, or pass --accept-embedding-leak",
         )
-    tokenizer = None if images else read_tokenizer(source)
     graphs: dict[str, Graph] = {}
     weights: dict[str, np.ndarray] = {}
     for length in sorted(set(lengths)) or [0]:
@@ -182,8 +116,8 @@ def export_folder(
             for name, graph in graphs.items():
                 (folder / party / name).write_text(json.dumps(graph.to_json(), indent=1), encoding="utf-8")
         save_file(weights, folder / "owner" / "weights.safetensors")
-        if tokenizer is not None:
-            tokenizer.save(str(folder / "client" / "tokenizer.json"))
+        if not images:
+            backend_of(processor).save(str(folder / "client" / "tokenizer.json"))
         if not images and embeddings == "client":
             save_file({TABLE: word_table(student)}, folder / "client" / "embeddings.safetensors")
     return {"folder": str(out), "graphs": sorted(graphs), "weights": sum(value.size for value in weights.values())}

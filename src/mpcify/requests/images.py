@@ -1,6 +1,7 @@
 """From an image to what its client shares: preprocessing as transformers' ViTImageProcessor does it, and the unfold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ class ImageRequests:
         """The patches (N, P) of every image. Raises MPC-107."""
         return [self.patches(image, f"image {index + 1}") for index, image in enumerate(images)]
 
+    def check(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> None:
+        """Raises MPC-107 for an image that `pixels` refuses, as far as a file's header tells."""
+        if not self.about["do_resize"]:  # its size counts, and whether it is turned
+            self.pixels(image, where)
+            return
+        with reading(where := named(image, where)):
+            if isinstance(image, str | Path):
+                with Image.open(image) as opened:
+                    refuse_deep(opened, where)
+            else:
+                refuse_deep(as_image(image, where), where)
+
     def patches(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> np.ndarray:
         """An image's patches (N, P): patches row by row, in each of them channel, row, column. float32.
 
@@ -62,30 +75,16 @@ class ImageRequests:
 
     def load(self, image: str | Path | Image.Image | np.ndarray, where: str) -> Image.Image:
         """The image upright and in the model's mode. Raises MPC-107."""
-        if isinstance(image, str | Path):
-            where = f"{where} ({image})"
-        try:
-            if isinstance(image, np.ndarray):
-                if image.dtype != np.uint8:
-                    raise unreadable(where, f"it is an array of {image.dtype}", "give values from 0 to 255 as uint8")
-                image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-            if isinstance(image, Image.Image):
-                return self.convert(image, where)
-            with Image.open(image) as opened:
-                return self.convert(ImageOps.exif_transpose(opened), where)
-        except MpcifyError:
-            raise
-        except Exception as error:  # PIL's readers raise whatever a broken file makes of them
-            reason = f"it cannot be read ({type(error).__name__})"
-            raise unreadable(where, reason, "give a path to a PNG or JPEG file that opens elsewhere") from error
+        with reading(where := named(image, where)):
+            if isinstance(image, str | Path):
+                with Image.open(image) as opened:
+                    return self.convert(opened, where)
+            return self.convert(as_image(image, where), where)
 
     def convert(self, image: Image.Image, where: str) -> Image.Image:
-        """The image in the model's mode; PIL would clip more than 8 bits silently. Raises MPC-107."""
-        if image.mode in ("I", "F") or image.mode.startswith("I;"):
-            raise unreadable(
-                where, f"its pixels have more than 8 bits (mode {image.mode})", "save it with 8 bits a channel"
-            )
-        return image.convert(self.mode)
+        """The image upright and in the model's mode. Raises MPC-107."""
+        refuse_deep(image, where)
+        return ImageOps.exif_transpose(image).convert(self.mode)
 
     def inputs(self, patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
         """The client's inputs of a graph: see `client_patches`."""
@@ -113,6 +112,39 @@ def sides(value: Any) -> tuple[int, int]:
     if isinstance(value, Mapping):
         return value["height"], value["width"]
     return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def named(image: Any, where: str) -> str:
+    """What an error calls an image: its place, and its path if it has one."""
+    return f"{where} ({image})" if isinstance(image, str | Path) else where
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turns whatever PIL's readers make of a broken image into MPC-107; our own errors pass."""
+    try:
+        yield
+    except MpcifyError:
+        raise
+    except Exception as error:
+        reason = f"it cannot be read ({type(error).__name__})"
+        raise unreadable(where, reason, "give a path to a PNG or JPEG file that opens elsewhere") from error
+
+
+def as_image(image: Image.Image | np.ndarray, where: str) -> Image.Image:
+    """An array as PIL's image; an image as it is. Raises MPC-107 for other numbers than uint8."""
+    if isinstance(image, Image.Image):
+        return image
+    if image.dtype != np.uint8:
+        raise unreadable(where, f"it is an array of {image.dtype}", "give values from 0 to 255 as uint8")
+    return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+
+
+def refuse_deep(image: Image.Image, where: str) -> None:
+    """Raises MPC-107 for more than 8 bits a channel, which PIL would clip silently."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        what = f"its pixels have more than 8 bits (mode {image.mode})"
+        raise unreadable(where, what, "save it with 8 bits a channel")
 
 
 def unreadable(where: str, what: str, remedy: str) -> MpcifyError:

@@ -1,19 +1,25 @@
 """From texts to what their client shares: tokenise, bucket, look up, mask. Needs no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input
 
-BUCKETS = (16, 32, 64, 128, 256, 512)
+BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 SCALE = 16.0  # μ = 16·M/m: M/m itself would lose log₂ m bits in fixed point
 
 Text = str | tuple[str, str]
+Where = Callable[[int], str]
+
+
+def text_number(index: int) -> str:
+    """What an error calls a text, by its place among those of a request."""
+    return f"text {index + 1}"
 
 
 @dataclass(frozen=True)
@@ -32,49 +38,70 @@ class TextRequests:
     """Texts to client inputs.
 
     tokenizer: of the checkpoint; its own padding and truncation are ignored. about: `graph.about` (positions,
-    vocabulary). table: the public embedding table (V, E), for graphs whose input is `embeddings`.
+    vocabulary, text). table: the public embedding table (V, E), for graphs whose input is `embeddings`.
+    Raises MPC-208 for a tokenizer that puts into every text a token that the model counts no position for.
     """
 
     def __init__(self, tokenizer: Tokenizer, about: Mapping[str, Any], table: np.ndarray | None = None) -> None:
         self.tokenizer = bare(tokenizer)
-        self.about = about
-        self.table = table
-        self.longest = min(BUCKETS[-1], about["positions"])
+        self.vocabulary, self.text, self.table = about["vocabulary"], about["text"], table
+        self.longest = min(BUCKETS[-1], about["positions"], self.text["longest"])
+        always = {*self.tokenizer.encode("").ids, *self.tokenizer.encode("", "").ids}
+        if self.text["skipped"] in always:
+            what = f"it puts token {self.text['skipped']} into every text, and the model counts no position for it"
+            remedy = "use the tokenizer and the pad_token_id (config.json) that the model was trained with"
+            raise MpcifyError(208, "tokenizer", what, remedy)
 
-    def encode(self, texts: Sequence[Text], truncate: bool = False, longest: int | None = None) -> list[Encoded]:
+    def encode(
+        self, texts: Sequence[Text], truncate: bool = False, longest: int | None = None, where: Where = text_number
+    ) -> list[Encoded]:
         """The tokens of every text, or (text, text) pair.
 
-        longest: the largest number of tokens; where None, or above it, what the model and the largest bucket take.
-        truncate: cut longer texts (the longer of a pair first; special tokens stay) instead of refusing them.
-        Raises MPC-102 (not Unicode), 105 (empty), 106 (too long), 208 (the tokenizer is another model's).
+        longest: the largest number of tokens; where None, or above it, what the model, its tokenizer and the largest
+        bucket take. truncate: cut longer texts, on the tokenizer's side (the longer of a pair first; special tokens
+        stay), instead of refusing them. where: what errors call a text, by its place.
+        Raises MPC-102 (not Unicode), 105 (empty), 106 (too long), 111 (the padding token inside), 208 (the tokenizer
+        is another model's).
         """
         if isinstance(texts, str):
             raise TypeError("texts is one str: give a list of texts")
         limit = self.longest if longest is None else min(longest, self.longest)
         for index, text in enumerate(texts):
-            check_text(text, index)
+            check_text(text, where(index))
         encodings = self.tokenizer.encode_batch(list(texts))
-        cutter = bare(self.tokenizer)
-        cutter.enable_truncation(limit, strategy="longest_first")
-        encoded = []
-        for index, encoding in enumerate(encodings):
-            tokens, truncated = len(encoding.ids), len(encoding.ids) > limit
-            if truncated and truncate:
-                encoding = cutter.encode_batch([texts[index]])[0]
-            if len(encoding.ids) > limit:  # the tokenizer leaves a text whole where not even its special tokens fit
+        long = [index for index, encoding in enumerate(encodings) if len(encoding.ids) > limit]
+        found = dict(enumerate(encodings))
+        if truncate and long:
+            cutter = bare(self.tokenizer)
+            cutter.enable_truncation(limit, strategy="longest_first", direction=self.text["truncation"])
+            found.update(zip(long, cutter.encode_batch([texts[index] for index in long]), strict=True))
+        for index in long:  # the tokenizer leaves a text whole where not even its special tokens fit
+            if len(found[index].ids) > limit:
+                what = f"it has {len(encodings[index].ids)} tokens, at most {limit} fit"
                 remedy = "shorten the text, give a larger --length, or pass --truncate to cut it"
-                raise MpcifyError(106, f"text {index + 1}", f"it has {tokens} tokens, at most {limit} fit", remedy)
-            encoded.append(self.checked(Encoded(tuple(encoding.ids), tuple(encoding.type_ids), truncated), index))
-        return encoded
+                raise MpcifyError(106, where(index), what, remedy)
+        cut = set(long)
+        return [self.checked(found[index], index in cut, where(index)) for index in range(len(texts))]
 
-    def checked(self, encoded: Encoded, index: int) -> Encoded:
-        """The same tokens, if there are any and the model has them all. Raises MPC-105 and 208."""
-        if not encoded.ids:
-            raise MpcifyError(105, f"text {index + 1}", "the text has no tokens", "remove it, or give it a text")
-        if max(encoded.ids) >= self.about["vocabulary"]:
-            what = f"it gives token numbers beyond the model's {self.about['vocabulary']}"
+    def checked(self, encoding: Encoding, truncated: bool, where: str) -> Encoded:
+        """A text's tokens, if there are any and the model has them all. Raises MPC-105, 111 and 208."""
+        ids, types = tuple(encoding.ids), tuple(encoding.type_ids) if self.text["types"] else (0,) * len(encoding.ids)
+        if not ids:
+            raise MpcifyError(105, where, "the text has no tokens", "remove it, or give it a text")
+        if self.text["skipped"] in ids:
+            what = f"it holds the model's padding token ({self.text['skipped']}), which counts no position"
+            raise MpcifyError(111, where, what, "remove that token from the text")
+        beyond = "token" if max(ids) >= self.vocabulary else "token type" if max(types) > self.last_type else None
+        if beyond:
+            limit = self.vocabulary if beyond == "token" else self.last_type + 1
+            what = f"it gives {beyond} numbers beyond the model's {limit}"
             raise MpcifyError(208, "tokenizer", what, "use the tokenizer that the model was trained with")
-        return encoded
+        return Encoded(ids, types, truncated)
+
+    @property
+    def last_type(self) -> int:
+        """The largest token type that a text may have."""
+        return max(self.text["types"] - 1, 0)
 
     def bucket_for(self, count: int) -> int:
         """The public padded length: the smallest bucket that holds `count` tokens, never above what the model takes.
@@ -100,12 +127,18 @@ def client_inputs(encoded: Sequence[Encoded], graph: Graph, table: np.ndarray | 
     """
     if not 0 < len(encoded) <= graph.batch:
         raise ValueError(f"{len(encoded)} texts for a batch of {graph.batch}")
-    ids, segment, mask = (np.zeros((graph.batch, graph.length), np.int64) for _ in range(3))
-    for row, item in enumerate([*encoded, *[encoded[0]] * (graph.batch - len(encoded))]):
+    ids, segment, mask = padded([*encoded, *[encoded[0]] * (graph.batch - len(encoded))], graph.length)
+    return {item.name: client_input(item, table, ids, segment, mask) for item in graph.role("client")}
+
+
+def padded(encoded: Sequence[Encoded], length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids, token types and mask, (texts, n) each: 0 beyond the tokens, which always stand first."""
+    ids, segment, mask = (np.zeros((len(encoded), length), np.int64) for _ in range(3))
+    for row, item in enumerate(encoded):
         ids[row, : len(item)] = item.ids
         segment[row, : len(item)] = item.types
         mask[row, : len(item)] = 1
-    return {item.name: client_input(item, table, ids, segment, mask) for item in graph.role("client")}
+    return ids, segment, mask
 
 
 def client_input(
@@ -141,14 +174,14 @@ def bare(tokenizer: Tokenizer) -> Tokenizer:
     return copy
 
 
-def check_text(text: Any, index: int) -> None:
+def check_text(text: Any, where: str) -> None:
     """Raises MPC-105 for an empty text, MPC-102 for one that is not Unicode, TypeError for what is no text."""
     parts = text if isinstance(text, tuple) else (text,)
     if len(parts) > 2 or not all(isinstance(part, str) for part in parts):
-        raise TypeError(f"text {index + 1} is neither a str nor a pair of them")
+        raise TypeError(f"{where} is neither a str nor a pair of them")
     if not all(part.strip() for part in parts):
-        raise MpcifyError(105, f"text {index + 1}", "the text is empty", "remove it, or give it a text")
+        raise MpcifyError(105, where, "the text is empty", "remove it, or give it a text")
     try:
         "".join(parts).encode()
     except UnicodeEncodeError:
-        raise MpcifyError(102, f"text {index + 1}", "the text is not Unicode", "give it as UTF-8") from None
+        raise MpcifyError(102, where, "the text is not Unicode", "give it as UTF-8") from None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpcify.cli import progress as module
+from mpcify import progress as module
 
 
 @pytest.mark.parametrize("pause, lines", [(0.0, "examples: 1 of 2\nexamples: 2 of 2\n"), (60.0, "")])

@@ -1,0 +1,138 @@
+"""What makes a model's inputs: the tokenizer or image processor beside a checkpoint, and the facts that a client needs.
+
+Training, the proof and every request encode by these facts, with the same code (`mpcify.requests`).
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel
+
+from mpcify.conversion.facts import columns, longest_text, skipped_token, takes_images, takes_segments
+from mpcify.conversion.folder import beside
+from mpcify.errors import MpcifyError
+
+SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", *SENTENCEPIECE)
+PREPROCESSING = "preprocessor_config.json"
+
+
+def read_processor(source: str | Path, model: PreTrainedModel) -> Any:
+    """The tokenizer, or the image processor, beside a checkpoint, as transformers reads it. Raises MPC-208."""
+    if takes_images(model):
+        return read_image_processor(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), config=model.config, trust_remote_code=False)
+    except Exception as problem:  # transformers' readers raise whatever a broken file makes of them
+        if find_spec("sentencepiece") is None and any(beside(source, name) for name in SENTENCEPIECE):
+            what = "its tokenizer is a sentencepiece model, and the package sentencepiece is not installed"
+            raise no_tokenizer(source, what, "install it: pip install sentencepiece") from problem
+        raise no_tokenizer(source, f"there is no readable tokenizer beside the model ({type(problem).__name__})") from (
+            problem
+        )
+    if not any(beside(source, name) for name in set(tokenizer.vocab_files_names.values())):
+        raise no_tokenizer(source, "there is no tokenizer beside the model")  # transformers makes an empty one up
+    backend_of(tokenizer, source)
+    return tokenizer
+
+
+def processor_beside(source: str | Path, model: PreTrainedModel) -> Any:
+    """The same; None for a folder that holds none at all. Raises MPC-208 for one that cannot be used."""
+    names = (PREPROCESSING,) if takes_images(model) else VOCABULARIES
+    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in names):
+        return None
+    return read_processor(source, model)
+
+
+def read_image_processor(source: str | Path) -> Any:
+    """The image processor beside a checkpoint, as PIL runs it. Raises MPC-208."""
+    remedy = "save the image processor beside the model, with save_pretrained"
+    if beside(source, PREPROCESSING) is None:
+        raise MpcifyError(208, str(source), f"there is no {PREPROCESSING}", remedy)
+    try:
+        return AutoImageProcessor.from_pretrained(str(source), backend="pil", trust_remote_code=False)
+    except Exception as problem:  # as above
+        what = f"{PREPROCESSING} cannot be read ({type(problem).__name__})"
+        raise MpcifyError(208, str(source), what, remedy) from problem
+
+
+def no_tokenizer(
+    source: object, what: str, remedy: str = "save its fast tokenizer (tokenizer.json) there"
+) -> MpcifyError:
+    """The error for a checkpoint without a tokenizer that can be used."""
+    return MpcifyError(208, str(source), what, remedy)
+
+
+def backend_of(tokenizer: Any, source: object = "tokenizer") -> Tokenizer:
+    """A tokenizer as the `tokenizers` library runs it, which is what a client has. Raises MPC-208 for any other."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        what = f"a {type(tokenizer).__name__} runs in Python alone, and has no form that a client could run"
+        raise no_tokenizer(source, what, "use a model with a fast tokenizer (tokenizer.json)")
+    if backend.get_vocab_size() == 0:
+        raise no_tokenizer(source, "the tokenizer beside the model knows no words")
+    return backend
+
+
+def input_facts(model: PreTrainedModel, processor: Any) -> dict[str, Any]:
+    """What a client must know to make a model's inputs: the part of `Graph.about` that requests read.
+
+    vocabulary, positions, segments: of the model; 0 and False for images. text, image: see `text_facts` and
+    `image_facts`; None for a model that reads the other. Raises MPC-208 for a processor that does not fit.
+    """
+    images = takes_images(model)
+    return {
+        "vocabulary": 0 if images else len(model.get_input_embeddings().weight),
+        "positions": 0 if images else longest_text(model),
+        "segments": not images and takes_segments(model),
+        "text": None if images else text_facts(model, processor),
+        "image": image_facts(model, processor.to_dict()) if images else None,
+    }
+
+
+def text_facts(model: PreTrainedModel, tokenizer: Any) -> dict[str, Any]:
+    """How a tokenizer and a model read texts.
+
+    truncation: the side that is cut. longest: the most tokens, special ones included. types: how many token types may
+    occur; 0 if the tokenizer gives none or the model takes none, and all are 0. skipped: the token number that the
+    model counts no position for, which a text must not hold; None if there is none.
+    """
+    known = min(getattr(model.config, "type_vocab_size", 0) or 0, 2) if "token_type_ids" in columns(model) else 0
+    return {
+        "truncation": tokenizer.truncation_side,
+        "longest": min(longest_text(model), int(tokenizer.model_max_length)),
+        "types": known if "token_type_ids" in tokenizer.model_input_names else 0,
+        "skipped": skipped_token(model),
+    }
+
+
+def image_facts(model: PreTrainedModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """How an image becomes patches: an image processor's settings, and the model's patch.
+
+    Raises MPC-208 for a crop, or another size than the model reads.
+    """
+    config = model.config
+    height, width = (config.image_size,) * 2 if isinstance(config.image_size, int) else config.image_size
+    resizes = values.get("do_resize") is not False
+    if values.get("do_center_crop") or (resizes and values.get("size") != {"height": height, "width": width}):
+        raise MpcifyError(
+            208,
+            PREPROCESSING,
+            "it crops images, or scales them to another size than the model reads",
+            f"resize images to {height} by {width} without a crop, and save that processor",
+        )
+    return {
+        "channels": config.num_channels,
+        "size": config.image_size,
+        "patch": config.patch_size,
+        "do_resize": resizes,
+        "resample": int(values.get("resample", 2)),
+        "do_rescale": values.get("do_rescale") is not False,
+        "rescale": values.get("rescale_factor", 1 / 255),
+        "do_normalize": values.get("do_normalize") is not False,
+        "mean": values.get("image_mean", 0.5),
+        "std": values.get("image_std", 0.5),
+    }
