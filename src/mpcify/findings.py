@@ -14,16 +14,16 @@ from mpcify.proof import prove_equal
 def check(model: PreTrainedModel | str | Path) -> list[Finding]:
     """Every finding about a model, a folder or a hub name; the model is untouched.
 
-    A student of it is proven to be served as transformers runs it, with the tokenizer or image processor beside it. What
-    blocks a conversion is a finding. Raises MPC-201 and MPC-202 if there is no checkpoint to look at.
+    A student of it is proven to be served as transformers runs it, with the tokenizer or image processor beside it.
+    What blocks a conversion is a finding. Raises MPC-201 and MPC-202 if there is no checkpoint to look at.
     """
     findings = conversion.check(model)
     if any(finding.blocks for finding in findings):
         return findings
     try:
         loaded, source = model_and_source(model)
-        beside = source if loaded is not model or Path(source or "/nowhere").is_dir() else None
-        prove_equal(convert(loaded, "2quad-freediv"), beside)
+        named = loaded is not model or (source and Path(source).is_dir())
+        prove_equal(convert(loaded, "2quad-freediv"), source if named else None)
     except MpcifyError as problem:
         findings.append(blocker(problem))
     return findings
