@@ -41,7 +41,7 @@ CODES: dict[int, str] = {
     501: "unknown engine, protocol or setting",
     502: "protocol needs a trusted party",
     503: "engine failed",
-    504: "engine not installed",
+    504: "package not installed",
     505: "network cannot be shaped",
     506: "model not open",
     # 6xx: training

@@ -30,6 +30,7 @@ from mpcify.requests.outputs import answers
 
 Progress = Callable[[int], None]
 EMBEDDINGS = ("client", "one-hot")
+TRACING = threading.RLock()  # torch.export traces in one thread at a time
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ class PrivateModel:
         length: int | None = None,
         truncate: bool = False,
     ) -> None:
-        check_requests(embeddings, batch, length, truncate)
+        check_choice("embeddings", embeddings, EMBEDDINGS)
+        check_switch("truncate", truncate)
+        self.batch, self.length, self.truncate = whole("batch", batch, 1), whole_or_none("length", length, 2), truncate
         self.process, self.closed, self.turn = os.getpid(), False, threading.RLock()
         self.student, self.engine = student, engine
-        self.batch, self.length, self.truncate = int(batch), None if length is None else int(length), truncate
         self.about = describe(student, source, embeddings)
         self.images = takes_images(student)
         if self.images:
@@ -168,7 +170,8 @@ class PrivateModel:
         self.check_open()
         with self.turn:
             if length not in self.graphs:
-                graph, weights = export_graph(self.student, self.batch, length, self.about)
+                with TRACING:
+                    graph, weights = export_graph(self.student, self.batch, length, self.about)
                 if self.graphs:
                     weights = next(iter(self.graphs.values()))[1]
                 self.graphs[length] = graph, weights
@@ -266,29 +269,22 @@ def stand_in(graph: Graph, met: Ranges) -> Ranges:
     return found
 
 
-def check_requests(embeddings: Any, batch: Any, length: Any, truncate: Any) -> None:
-    """Raises MPC-501 for what no request can be made with."""
-    if embeddings not in EMBEDDINGS:
-        raise unknown("embeddings", embeddings, f"use {' or '.join(EMBEDDINGS)}")
-    check_number("batch", batch, 1)
-    check_number("length", length, 2, optional=True)
-    check_switch("truncate", truncate)
+def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
+    """Raises MPC-501 for a word that is none of the known ones."""
+    if not isinstance(value, str) or value not in known:
+        raise unknown(name, value, f"use one of {', '.join(known)}")
 
 
-def check_engine(engine: Any, protocol: Any, ring: Any, fraction_bits: Any) -> None:
-    """Raises MPC-501 for words and numbers of another type than an engine's settings have."""
-    for name, value, optional in (("engine", engine, False), ("protocol", protocol, True)):
-        if not (isinstance(value, str) or (optional and value is None)):
-            raise unknown(name, value, f"use one of {', '.join(NAMES)}" if name == "engine" else "use its name")
-    check_number("ring", ring, 1, optional=True)
-    check_number("fraction_bits", fraction_bits, 1, optional=True)
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number as an int. Raises MPC-501 for anything else, and for one below `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise unknown(name, value, f"use a whole number from {least} on")
+    return int(value)
 
 
-def check_number(name: str, value: Any, least: int, optional: bool = False) -> None:
-    """Raises MPC-501 unless it is a whole number from `least` on (or None, if it may be)."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not (whole and value >= least) and not (optional and value is None):
-        raise unknown(name, value, f"use a whole number from {least} on{', or None' if optional else ''}")
+def whole_or_none(name: str, value: Any, least: int) -> int | None:
+    """The same if there is one."""
+    return None if value is None else whole(name, value, least)
 
 
 def check_switch(name: str, value: Any) -> None:
@@ -325,21 +321,23 @@ def compile(
     that table is not recorded as public. force: run although declared ranges
     overflow. Raises MPC-2xx for the model, MPC-5xx for the engine's settings.
     """
-    check_requests(embeddings, batch, length, truncate)
-    check_engine(engine, protocol, ring, fraction_bits)
-    switches = {"force": force, "trust_first_party": trust_first_party, "accept_embedding_leak": accept_embedding_leak}
-    for name, value in switches.items():
+    check_choice("engine", engine, NAMES)
+    check_choice("embeddings", embeddings, EMBEDDINGS)
+    for name, value in {"truncate": truncate, "force": force, "trust_first_party": trust_first_party}.items():
         check_switch(name, value)
+    check_switch("accept_embedding_leak", accept_embedding_leak)
+    batch, length = whole("batch", batch, 1), whole_or_none("length", length, 2)
     runner = engine_named(
         engine,
         protocol=protocol,
-        ring=ring,
-        fraction_bits=fraction_bits,
+        ring=whole_or_none("ring", ring, 1),
+        fraction_bits=whole_or_none("fraction_bits", fraction_bits, 1),
         force=force,
         trust_first_party=trust_first_party,
     )
-    student = as_student(load_model(model))
-    prove_equal(student)
+    with TRACING:
+        student = as_student(load_model(model))
+        prove_equal(student)
     private = PrivateModel(student, model, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate)
     looked_up = engine == "spu" and not private.images and embeddings == "client"
     if looked_up and not accept_embedding_leak and not table_is_public(student):
