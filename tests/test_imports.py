@@ -31,7 +31,19 @@ ORDER = (
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 HEAVY = {"torch", "transformers", "jax", "spu", "datasets", "accelerate", "sklearn", "matplotlib"}
-WITHOUT_TORCH = ("errors", "numerics", "extras", "launch", "paths", "recipe", "data", "requests", "network", "engines", "cli")
+WITHOUT_TORCH = (
+    "errors",
+    "numerics",
+    "extras",
+    "launch",
+    "paths",
+    "recipe",
+    "data",
+    "requests",
+    "network",
+    "engines",
+    "cli",
+)
 
 
 def package_of(path: Path) -> str:

@@ -103,9 +103,9 @@ def test_a_forked_process_is_refused_and_disturbs_nothing(student, engine):
 
 
 def test_a_spawned_process_compiles_its_own(private):
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        with pytest.raises(MpcifyError, match="MPC-506"):
-            pool.submit(private, TEXTS).result(timeout=60)
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with pool, pytest.raises(MpcifyError, match="MPC-506"):
+        pool.submit(private, TEXTS).result(timeout=60)
 
 
 @pytest.mark.parametrize("travel", [copy.copy, copy.deepcopy, pickle.dumps])

@@ -149,7 +149,9 @@ class PrivateModel:
                 return [(0, list(range(len(items))), list(self.image_requests.encode(items)))]
             encoded = self.text_requests.encode(items, self.truncate, self.length)
         except TypeError:  # its text may quote the input
-            raise MpcifyError(102, "request", "an input is of a type that is not read", f"give a list of {kind}") from None
+            raise MpcifyError(
+                102, "request", "an input is of a type that is not read", f"give a list of {kind}"
+            ) from None
         cut = sum(item.truncated for item in encoded)
         if cut:
             warnings.warn(MpcifyWarning(f"{cut} of {len(items)} texts were cut to fit"), stacklevel=3)
@@ -243,7 +245,9 @@ class PrivateModel:
 
     def __reduce__(self) -> NoReturn:
         """Raises MPC-506: sessions do not travel to another process, nor can they be copied."""
-        raise MpcifyError(506, "model", "a compiled model cannot be sent or copied", "compile it in the process that asks")
+        raise MpcifyError(
+            506, "model", "a compiled model cannot be sent or copied", "compile it in the process that asks"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -48,7 +48,9 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
         found = [name for name in found if not (name in SIZES and environment[name].strip() == "1")]
         if found:
             what = f"{', '.join(found)} tell of a parallel run, but no launcher started this process"
-            raise MpcifyError(606, "environment", what, f"unset {'it' if len(found) == 1 else 'them'}, or start {START}")
+            raise MpcifyError(
+                606, "environment", what, f"unset {'it' if len(found) == 1 else 'them'}, or start {START}"
+            )
         return Launch()
     try:
         launch = Launch(int(environment["RANK"]), int(environment["WORLD_SIZE"]))

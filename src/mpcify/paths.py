@@ -9,9 +9,8 @@ from mpcify.errors import MpcifyError
 def refuse_taken(out: str | Path) -> None:
     """Raises MPC-109 if something stands under the name of a folder that is to be written."""
     out = Path(out)
-    if out.is_symlink() or out.exists():
-        if not out.is_dir() or any(out.iterdir()):
-            raise MpcifyError(109, str(out), "something is there already", "name a new folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MpcifyError(109, str(out), "something is there already", "name a new folder")
 
 
 def refuse_unwritable(path: str | Path) -> None:

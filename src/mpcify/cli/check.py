@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mpcify.cli.early import check_model
 from mpcify.cli.options import Model
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.errors import MpcifyError
@@ -10,6 +11,7 @@ from mpcify.errors import MpcifyError
 @verb
 def check(model: Model) -> Answer:
     """Show what a conversion would replace and keep; exit code 2 where something stands in its way."""
+    check_model(model)
     from mpcify.conversion.check import check as findings_of
 
     findings = findings_of(model)

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from mpcify.cli.early import check_embeddings, check_model, check_plot
 from mpcify.cli.options import Model
-from mpcify.cli.profile import Plot, drawing, kinds_table
+from mpcify.cli.profile import Plot, draw_profile, kinds_table
 from mpcify.cli.verb import Answer, verb
+from mpcify.extras import require
+from mpcify.paths import refuse_unwritable
 
 Protocol = Annotated[str, typer.Option(help="aby3 or semi2k.")]
 Ring = Annotated[int, typer.Option(metavar="BITS", help="64 or 32.")]
@@ -36,7 +39,13 @@ def estimate(
     plot: Plot = None,
 ) -> Answer:
     """Tell a request's bytes, rounds and seconds from the graph alone."""
-    picture = drawing(plot)
+    check_plot(plot)
+    check_embeddings(embeddings)
+    check_estimate(protocol, ring, fraction_bits, network)
+    if calibration is not None:
+        refuse_unwritable(calibration)
+    check_model(model)
+    require("spu")
     from mpcify.measure.estimate import estimate as predict
 
     found = predict(
@@ -51,5 +60,16 @@ def estimate(
         calibration=calibration,
     )
     if plot is not None:
-        picture.draw_profile(found, plot)
+        draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))
+
+
+def check_estimate(protocol: str, ring: int, fraction_bits: int | None, network: str) -> None:
+    """Raises MPC-501 for a protocol, a ring or a network that no cost can be told of."""
+    from mpcify.engines.spu.formulas import Formulas
+    from mpcify.engines.spu.settings import Settings
+    from mpcify.measure.network import Network
+    from mpcify.numerics import FixedPoint
+
+    Network.named(network)
+    Formulas(Settings(protocol, FixedPoint.of(ring, fraction_bits)))

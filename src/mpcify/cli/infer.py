@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import check_model
 from mpcify.cli.options import EngineSettings, Model
 from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
@@ -21,7 +22,9 @@ def infer(
     model: Model, settings: EngineSettings, texts: Texts = None, pair: Pairs = None, data: DataFile = None
 ) -> Answer:
     """Predict labels for texts, pairs of texts or images, on an engine."""
+    settings.check()
     items = inputs(texts or [], pair or [], data)
+    check_model(model)
     from mpcify.inference import compile
     from mpcify.requests.outputs import answers
 
