@@ -45,7 +45,8 @@ def estimate(
     if calibration is not None:
         refuse_unwritable(calibration)
     check_model(model)
-    require("spu")
+    if calibration is None or not calibration.exists():
+        require("spu")  # to measure this machine's speeds with
     from mpcify.measure.estimate import estimate as predict
 
     found = predict(

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if not debugging():
         quieten()
     try:
-        code = int(app(args=arguments, standalone_mode=False) or 0)
+        code = int(app(args=arguments, prog_name="mpcify", standalone_mode=False) or 0)
         return complain(KeyboardInterrupt()) if code == INTERRUPTED else code
     except SystemExit:  # typer and rich end so if the reader of --help went away
         return complain(BrokenPipeError())
@@ -73,6 +73,7 @@ def quieten() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def open_streams() -> None:

@@ -1,11 +1,13 @@
 """From a converted student to a distilled one, in one call: calibrate, train, choose the best, save."""
 
 import hashlib
-import json
 import math
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,14 +25,15 @@ from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
+from mpcify.distillation.resume import look, take_up, training_folder
 from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pick, read_processor, rows_of
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
+from mpcify.launch import Launch, read_launch
+from mpcify.paths import refuse_taken
 
-RUN = "distillation.json"  # in the training folder: what a run that is resumed must share
 SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
-STATE = "trainer_state.json"  # Trainer writes it last, so a checkpoint that has it is whole
 
 Model: TypeAlias = str | Path | PreTrainedModel
 
@@ -55,14 +58,18 @@ def distill(
     written; `resume` goes on from the last whole one, and ends with the weights of an uninterrupted run. A student that
     is given as a model is trained in place.
 
+    Started by torchrun or accelerate launch, all processes train together, each on its part of every batch (of
+    `settings.batch_size` rows in all) and to the same weights; the first of them writes. All need the same folders.
+
     processor: the tokenizer or image processor, where not the one beside the student. command: for the card.
-    Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-901 for a
-    device that is not there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and
-    DistillationTrainer raise.
+    Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-606 for a
+    parallel run that no launcher started or that lost a process, MPC-901 for a device that is not
+    there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and DistillationTrainer raise.
     """
-    began, out = time.monotonic(), Path(out)
-    settings = (settings or Settings()).for_rows(len(train))
+    began, out, launch = time.monotonic(), Path(out), read_launch()
     refuse_taken(out)
+    before, _ = look(training_folder(out), resume)
+    settings = (settings or Settings()).resumed(before).for_rows(len(train))
     source, teacher_source = (name_of(model) for model in (student, teacher))
     student = load(student) if isinstance(student, str | Path) else student
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
@@ -70,11 +77,11 @@ def distill(
     refuse_other(teacher, student)
     processor = read_processor(source, student) if processor is None else processor
     rows, evaluation_rows = (rows_of(data, student, processor, settings.max_length) for data in (train, evaluation))
-    args = arguments(settings, out)
+    args = arguments(settings, out, launch)
     run = fingerprint(student, teacher, train, settings)
     if settings.base is not None:
         freeze_base(student, settings.base, processor)
-    checkpoint = take_up(Path(args.output_dir), run, resume)
+    checkpoint = take_up(Path(args.output_dir), run, resume, write=launch.rank == 0)
     collate, chosen = collator(processor, student), pick(len(train), settings.calibration, settings.seed)
     if checkpoint is not None:
         student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
@@ -96,18 +103,28 @@ def distill(
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     result = measure(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
-    student.to("cpu").eval()
-    versions = {package: version(package) for package in ("mpcify", "torch", "transformers")}
+    if launch.rank == 0:
+        write(out, trainer, source, processor, card(result, settings, recipe_of(trainer.model), versions(), command))
+    trainer.accelerator.wait_for_everyone()
+    return result
+
+
+def write(out: Path, trainer: DistillationTrainer, source: str, processor: Any, text: str) -> None:
+    """Writes the student, what stands beside it and its card (`text`), and removes the checkpoints."""
+    student = trainer.model.to("cpu").eval()
     with new_folder(out) as folder, without_bars():
         student.save_pretrained(folder)
         if Path(source).is_dir():
             copy_companions(source, folder)
         else:
             processor.save_pretrained(folder)
-        text = card(result, settings, recipe_of(student), versions, command)
         (folder / "README.md").write_text(text, encoding="utf-8")
-    shutil.rmtree(args.output_dir, ignore_errors=True)
-    return result
+    shutil.rmtree(trainer.args.output_dir, ignore_errors=True)
+
+
+def versions() -> dict[str, str]:
+    """What made a student."""
+    return {package: version(package) for package in ("mpcify", "torch", "transformers")}
 
 
 def measure(
@@ -173,12 +190,6 @@ def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mappi
         raise MpcifyError(605, source, what, "check that the labels are numbered as the teacher numbers them")
 
 
-def refuse_taken(out: Path) -> None:
-    """Raises MPC-109 where something stands under a name that is to be written: before hours of training, not after."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MpcifyError(109, str(out), "something is there already", "name a new folder")
-
-
 def name_of(model: Model) -> str:
     """A model's folder or hub name."""
     return str(model) if isinstance(model, str | Path) else str(model.name_or_path or type(model).__name__)
@@ -189,21 +200,44 @@ def short(source: str) -> str:
     return Path(source).resolve().name if Path(source).exists() else source
 
 
-def arguments(settings: Settings, out: Path) -> DistillationArguments:
-    """The trainer's arguments. Raises MPC-901 for a device that is not there."""
+def arguments(settings: Settings, out: Path, launch: Launch) -> DistillationArguments:
+    """The trainer's arguments; the processes of a launch meet here.
+
+    Raises MPC-606 for a batch that does not divide among them, MPC-901 for a device that is not there.
+    """
     assert settings.epochs is not None, "for_rows says how many"
-    args = DistillationArguments(
-        output_dir=f"{out.resolve()}-training",
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        seed=settings.seed,
-        use_cpu=settings.device == "cpu",
-    )
+    if settings.batch_size % launch.size:
+        what = f"a batch of {settings.batch_size} does not divide among {launch.size} processes"
+        raise MpcifyError(606, "batch size", what, f"use a multiple of {launch.size}")
+    with mortal():
+        args = DistillationArguments(
+            output_dir=str(training_folder(out)),
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=settings.batch_size // launch.size,
+            seed=settings.seed,
+            use_cpu=settings.device == "cpu",
+        )
     if settings.device not in (None, args.device.type):
         where = f"device {settings.device}"
         raise MpcifyError(901, where, "it is not there", f"leave it out, or use {args.device.type}")
     return args
+
+
+@contextmanager
+def mortal() -> Iterator[None]:
+    """While open, signals end the process at once: it waits for its peers deaf to Python, and has written nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        signal.signal(number, signal.SIG_IGN if handler == signal.SIG_IGN else signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fingerprint(
@@ -214,32 +248,6 @@ def fingerprint(
     texts = "\0".join(str(text) if isinstance(text, str | tuple | Path) else "" for text in train.texts)
     digests["training data"] = hashlib.sha256(texts.encode()).hexdigest()
     return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
-
-
-def take_up(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
-    """Prepares the training folder; the last whole checkpoint in it where the run is resumed and has one.
-
-    Raises MPC-601 where there is nothing to resume, another run's checkpoints, or a run left unfinished that is not to
-    be resumed; MPC-109 where the folder holds something else.
-    """
-    record = folder / RUN
-    if not record.is_file():
-        refuse_taken(folder)
-        if resume:
-            raise MpcifyError(601, str(folder), "there is no run to resume", "start it without --resume")
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(run), encoding="utf-8")
-        return None
-    found = sorted(folder.glob(f"checkpoint-*/{STATE}"), key=lambda path: int(path.parent.name.split("-")[1]))
-    if not resume and found:
-        raise MpcifyError(601, str(folder), "a run was left unfinished there", "add --resume, or remove the folder")
-    before = json.loads(record.read_text(encoding="utf-8")) if found else run
-    changed = [name for name in run if before.get(name) != json.loads(json.dumps(run[name]))]
-    if found and changed:
-        remedy = "resume with what the run was started with, or remove the folder"
-        raise MpcifyError(601, str(folder), f"the run was started with another {changed[0]}", remedy)
-    record.write_text(json.dumps(run), encoding="utf-8")
-    return found[-1].parent if found else None
 
 
 def best_epoch(trainer: DistillationTrainer) -> float:
