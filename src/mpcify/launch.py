@@ -4,6 +4,7 @@ A process that only finds such variables would wait for its peers for half an ho
 """
 
 import os
+import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ ANOTHER_TRAINING = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1",),
     "ACCELERATE_USE_CPU": ("true", "false", "1", "0", "yes", "no"),
 }
+WAIT = 10.0  # seconds for the launcher to answer
 START = "torchrun --nproc-per-node N -m mpcify distill …, or accelerate launch --num_processes N -m mpcify distill …"
 
 
@@ -57,10 +59,22 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
         whole = 0 <= launch.rank < launch.size and int(environment["LOCAL_RANK"]) >= 0
     except (KeyError, ValueError):
         whole = False
-    if not whole or not environment.get("MASTER_ADDR") or not environment.get("MASTER_PORT", "").isdigit():
-        what = f"{LAUNCHED} is set, but RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT do not fit it"
+    if not whole or not meets(environment):
+        what = f"{LAUNCHED} is set, but RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT lead to no launcher"
         raise MpcifyError(606, "environment", what, f"unset them, or start {START}")
     return launch
+
+
+def meets(environment: Mapping[str, str]) -> bool:
+    """Whether the launcher answers where this process is to meet its peers; it does so before it starts any."""
+    hosted = environment.get("TORCHELASTIC_USE_AGENT_STORE")
+    if hosted == "False":  # the first process is where they meet, and may not be there yet
+        return True
+    try:
+        socket.create_connection((environment["MASTER_ADDR"], int(environment["MASTER_PORT"])), WAIT).close()
+    except (KeyError, ValueError, OSError, OverflowError):
+        return False
+    return hosted == "True"
 
 
 def rank(environment: Mapping[str, str] = os.environ) -> int:

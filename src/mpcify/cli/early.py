@@ -20,19 +20,17 @@ TRAINING = ("torch", "transformers", "accelerate")
 EMBEDDINGS = ("client", "one-hot")
 
 
-def check_model(name: str) -> dict[str, Any]:
-    """The config.json of a local folder, {} of a hub name. Raises MPC-201 and 202 for what cannot be a checkpoint.
+def check_model(name: str) -> dict[str, Any] | None:
+    """The config.json of a local folder, None of a hub name. Raises MPC-201 and 202 for what cannot be a checkpoint.
 
     Raises MPC-504 if what reads one is not installed.
     """
-    folder = Path(name)
+    folder, config = Path(name), None
     if folder.is_file():
         raise MpcifyError(202, name, "this is a file", "name the folder that holds it")
     if folder.is_dir():
         config = read_config(folder)
-    elif HUB_NAME.fullmatch(name) and is_in_reach(name):
-        config = {}
-    else:
+    elif not (HUB_NAME.fullmatch(name) and is_in_reach(name)):
         raise MpcifyError(201, name, "no such folder, and no such name on the hub within reach", "check the path")
     require("torch", "transformers")
     return config
@@ -73,7 +71,7 @@ def is_in_reach(name: str) -> bool:
 def check_student(name: str) -> None:
     """Raises what `check_model` raises, and MPC-207 for a local checkpoint that was not converted."""
     config = check_model(name)
-    if config and config.get("mpcify") is None:
+    if config is not None and config.get("mpcify") is None:
         raise MpcifyError(207, name, "the model is not a student", "convert it first: mpcify convert MODEL OUT")
 
 

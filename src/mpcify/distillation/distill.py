@@ -218,6 +218,9 @@ def arguments(settings: Settings, out: Path, launch: Launch) -> DistillationArgu
             seed=settings.seed,
             use_cpu=settings.device == "cpu",
         )
+    if args.world_size != launch.size:
+        what = f"{launch.size} processes were launched, and {args.world_size} train together on {args.device.type}"
+        raise MpcifyError(606, "environment", what, "start one process, or use --device cpu")
     if settings.device not in (None, args.device.type):
         where = f"device {settings.device}"
         raise MpcifyError(901, where, "it is not there", f"leave it out, or use {args.device.type}")

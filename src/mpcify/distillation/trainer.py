@@ -69,6 +69,9 @@ class DistillationArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         require("accelerate")
+        self.use_cpu = (
+            self.use_cpu or not torch.accelerator.is_available()
+        )  # unless told, processes do not meet on CPUs
         super().__post_init__()
         self._n_gpu = min(self.n_gpu, 1)  # DataParallel's replicas hide the modules that the losses watch
 
@@ -279,11 +282,8 @@ class SameOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         from accelerate.utils import broadcast
 
-        seed = broadcast(torch.randint(1 << 62, (1,)).to(self.device))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(seed))
-            order = list(self.sampler)
-        yield from order
+        torch.set_rng_state(broadcast(torch.get_rng_state().to(self.device)).cpu())
+        yield from self.sampler
 
 
 class Growth:
