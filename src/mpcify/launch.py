@@ -49,7 +49,7 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     if LAUNCHED not in environment:
         found = [name for name in found if not (name in SIZES and environment[name].strip() == "1")]
         if found:
-            what = f"{', '.join(found)} tell of a parallel run, but no launcher started this process"
+            what = f"{', '.join(found)} stand for a parallel run, but no launcher started this process"
             raise MpcifyError(
                 606, "environment", what, f"unset {'it' if len(found) == 1 else 'them'}, or start {START}"
             )

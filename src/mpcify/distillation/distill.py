@@ -38,6 +38,20 @@ SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
 Model: TypeAlias = str | Path | PreTrainedModel
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """While open, a connection to another process of the launch that breaks is MPC-606: that process has ended."""
+    try:
+        yield
+    except RuntimeError as problem:
+        broken = isinstance(problem, torch.distributed.DistError) or "gloo" in str(problem)
+        if not broken or read_launch().size == 1:
+            raise
+        remedy = "look for its error, and start the run again with --resume"
+        raise MpcifyError(606, "training", "another process of the run ended", remedy) from problem
+
+
+@together()
 def distill(
     student: Model,
     teacher: Model,
