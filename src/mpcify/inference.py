@@ -330,6 +330,8 @@ def compile(
     for name, value in {"truncate": truncate, "force": force, "trust_first_party": trust_first_party}.items():
         check_switch(name, value)
     check_switch("accept_embedding_leak", accept_embedding_leak)
+    if protocol is not None and not (isinstance(protocol, str) and protocol):
+        raise unknown("protocol", protocol, "use the name of one of the engine's protocols")
     batch, length = whole("batch", batch, 1), whole_or_none("length", length, 2)
     runner = engine_named(
         engine,

@@ -388,7 +388,6 @@ def test_a_record_that_cannot_be_read_is_no_run_to_resume(tmp_path: Path) -> Non
         {"epochs": "3"},
         {"learning_rate": float("nan")},
         {"learning_rate": None},
-        {"device": "quantum"},
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -77,8 +77,8 @@ def distill(
 
     processor: the tokenizer or image processor, where not the one beside the student. command: for the card.
     Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-606 for a
-    parallel run that no launcher started or that lost a process, MPC-901 for a device that is not
-    there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and DistillationTrainer raise.
+    parallel run that no launcher started or that lost a process, MPC-901 for a device
+    that is not there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and DistillationTrainer raise.
     """
     began, out, launch = time.monotonic(), Path(out), read_launch()
     refuse_taken(out)
@@ -117,15 +117,17 @@ def distill(
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     result = measure(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
+    student.to("cpu").eval()
     if launch.rank == 0:
-        write(out, trainer, source, processor, card(result, settings, recipe_of(trainer.model), versions(), command))
+        text = card(result, settings, recipe_of(student), versions(), command)
+        write(out, student, source, processor, text)
+        shutil.rmtree(args.output_dir, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return result
 
 
-def write(out: Path, trainer: DistillationTrainer, source: str, processor: Any, text: str) -> None:
-    """Writes the student, what stands beside it and its card (`text`), and removes the checkpoints."""
-    student = trainer.model.to("cpu").eval()
+def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text: str) -> None:
+    """Writes a student, what stands beside it and its card (`text`), whole or not at all."""
     with new_folder(out) as folder, without_bars():
         student.save_pretrained(folder)
         if Path(source).is_dir():
@@ -133,7 +135,6 @@ def write(out: Path, trainer: DistillationTrainer, source: str, processor: Any, 
         else:
             processor.save_pretrained(folder)
         (folder / "README.md").write_text(text, encoding="utf-8")
-    shutil.rmtree(trainer.args.output_dir, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:
@@ -223,7 +224,7 @@ def arguments(settings: Settings, out: Path, launch: Launch) -> DistillationArgu
     if settings.batch_size % launch.size:
         what = f"a batch of {settings.batch_size} does not divide among {launch.size} processes"
         raise MpcifyError(606, "batch size", what, f"use a multiple of {launch.size}")
-    with mortal():
+    with mortal() if launch.size > 1 else nullcontext():
         args = DistillationArguments(
             output_dir=str(training_folder(out)),
             num_train_epochs=settings.epochs,
@@ -248,8 +249,9 @@ def mortal() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        signal.signal(number, signal.SIG_IGN if handler == signal.SIG_IGN else signal.SIG_DFL)
+    before = {number: handler for number, handler in before.items() if callable(handler)}  # not those ignored
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)
     try:
         yield
     finally:

@@ -42,8 +42,6 @@ class Settings:
             number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
             if not number and not (name == "epochs" and value is None):
                 raise self.wrong(name, "give a number above 0")
-        if self.device not in (None, "cpu", "cuda", "mps"):
-            raise self.wrong("device", "use cpu, cuda or mps, or leave it out")
 
     def wrong(self, name: str, remedy: str) -> MpcifyError:
         """The error for a field that makes no sense."""

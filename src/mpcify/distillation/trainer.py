@@ -60,6 +60,7 @@ class DistillationArguments(TrainingArguments):
     logging_steps: float = 50
     dataloader_pin_memory: bool = False
     disable_tqdm: bool | None = False
+    use_cpu: bool = False
     report_to: str | list[str] | None = "none"
     logits_after: float = field(default=1 / 3, metadata={"help": "Share of the steps on representations alone."})
     logits_rate: float = field(default=1.0, metadata={"help": "Learning rate's factor once the logits count."})
@@ -69,9 +70,8 @@ class DistillationArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         require("accelerate")
-        self.use_cpu = (
-            self.use_cpu or not torch.accelerator.is_available()
-        )  # unless told, processes do not meet on CPUs
+        # processes meet on CPUs only if told so
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         self._n_gpu = min(self.n_gpu, 1)  # DataParallel's replicas hide the modules that the losses watch
 
