@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -119,14 +119,13 @@ def distill(
     result = measure(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
     student.to("cpu").eval()
     if launch.rank == 0:
-        text = card(result, settings, recipe_of(student), versions(), command)
-        write(out, student, source, processor, text)
+        write(out, student, source, processor, lambda: card(result, settings, recipe_of(student), versions(), command))
         shutil.rmtree(args.output_dir, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return result
 
 
-def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text: str) -> None:
+def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text: Callable[[], str]) -> None:
     """Writes a student, what stands beside it and its card (`text`), whole or not at all."""
     with new_folder(out) as folder, without_bars():
         student.save_pretrained(folder)
@@ -134,7 +133,7 @@ def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text
             copy_companions(source, folder)
         else:
             processor.save_pretrained(folder)
-        (folder / "README.md").write_text(text, encoding="utf-8")
+        (folder / "README.md").write_text(text(), encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
