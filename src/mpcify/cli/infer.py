@@ -9,7 +9,6 @@ from mpcify.cli.early import check_model
 from mpcify.cli.options import EngineSettings, Model
 from mpcify.cli.progress import progress
 from mpcify.cli.verb import Answer, cost_line, table, verb
-from mpcify.requests.inputs import check_text
 
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
 Pairs = Annotated[
@@ -50,6 +49,8 @@ def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None) -> li
     """The inputs that the command line names, one way or the other."""
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either TEXT or --data FILE")
+    from mpcify.requests.inputs import check_text
+
     for index, text in enumerate((*texts, *seconds)):
         check_text(text, index)
     if data is not None:
