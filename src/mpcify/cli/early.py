@@ -118,7 +118,7 @@ def check_positive(**numbers: float | None) -> None:
 
 
 def check_lengths(lengths: Sequence[int]) -> None:
-    """Raises MPC-901 for a length below two tokens."""
+    """Raises MPC-405 for a length below two tokens."""
     for length in lengths:
         if length < 2:
-            raise typer.BadParameter(f"{length} is below 2 tokens", param_hint="--length")
+            raise MpcifyError(405, f"length {length}", "no model takes fewer than 2 tokens", "choose a longer one")
