@@ -151,7 +151,7 @@ def main() -> None:
         party(given.rank, given.work, given.repeat)
         return
     from mpcify.errors import MpcifyError
-    from mpcify.measure.estimate import Network
+    from mpcify.measure.network import Network
     from mpcify.measure.provenance import provenance
 
     rows = []

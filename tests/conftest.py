@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,12 @@ def teacher() -> Callable[..., Any]:
     return build_teacher
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Callable[..., Path]:
-    """checkpoint(family, **options): the folder of a small random model, with its tokenizer or image processor."""
+@pytest.fixture(scope="session")
+def checkpoint_in() -> Callable[..., Path]:
+    """checkpoint_in(place, family, **options): the folder of a small random model, with its tokenizer or processor."""
 
-    def make(family: str = "bert", *, name: str = "teacher", **options: Any) -> Path:
-        folder = tmp_path / name
+    def make(place: Path, family: str = "bert", *, name: str = "teacher", **options: Any) -> Path:
+        folder = place / name
         build_teacher(family, **options).save_pretrained(folder)
         if family == "vit":
             text = '{"do_resize": true, "resample": 2, "do_rescale": true, "rescale_factor": 0.00392156862745098,'
@@ -98,6 +99,12 @@ def checkpoint(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def checkpoint(tmp_path: Path, checkpoint_in: Callable[..., Path]) -> Callable[..., Path]:
+    """checkpoint(family, **options): the folder of a small random model, in the test's own folder."""
+    return partial(checkpoint_in, tmp_path)
+
+
+@pytest.fixture(scope="session")
 def declare() -> Callable[[Any, Path, list[Any]], None]:
     """declare(student, folder, texts): declares a student's ranges on texts, with the tokenizer in a folder."""
 

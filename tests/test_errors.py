@@ -1,7 +1,10 @@
 """The table of codes, the pages and the code agree: one number means one thing everywhere."""
 
 import ast
+import copy
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +57,34 @@ def test_an_error_is_one_line_with_number_place_and_remedy() -> None:
     assert str(MpcifyError(101, "dev.tsv", "it is\nnot there", "check\nthe path")) == (
         "MPC-101 dev.tsv: it is not there. Do this: check the path"
     )
+
+
+ERROR = MpcifyError(101, "dev.tsv", "it is not there", "check the path")
+
+
+@pytest.mark.parametrize("twin", [copy.copy(ERROR), copy.deepcopy(ERROR)], ids=["copy", "deepcopy"])
+def test_a_copy_of_an_error_is_the_same_error(twin: MpcifyError) -> None:
+    assert (type(twin), vars(twin), str(twin)) == (MpcifyError, vars(ERROR), str(ERROR))
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_an_error_comes_back_whole_from_a_process(start: str, tmp_path: Path) -> None:
+    """In a Python of its own: a pool that cannot read an error waits for it for ever."""
+    (tmp_path / "work.py").write_text("import mpcify\ndef fail(_): raise mpcify.MpcifyError(101, 'a', 'b', 'c')\n")
+    code = f"""
+import concurrent.futures, multiprocessing, sys, warnings
+sys.path.insert(0, {str(tmp_path)!r})
+import mpcify, work
+warnings.simplefilter("ignore")
+if __name__ == "__main__":
+    context = multiprocessing.get_context({start!r})
+    with context.Pool(1) as pool, concurrent.futures.ProcessPoolExecutor(1, context) as executor:
+        for call in (lambda: pool.map(work.fail, [0]), lambda: executor.submit(work.fail, 0).result()):
+            try:
+                call()
+            except mpcify.MpcifyError as error:
+                print(error.code, error)
+"""
+    (tmp_path / "main.py").write_text(code)
+    done = subprocess.run([sys.executable, tmp_path / "main.py"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "101 MPC-101 a: b. Do this: c\n" * 2, done.stderr

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mpcify"
 # A package imports only from those in earlier rows, and from its own row.
 ORDER = (
     ("errors", "progress"),
-    ("numerics",),
+    ("numerics", "extras", "launch", "paths"),
     ("data",),
     ("replacements", "recipe"),
     ("conversion",),
@@ -31,7 +31,19 @@ ORDER = (
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 HEAVY = {"torch", "transformers", "jax", "spu", "datasets", "accelerate", "sklearn", "matplotlib"}
-WITHOUT_TORCH = ("errors", "numerics", "recipe", "data", "requests", "network", "engines", "cli")
+WITHOUT_TORCH = (
+    "errors",
+    "numerics",
+    "extras",
+    "launch",
+    "paths",
+    "recipe",
+    "data",
+    "requests",
+    "network",
+    "engines",
+    "cli",
+)
 
 
 def package_of(path: Path) -> str:

@@ -1,6 +1,7 @@
 """mpcify turns a Hugging Face Transformer into an MPC-friendly one, and runs it privately.
 
-The public names load lazily: importing mpcify imports neither torch nor jax nor spu.
+The public names load lazily: importing mpcify imports neither torch nor jax nor spu. A name whose packages are not
+installed raises MPC-504, with the extra that brings them.
 """
 
 from importlib import import_module
@@ -57,7 +58,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module 'mpcify' has no attribute {name!r}")
-    return getattr(import_module(f"mpcify.{HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"mpcify.{HOMES[name]}"), name)
+    except ImportError as error:
+        from mpcify.extras import explained
+
+        raise explained(error) or error from None
 
 
 def __dir__() -> list[str]:

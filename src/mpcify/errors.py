@@ -4,6 +4,8 @@ One line each: `MPC-123 layer 3 attention: what happened. Do this: the remedy.` 
 with 2. `docs/reference/errors.md` has one entry a number (a test holds the two together).
 """
 
+from typing import Any
+
 CODES: dict[int, str] = {
     # 1xx: files, data and requests
     101: "file not found",
@@ -41,14 +43,16 @@ CODES: dict[int, str] = {
     501: "unknown engine, protocol or setting",
     502: "protocol needs a trusted party",
     503: "engine failed",
-    504: "engine not installed",
+    504: "package not installed",
     505: "network cannot be shaped",
+    506: "model not open",
     # 6xx: training
     601: "run cannot resume",
     602: "training diverged",
     603: "base does not fit",
     604: "teacher does not fit",
     605: "teacher worse than chance",
+    606: "parallel run not started",
     # 9xx: the command line
     901: "wrong usage",
     902: "interrupted",
@@ -64,6 +68,10 @@ class MpcifyError(Exception):
             raise KeyError(f"error code {code} is not in the table")
         self.code, self.where, self.what, self.remedy = code, where, what, remedy
         super().__init__(f"MPC-{code} {where}: {what}. Do this: {remedy}".replace("\n", " "))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is copied, and how it comes back from another process: from its four parts, not from its text."""
+        return type(self), (self.code, self.where, self.what, self.remedy), vars(self)
 
 
 class MpcifyWarning(UserWarning):

@@ -1,11 +1,14 @@
 """Requests around an engine: texts or images go in, logits and their cost come out."""
 
+import os
+import threading
 import warnings
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -13,7 +16,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import as_student, load_model
 from mpcify.conversion.facts import table_is_public, takes_images, word_table
 from mpcify.conversion.processors import backend_of, read_processor
-from mpcify.engines import engine_named
+from mpcify.engines import NAMES, engine_named
 from mpcify.engines.engine import Cost, Engine, Session
 from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -27,6 +30,7 @@ from mpcify.requests.inputs import TextRequests
 from mpcify.requests.outputs import answers
 
 Progress = Callable[[int], None]
+EMBEDDINGS = ("client", "one-hot")
 
 TABLE_LEAKS = "the embedding table is not recorded as public: a real client would hold the owner's weights"
 
@@ -43,8 +47,12 @@ class Batch:
 class PrivateModel:
     """A model behind an engine. Sessions open when a length is first asked for; close it, or use a `with` block.
 
+    Threads may share it; on spu their requests take turns. Once it is closed, and in any process but the one that made
+    it, whatever is asked of it raises MPC-506.
+
     student: the model (a teacher runs under recipe `exact`). source: its folder. length: one padded length for all
-    texts; None: each text goes to its smallest bucket. truncate: cut longer texts.
+    texts; None: each text goes to its smallest bucket. truncate: cut longer texts. Raises MPC-501 for a setting that
+    makes no sense.
     """
 
     def __init__(
@@ -58,8 +66,11 @@ class PrivateModel:
         length: int | None = None,
         truncate: bool = False,
     ) -> None:
+        check_choice("embeddings", embeddings, EMBEDDINGS)
+        check_switch("truncate", truncate)
+        self.batch, self.length, self.truncate = whole("batch", batch, 1), whole_or_none("length", length, 2), truncate
+        self.process, self.closed, self.turn = os.getpid(), False, threading.RLock()
         self.student, self.engine = student, engine
-        self.batch, self.length, self.truncate = batch, length, truncate
         processor = read_processor(source, student)
         self.about = describe(student, source, embeddings, processor)
         self.images = takes_images(student)
@@ -78,7 +89,8 @@ class PrivateModel:
     def __call__(self, items: Sequence[Any], progress: Progress | None = None) -> tuple[np.ndarray, Cost]:
         """Logits (N, labels) of N texts, (text, text) pairs or images, and what they cost together.
 
-        progress: told how many are done. Raises MPC-105 to MPC-107 for an input, MPC-402 where values overflow.
+        progress: told how many are done. Raises MPC-102 and MPC-105 to MPC-108 for an input, MPC-402 where values
+        overflow.
         """
         rows: dict[int, np.ndarray] = {}
         cost = Cost()
@@ -97,7 +109,8 @@ class PrivateModel:
         """
         groups = self.groups(items)
         if not self.declared and not isinstance(self.engine, PlainEngine) and not self.engine.force:
-            self.measure_met(groups)
+            with self.turn:
+                self.measure_met(groups)
         for length, order, encoded in groups:
             for start in range(0, len(order), self.batch):
                 chunk = slice(start, start + self.batch)
@@ -131,11 +144,20 @@ class PrivateModel:
 
     def groups(self, items: Sequence[Any]) -> list[tuple[int, list[int], list[Any]]]:
         """Inputs of one padded length together: (length, their places, what their client encodes), shortest first."""
+        self.check_open()
+        kind = "images" if self.images else "texts, or of (text, text) pairs"
+        if isinstance(items, str | bytes | Mapping) or not hasattr(items, "__getitem__"):
+            raise MpcifyError(102, "request", f"it is one {type(items).__name__}", f"give a list of {kind}")
         if not len(items):
             raise MpcifyError(108, "request", "there is nothing to answer", "give at least one text or image")
-        if self.images:
-            return [(0, list(range(len(items))), list(self.image_requests.encode(items)))]
-        encoded = self.text_requests.encode(items, self.truncate, self.length)
+        try:
+            if self.images:
+                return [(0, list(range(len(items))), list(self.image_requests.encode(items)))]
+            encoded = self.text_requests.encode(items, self.truncate, self.length)
+        except TypeError:  # its text may quote the input
+            raise MpcifyError(
+                102, "request", "an input is of a type that is not read", f"give a list of {kind}"
+            ) from None
         cut = sum(item.truncated for item in encoded)
         if cut:
             warnings.warn(MpcifyWarning(f"{cut} of {len(items)} texts were cut to fit"), stacklevel=3)
@@ -153,32 +175,41 @@ class PrivateModel:
 
     def graph(self, length: int) -> tuple[Graph, dict[str, np.ndarray]]:
         """The graph of a length, and the weights (the same arrays for every length)."""
-        if length not in self.graphs:
-            graph, weights = export_graph(self.student, self.batch, length, self.about)
-            if self.graphs:
-                weights = next(iter(self.graphs.values()))[1]
-            else:
-                prove_graph(self.student, graph, weights)
-            self.graphs[length] = graph, weights
-        return self.graphs[length]
+        self.check_open()
+        with self.turn:
+            if length not in self.graphs:
+                graph, weights = export_graph(self.student, self.batch, length, self.about)
+                if self.graphs:
+                    weights = next(iter(self.graphs.values()))[1]
+                else:
+                    prove_graph(self.student, graph, weights)
+                self.graphs[length] = graph, weights
+            return self.graphs[length]
 
     def plain_session(self, length: int) -> PlainSession:
         """The float session of a length."""
-        if length not in self.plain_sessions:
-            graph, weights = self.graph(length)
-            self.plain_sessions[length] = PlainEngine().compile(graph).load(weights)
-        return self.plain_sessions[length]
+        self.check_open()
+        with self.turn:
+            if length not in self.plain_sessions:
+                graph, weights = self.graph(length)
+                self.plain_sessions[length] = PlainEngine().compile(graph).load(weights)
+            return self.plain_sessions[length]
 
     def open(self, length: int) -> Session:
         """The engine's session of a length; the weights are placed once for all lengths."""
         if isinstance(self.engine, PlainEngine):
             return self.plain_session(length)
-        if length not in self.sessions:
-            graph, weights = self.graph(length)
-            session = self.engine.compile(graph).load(weights, next(iter(self.sessions.values()), None))
-            self.sessions[length] = session
-            self.setup = session.setup if self.setup is None else self.setup + session.setup
-        return self.sessions[length]
+        self.check_open()
+        with self.turn:
+            if length not in self.sessions:
+                graph, weights = self.graph(length)
+                session = self.engine.compile(graph).load(weights, next(iter(self.sessions.values()), None))
+                self.sessions[length] = session
+                self.setup = session.setup if self.setup is None else self.setup + session.setup
+                if self.closed:  # meanwhile, by another thread
+                    session.close()
+                    self.check_open()
+            return self.sessions[length]
 
     def measure(self, items: Sequence[Any]) -> Ranges:
         """The ranges that the operations meet on these inputs, real tokens only."""
@@ -209,10 +240,26 @@ class PrivateModel:
             if length in self.sessions:
                 self.sessions.pop(length).close()
 
+    def check_open(self) -> None:
+        """Raises MPC-506 if the model is closed, or this is another process (forked) than the one that compiled it."""
+        if os.getpid() != self.process:
+            what = "the model belongs to the process that compiled it"
+            raise MpcifyError(506, "model", what, "compile it in the process that asks")
+        if self.closed:
+            raise MpcifyError(506, "model", "the model is closed", "compile it again")
+
     def close(self) -> None:
-        """Ends the engine's sessions."""
-        while self.sessions:
-            self.sessions.popitem()[1].close()
+        """Ends the engine's sessions, in the middle of another thread's request too. A second call does nothing."""
+        if os.getpid() == self.process:
+            self.closed = True
+            while self.sessions:
+                self.sessions.popitem()[1].close()
+
+    def __reduce__(self) -> NoReturn:
+        """Raises MPC-506: sessions do not travel to another process, nor can they be copied."""
+        raise MpcifyError(
+            506, "model", "a compiled model cannot be sent or copied", "compile it in the process that asks"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -221,6 +268,35 @@ class PrivateModel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
+    """Raises MPC-501 for a word that is none of the known ones."""
+    if not isinstance(value, str) or value not in known:
+        raise unknown(name, value, f"use one of {', '.join(known)}")
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number as an int. Raises MPC-501 for anything else, and for one below `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise unknown(name, value, f"use a whole number from {least} on")
+    return int(value)
+
+
+def whole_or_none(name: str, value: Any, least: int) -> int | None:
+    """The same if there is one."""
+    return None if value is None else whole(name, value, least)
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Raises MPC-501 unless it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise unknown(name, value, "use True or False")
+
+
+def unknown(name: str, value: Any, remedy: str) -> MpcifyError:
+    """The error for a setting that makes no sense."""
+    return MpcifyError(501, f"{name} {value!r}"[:80], "there is no such choice", remedy)
 
 
 def compile(
@@ -246,16 +322,22 @@ def compile(
     that table is not recorded as public. force: run although declared ranges
     overflow. Raises MPC-2xx for the model, MPC-5xx for the engine's settings.
     """
+    check_choice("engine", engine, NAMES)
+    check_choice("embeddings", embeddings, EMBEDDINGS)
+    for name, value in {"truncate": truncate, "force": force, "trust_first_party": trust_first_party}.items():
+        check_switch(name, value)
+    check_switch("accept_embedding_leak", accept_embedding_leak)
+    if protocol is not None and not (isinstance(protocol, str) and protocol):
+        raise unknown("protocol", protocol, "use the name of one of the engine's protocols")
+    batch, length = whole("batch", batch, 1), whole_or_none("length", length, 2)
     runner = engine_named(
         engine,
         protocol=protocol,
-        ring=ring,
-        fraction_bits=fraction_bits,
+        ring=whole_or_none("ring", ring, 1),
+        fraction_bits=whole_or_none("fraction_bits", fraction_bits, 1),
         force=force,
         trust_first_party=trust_first_party,
     )
-    if batch < 1:
-        raise MpcifyError(501, f"batch {batch}", "a batch has at least one input", "use 1 or more")
     student = as_student(load_model(model))
     private = PrivateModel(student, model, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate)
     if engine == "spu" and not accept_embedding_leak and leaks_table(private):

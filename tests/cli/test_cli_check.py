@@ -149,6 +149,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
             raise error
 
         monkeypatch.setattr("mpcify.conversion.check.check", work)
+        monkeypatch.setattr("mpcify.cli.check.check_model", lambda _: None)
 
     return install
 

@@ -53,6 +53,30 @@ def test_bench_compares_and_keeps(mpcify: Callable, tmp_path: Path) -> None:
     assert (tmp_path / "bars.png").is_file()
 
 
+def test_profile_and_bench_show_how_far_they_are(
+    mpcify: Callable, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpcify.progress.PAUSE", 0.0)
+    profiled = mpcify("profile", model, "--engine", "plain", "--length", 8)
+    assert profiled.err.splitlines() == [f"profile: {done} of 4" for done in range(1, 5)]
+    words = (
+        "--shape",
+        "minilm",
+        "--layers",
+        1,
+        "--length",
+        "4,8",
+        "--repeat",
+        1,
+        "--recipes",
+        "puma",
+        "--engine",
+        "plain",
+    )
+    benched = mpcify("bench", *words)  # prepared, warmed up, one turn: for each length
+    assert benched.err.splitlines() == [f"bench: {done} of 6" for done in range(1, 7)]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -16,6 +16,7 @@ from mpcify.conversion.facts import table_digest
 from mpcify.distillation import distill as module
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.distill import distill
+from mpcify.distillation.resume import look
 from mpcify.distillation.rows import rows_of
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import DistillationTrainer
@@ -362,3 +363,55 @@ def test_labels_of_the_evaluation_that_the_model_does_not_have_are_refused(
     with pytest.raises(MpcifyError, match=r"MPC-104 .*row 1"):
         distill(*folders, texts(), wrong, tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out-training").exists()
+
+
+def test_a_resumed_run_keeps_its_epochs_unless_told_otherwise(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_ended, out = replace(SETTINGS, epochs=None), tmp_path / "out"
+    monkeypatch.setattr("mpcify.distillation.settings.MOST", 3)
+    interrupted(monkeypatch, lambda: distill(*folders, texts(), texts(8, seed=1), out, open_ended))
+    monkeypatch.setattr("mpcify.distillation.settings.MOST", 12)  # another version's default
+    with pytest.raises(MpcifyError, match=r"MPC-601 .* another epochs"):
+        distill(*folders, texts(), texts(8, seed=1), out, replace(SETTINGS, epochs=5), resume=True)
+    result = distill(*folders, texts(), texts(8, seed=1), out, open_ended, resume=True)
+    assert [epoch["epoch"] for epoch in result.epochs] == [1, 2, 3]
+
+
+def test_a_record_that_cannot_be_read_is_no_run_to_resume(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoint-3" / "trainer_state.json").write_text("{}")
+    (tmp_path / "distillation.json").write_text("{")
+    with pytest.raises(MpcifyError, match="MPC-601"):
+        look(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"batch_size": True},
+        {"batch_size": 8.0},
+        {"max_length": 1},
+        {"seed": -1},
+        {"seed": "0"},
+        {"calibration": None},
+        {"epochs": 0},
+        {"epochs": float("inf")},
+        {"epochs": "3"},
+        {"learning_rate": float("nan")},
+        {"learning_rate": None},
+    ],
+    ids=str,
+)
+def test_a_setting_of_another_type_or_size_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(MpcifyError, match="MPC-901"):
+        Settings(**wrong)
+
+
+def test_a_parallel_environment_that_nobody_launched_is_refused_at_once(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MpcifyError, match=r"MPC-606 .*WORLD_SIZE"):
+        distill(*folders, texts(), texts(8, seed=1), tmp_path / "out", SETTINGS)

@@ -15,6 +15,7 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.measure import benchmark
 from mpcify.measure.benchmark import against_earlier, bench
 from mpcify.measure.estimate import estimate
+from mpcify.measure.kept import keep
 from mpcify.measure.picture import draw
 from mpcify.measure.profile import profile
 
@@ -143,7 +144,7 @@ def test_weights_that_memory_cannot_hold_are_refused(monkeypatch: pytest.MonkeyP
 
 def test_against_an_earlier_result(found: Any, tmp_path: Path) -> None:
     path = tmp_path / "earlier.json"
-    benchmark.keep({**found, "commit": None}, path)
+    keep({**found, "commit": None}, path)
     now = json.loads(path.read_text())
     now["rows"][0]["cost"]["seconds"] /= 2
     against_earlier(now, path)

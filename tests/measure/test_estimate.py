@@ -22,7 +22,8 @@ from mpcify.graph.build import Builder
 from mpcify.graph.graph import COMPOSITES, KINDS
 from mpcify.graph.passes import lower
 from mpcify.graph.trace import trace_graph
-from mpcify.measure.estimate import Network, Speed, calibrated, estimate, works_of
+from mpcify.measure.estimate import Speed, calibrated, estimate, works_of
+from mpcify.measure.network import Network
 from mpcify.measure.profile import profile
 from mpcify.numerics import FixedPoint
 

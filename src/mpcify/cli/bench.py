@@ -1,14 +1,23 @@
 """mpcify bench: recipes side by side on one engine, in one run."""
 
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import check_embeddings, check_engine, check_lengths, check_plot, read_config
 from mpcify.cli.export import numbers
-from mpcify.cli.profile import Plot, drawing
+from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
+from mpcify.errors import MpcifyError
+from mpcify.extras import require
+from mpcify.measure.kept import keep, read_kept
+from mpcify.measure.shapes import NAIVE, SHAPES, check_shape
+from mpcify.paths import refuse_unwritable
 from mpcify.progress import progress
+from mpcify.recipe import read_recipe
 
 Shape = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="bert-base, bert-large, minilm, or a checkpoint.")]
 Recipes = Annotated[str, typer.Option(metavar="R,R…", help="Names or files; naive: JAX's own softmax and GeLU.")]
@@ -47,17 +56,22 @@ def bench(
     out: OutFile = None,
 ) -> Answer:
     """Run recipes in turns and compare what they cost."""
-    lengths, picture = numbers(length), drawing(plot)
-    if not lengths or min(lengths) < 2:
-        raise typer.BadParameter(f"{length!r} is no list of lengths", param_hint="--length")
+    lengths = numbers(length)
+    rings: list[int | None] = [*numbers(ring, "--ring")] or [None]
+    names, engines = recipes.split(","), engine.split(",")
+    check_bench(shape, names, lengths, layers, plot, out, baseline)
+    check_embeddings(embeddings)
+    check_engines(engines, rings, protocol, fraction_bits, trust_first_party)
+    require("torch", "transformers")
     from mpcify.measure import benchmark
     from mpcify.measure.provenance import provenance
 
-    with progress("lengths", len(lengths)) as advance:
+    total = benchmark.steps(lengths, len(names) * len(engines) * len(rings), repeat)
+    with progress("bench", total) as advance:
         found = benchmark.bench(
             shape,
-            recipes.split(","),
-            engines=engine.split(","),
+            names,
+            engines=engines,
             lengths=lengths,
             layers=layers,
             batch=batch,
@@ -65,7 +79,7 @@ def bench(
             embeddings=embeddings,
             progress=advance,
             protocol=protocol,
-            rings=numbers(ring) or [None],
+            rings=rings,
             fraction_bits=fraction_bits,
             force=force,
             trust_first_party=trust_first_party,
@@ -74,10 +88,57 @@ def bench(
         benchmark.against_earlier(found, baseline)
     values = {**found, **provenance(seed=0)}
     if out is not None:
-        benchmark.keep(values, out)
+        keep(values, out)
     if plot is not None:
+        from mpcify.measure import picture
+
         picture.draw({bar(row): row["kinds"] for row in found["rows"]}, heading(found), plot)
     return Answer(values, comparison(found))
+
+
+def check_bench(
+    shape: str,
+    recipes: Sequence[str],
+    lengths: Sequence[int],
+    layers: int | None,
+    plot: Path | None,
+    out: Path | None,
+    baseline: Path | None,
+) -> None:
+    """Raises what a bench would raise in the end for its arguments alone."""
+    if not lengths:
+        raise typer.BadParameter("it is empty", param_hint="--length")
+    check_lengths(lengths)
+    check_shape(shape, layers, max(lengths))
+    if shape not in SHAPES:
+        read_config(Path(shape))
+    for recipe in recipes:
+        if recipe != NAIVE:
+            read_recipe(recipe)
+    check_plot(plot)
+    if out is not None:
+        refuse_unwritable(out)
+    if baseline is not None:
+        read_kept(baseline)
+
+
+def check_engines(
+    engines: Sequence[str],
+    rings: Sequence[int | None],
+    protocol: str | None,
+    fraction_bits: int | None,
+    trust_first_party: bool,
+) -> None:
+    """Raises what the first engine refuses if none takes its settings: one that does gives rows."""
+    refused = []
+    for name, ring in product(engines, rings):
+        try:
+            return check_engine(
+                name, protocol=protocol, ring=ring, fraction_bits=fraction_bits, trust_first_party=trust_first_party
+            )
+        except MpcifyError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def heading(found: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """mpcify check MODEL: what a conversion would change, and what stands in its way."""
 
+from mpcify.cli.early import check_model
 from mpcify.cli.options import Model
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.errors import MpcifyError
@@ -8,6 +9,7 @@ from mpcify.errors import MpcifyError
 @verb
 def check(model: Model) -> Answer:
     """Show what a conversion would replace and keep; exit code 2 where something stands in its way."""
+    check_model(model)
     from mpcify.conversion.check import identify
     from mpcify.findings import check as findings_of
 

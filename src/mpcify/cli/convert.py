@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, Model, Out
 from mpcify.cli.verb import Answer, verb
+from mpcify.paths import refuse_taken
 from mpcify.recipe import RECIPES, read_recipe
 
 RecipeName = Annotated[str, typer.Option(metavar="NAME|FILE", help=f"{', '.join(RECIPES)}, or a JSON file.")]
@@ -26,9 +28,11 @@ def convert(
     """Swap a model's functions for a recipe's, calibrate it against MODEL, and write the student."""
     columns.refuse_without("--calibration", calibration)
     chosen = read_recipe(recipe)
+    refuse_taken(out)
     from mpcify.data.files import read_examples
 
     examples = None if calibration is None else read_examples(calibration, labels=False, **columns.keywords())
+    check_model(model)
     from mpcify.conversion.convert import convert as converted
     from mpcify.conversion.convert import load_model, recipe_of
     from mpcify.conversion.folder import copy_companions, new_folder

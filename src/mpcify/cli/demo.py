@@ -1,7 +1,6 @@
 """mpcify demo: the whole way on a small model of our own, in a few minutes and without a download."""
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from mpcify.cli.early import TRAINING
 from mpcify.cli.verb import Answer, verb
-from mpcify.errors import MpcifyError
+from mpcify.extras import require
+from mpcify.paths import refuse_taken, refuse_unwritable
 from mpcify.progress import progress
 
 Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result there too, as JSON.")]
@@ -26,6 +27,9 @@ def demo(report: Report = None, keep: Keep = None, seed: Seed = 0) -> Answer:
     """Train a teacher on generated reviews, convert and distill it, and answer in private: accuracy and cost."""
     if report is not None:
         refuse_unwritable(report)
+    if keep is not None:
+        refuse_taken(keep)
+    require(*TRAINING, "spu", "sklearn")
     from mpcify.demo.report import table
     from mpcify.demo.run import run
 
@@ -47,13 +51,6 @@ def folder(keep: Path | None) -> Iterator[Path]:
 
     with new_folder(keep) as place:
         yield place
-
-
-def refuse_unwritable(path: Path) -> None:
-    """Raises MPC-109 where a file cannot be written: before minutes of work, not after."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        what = "it is a folder" if path.is_dir() else "its folder is not there, or you may not write in it"
-        raise MpcifyError(109, str(path), what, "name a file in a folder you may write")
 
 
 def write(path: Path, text: str) -> None:

@@ -5,8 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import TRAINING, check_model, check_positive, check_student
 from mpcify.cli.options import ColumnNames, Out
 from mpcify.cli.verb import Answer, table, verb
+from mpcify.distillation.resume import look, training_folder
+from mpcify.extras import require
+from mpcify.launch import read_launch
+from mpcify.paths import refuse_taken
 
 Student = Annotated[str, typer.Argument(metavar="STUDENT", help="A folder that `mpcify convert` wrote.")]
 Teacher = Annotated[str, typer.Option(metavar="MODEL", help="The model that the student was converted from.")]
@@ -20,7 +25,7 @@ Epochs = Annotated[
     typer.Option(help="How often the training data is seen. Default: about 6,000 steps, but 3 to 12 times."),
 ]
 Rate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
-BatchSize = Annotated[int, typer.Option(min=1)]
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, of all processes together.")]
 MaxLength = Annotated[int, typer.Option(min=2, metavar="TOKENS", help="Longer texts are cut in training.")]
 Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes from it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps. Default: the best at hand.")]
@@ -45,10 +50,20 @@ def distill(
     resume: Resume = False,
 ) -> Answer:
     """Train a student to answer as its teacher does (calibrating it first), and write it with a model card."""
+    read_launch()
+    check_positive(epochs=epochs, lr=lr)
+    if device not in (None, "cpu", "cuda", "mps"):
+        raise typer.BadParameter(f"{device} is none of cpu, cuda and mps", param_hint="--device")
+    refuse_taken(out)
+    look(training_folder(out), resume)
     from mpcify.data.files import read_examples
 
     examples = read_examples(train, labels=False, **columns.keywords())
     held_back = read_examples(evaluation, **columns.keywords())
+    for name in (teacher, *([] if base is None else [base])):
+        check_model(name)
+    check_student(student)
+    require(*TRAINING)
     from mpcify.distillation import distill as distillation
     from mpcify.distillation.settings import Settings
     from mpcify.measure.provenance import command

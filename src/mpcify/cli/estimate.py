@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
+from mpcify.cli.early import check_embeddings, check_model, check_plot
 from mpcify.cli.options import AcceptEmbeddingLeak, Model
-from mpcify.cli.profile import Plot, drawing, kinds_table
+from mpcify.cli.profile import Plot, draw_profile, kinds_table
 from mpcify.cli.verb import Answer, verb
 from mpcify.errors import MpcifyWarning
+from mpcify.extras import require
+from mpcify.paths import refuse_unwritable
 
 Protocol = Annotated[str, typer.Option(help="aby3 or semi2k.")]
 Ring = Annotated[int, typer.Option(metavar="BITS", help="64 or 32.")]
@@ -39,7 +42,14 @@ def estimate(
     plot: Plot = None,
 ) -> Answer:
     """Tell a request's bytes, rounds and seconds from the graph alone, at this machine's speeds."""
-    picture = drawing(plot)
+    check_plot(plot)
+    check_embeddings(embeddings)
+    check_estimate(protocol, ring, fraction_bits, network)
+    if calibration is not None:
+        refuse_unwritable(calibration)
+    check_model(model)
+    if calibration is None or not calibration.exists():
+        require("spu")  # to measure this machine's speeds with
     from mpcify.measure.estimate import estimate as predict
 
     found = predict(
@@ -56,5 +66,16 @@ def estimate(
         notice=lambda line: warnings.warn(MpcifyWarning(line), stacklevel=2),
     )
     if plot is not None:
-        picture.draw_profile(found, plot)
+        draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))
+
+
+def check_estimate(protocol: str, ring: int, fraction_bits: int | None, network: str) -> None:
+    """Raises MPC-501 for a protocol, a ring or a network that no cost can be told of."""
+    from mpcify.engines.spu.formulas import Formulas
+    from mpcify.engines.spu.settings import Settings
+    from mpcify.measure.network import Network
+    from mpcify.numerics import FixedPoint
+
+    Network.named(network)
+    Formulas(Settings(protocol, FixedPoint.of(ring, fraction_bits)))

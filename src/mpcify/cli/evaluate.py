@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.errors import MpcifyError
 from mpcify.progress import progress
 
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N examples only.")]
@@ -28,9 +30,16 @@ def evaluate(
     answers: Answers = None,
 ) -> Answer:
     """Measure a model on labelled examples, on an engine."""
+    settings.check()
+    if answers is not None and answers.exists() and not answers.is_dir():
+        raise MpcifyError(109, str(answers), "it is not a folder", "name a new folder")
     from mpcify.data.files import read_examples
 
     examples = read_examples(data, limit=limit, **columns.keywords())
+    if examples.labels is None:
+        raise MpcifyError(103, data, "there is no column label", "add a column label with the right answers")
+    for name in (model, *([] if compare is None else [compare])):
+        check_model(name)
     from mpcify.measure import evaluate as measure
 
     with progress("examples", len(examples)) as advance:

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
+from mpcify.cli.early import check_embeddings, check_lengths, check_model
 from mpcify.cli.options import AcceptEmbeddingLeak, Model, Out
 from mpcify.cli.verb import Answer, verb
+from mpcify.paths import refuse_taken
 
 Lengths = Annotated[str, typer.Option("--length", metavar="N,N…", help="Padded lengths; images have none.")]
 Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
@@ -22,7 +24,10 @@ def export(
     accept_embedding_leak: AcceptEmbeddingLeak = False,
 ) -> Answer:
     """Write what each party needs: OUT/client, OUT/owner and OUT/helper."""
-    lengths = numbers(length)
+    check_lengths(lengths := numbers(length))
+    check_embeddings(embeddings)
+    refuse_taken(out)
+    check_model(model)
     from mpcify.conversion.convert import as_student, load_model, recipe_of
     from mpcify.graph.export import export_folder
     from mpcify.proof import prove_equal
@@ -43,9 +48,9 @@ def export(
     return Answer(values, f"{out}: client, owner and helper, each with {', '.join(written['graphs'])}")
 
 
-def numbers(lengths: str) -> list[int]:
-    """The lengths in `64,128`."""
+def numbers(lengths: str, hint: str = "--length") -> list[int]:
+    """The numbers in `64,128`."""
     try:
         return [int(part) for part in lengths.split(",")] if lengths else []
     except ValueError:
-        raise typer.BadParameter(f"{lengths!r} is no list of numbers", param_hint="--length") from None
+        raise typer.BadParameter(f"{lengths!r} is no list of numbers", param_hint=hint) from None

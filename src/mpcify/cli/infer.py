@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyWarning
@@ -28,7 +29,9 @@ def infer(
     data: DataFile = None,
 ) -> Answer:
     """Predict labels for texts, pairs of texts or images, on an engine."""
+    settings.check()
     items = inputs(texts or [], pair or [], data, columns)
+    check_model(model)
     from mpcify.graph.export import NOTICE
     from mpcify.inference import compile
     from mpcify.requests.outputs import answers
@@ -58,6 +61,10 @@ def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None, colum
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either TEXT or --data FILE")
     columns.refuse_without("--data", data)
+    from mpcify.requests.inputs import check_text
+
+    for index, text in enumerate((*texts, *seconds)):
+        check_text(text, f"text {index + 1}")
     if data is not None:
         from mpcify.data.files import read_examples
 

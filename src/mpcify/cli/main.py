@@ -1,10 +1,11 @@
 """The command `mpcify`: one verb a stage."""
 
+import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -21,6 +22,9 @@ from mpcify.cli.export import export
 from mpcify.cli.infer import infer
 from mpcify.cli.profile import profile
 from mpcify.cli.verb import complain, debugging
+
+INTERRUPTED = 130  # typer's exit code if Ctrl-C comes before a verb works
+REPEATED = 5.0  # seconds in which another Ctrl-C means the same as the one before
 
 app = typer.Typer(
     name="mpcify",
@@ -54,31 +58,75 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if not debugging():
         quieten()
     try:
-        with termination_as_interrupt():
-            return int(app(args=arguments, standalone_mode=False) or 0)
-    except Exception as error:
+        code = int(app(args=arguments, prog_name="mpcify", standalone_mode=False) or 0)
+        return complain(KeyboardInterrupt()) if code == INTERRUPTED else code
+    except SystemExit:  # typer and rich end so if the reader of --help went away
+        return complain(BrokenPipeError())
+    except (Exception, KeyboardInterrupt) as error:
         return complain(error)
 
 
 def quieten() -> None:
     """Asks the libraries that a verb will import to keep their advice to themselves."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.stderr.isatty():  # nobody watches: errors alone
+    if not (sys.stderr and sys.stderr.isatty()):  # nobody watches: errors alone
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-@contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """While open, SIGTERM ends the work as Ctrl-C does, so that nothing half-written stays."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def open_streams() -> None:
+    """Leads streams that the shell closed to nowhere, and lets stdout escape what its encoding lacks.
+
+    Else the next file that is opened becomes stdout or stderr, and gets what libraries write there.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def flush_streams(code: int) -> int:
+    """Writes what is still held back; the exit code, another if stdout refuses. Python's own attempt would show it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or complain(error)
+    return code
+
+
+def interrupt_once() -> None:
+    """SIGTERM ends the work as Ctrl-C does, so that nothing half-written stays.
+
+    Either counts once in a while: more of them must not break what cleans up. A signal that was ignored stays ignored.
+    """
+    last = -math.inf
+
+    def interrupt(*_: object) -> None:
+        nonlocal last
+        if time.monotonic() - last > REPEATED:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def main() -> None:
     """The console script."""
-    sys.exit(run())
+    open_streams()
+    interrupt_once()
+    code = run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes no time, and would show where it was broken off
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.exit(flush_streams(code))

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import check_engine
+
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained wrote, or a hub name.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
 Data = Annotated[str, typer.Option(metavar="FILE", help="TSV, CSV or JSONL, or name:split of a data set.")]
@@ -59,6 +61,17 @@ class EngineSettings:
         bool, typer.Option("--trust-first-party", help="semi2k: the client may unmask the weights.")
     ] = False
     accept_embedding_leak: AcceptEmbeddingLeak = False
+
+    def check(self) -> None:
+        """Raises MPC-501, 502 and 504 for an engine, or settings, that there are not."""
+        check_engine(
+            self.engine,
+            protocol=self.protocol,
+            ring=self.ring,
+            fraction_bits=self.fraction_bits,
+            embeddings=self.embeddings,
+            trust_first_party=self.trust_first_party,
+        )
 
     def keywords(self) -> dict[str, Any]:
         """The keywords of `mpcify.compile`."""

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.cli.early import check_model, check_plot
 from mpcify.cli.options import EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.progress import progress
 
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="A picture: FILE.png or FILE.html.")]
 
@@ -14,12 +16,16 @@ Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="A pic
 @verb
 def profile(model: Model, settings: EngineSettings, plot: Plot = None) -> Answer:
     """Measure a request operation by operation: seconds, bytes, rounds."""
-    picture = drawing(plot)
+    check_plot(plot)
+    settings.check()
+    check_model(model)
+    from mpcify.measure.profile import STEPS
     from mpcify.measure.profile import profile as measure
 
-    found = measure(model, **settings.keywords())
+    with progress("profile", STEPS) as advance:
+        found = measure(model, progress=advance, **settings.keywords())
     if plot is not None:
-        picture.draw_profile(found, plot)
+        draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))
 
 
@@ -41,13 +47,8 @@ def kinds_table(found: Any) -> Any:
     return table(f"{title}\nas one program: {cost_line(found.cost)}", ("kind", "s", "share", "MB", "rounds"), rows)
 
 
-def drawing(plot: Path | None) -> Any:
-    """The module that draws, where a picture is wanted. Raises MPC-901 for another kind of file, MPC-504."""
-    if plot is None:
-        return None
-    if plot.suffix not in (".png", ".html"):
-        raise typer.BadParameter(f"{plot.name} is neither .png nor .html", param_hint="--plot")
+def draw_profile(found: Any, plot: Path) -> None:
+    """Draws a profile."""
     from mpcify.measure import picture
 
-    picture.require()
-    return picture
+    picture.draw_profile(found, plot)

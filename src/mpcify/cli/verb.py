@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -18,6 +18,8 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.extras import explained
+from mpcify.launch import first_to_fail, rank
 
 FAILURES = (503, 903)  # what no change of the command mends: exit 1
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -63,13 +65,15 @@ def verb(work: Callable[..., Answer]) -> Callable[..., int]:
     def command(*, format: Format, **values: Any) -> int:
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        if sys.stdout is None:
+            raise MpcifyError(109, "stdout", "it is closed", "leave it open, or lead it to a file or to /dev/null")
         try:
             with clean_stdout(), warnings_as_lines():
                 answer = work(**values)
-        except KeyboardInterrupt:
-            remedy = "run the same command again; `distill --resume` and `evaluate --answers` go on where they stopped"
-            raise MpcifyError(902, f"mpcify {work.__name__}", "interrupted before the end", remedy) from None
-        present(answer, format)
+            if rank() == 0:
+                present(answer, format)
+        except (KeyboardInterrupt, OSError, ImportError) as error:  # typer would make something else of them
+            raise numbered(error, f"mpcify {work.__name__}") from error
         return 0 if answer.error is None else complain(answer.error)
 
     command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
@@ -84,16 +88,32 @@ def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def present(answer: Answer, format: Format) -> None:
     """Prints an answer on stdout."""
-    if format is Format.json:
-        print(json.dumps({"format": 1, **answer.values}, ensure_ascii=False), flush=True)
-        return
+    sys.stdout.write(json_line(answer) if format is Format.json else rendered(answer.text))
+    sys.stdout.flush()  # a disk that is full refuses here, not at exit
+
+
+def json_line(answer: Answer) -> str:
+    """An answer as JSON; what stdout's encoding lacks is escaped."""
+    values = {"format": 1, **answer.values}
+    line = json.dumps(values, ensure_ascii=False) + "\n"
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(values) + "\n"
+    return line
+
+
+def rendered(text: Any) -> str:
+    """An answer for people. No name or text is read as markup, whatever it holds."""
     from rich.console import Console
 
-    console = Console()
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(**plain)
     if not console.is_terminal:
-        console = Console(width=160)  # a pipe has no width: rows stay whole
-    console.print(answer.text)
-    sys.stdout.flush()  # a disk that is full refuses here, not at exit
+        console = Console(**plain, width=160)  # a pipe has no width: rows stay whole
+    with console.capture() as found:
+        console.print(text)
+    return found.get()
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
@@ -137,28 +157,39 @@ def warnings_as_lines() -> Iterator[None]:
     with warnings.catch_warnings():
         if not debugging():
             warnings.simplefilter("ignore")
-        warnings.simplefilter("once", MpcifyWarning)
+        warnings.simplefilter("once" if rank() == 0 else "ignore", MpcifyWarning)
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         yield
 
 
 def complain(error: BaseException) -> int:
-    """Prints an error as one numbered line on stderr; the exit code: 2 where the user can mend it, else 1."""
+    """Prints an error as one numbered line on stderr; the exit code: 2 where the user can mend it, else 1.
+
+    Of processes that train together, the first to fail says why.
+    """
     if debugging():
         traceback.print_exception(error)
     known = numbered(error)
-    say(str(known))
+    if first_to_fail():
+        say(str(known))
     return 1 if known.code in FAILURES else 2
 
 
-def numbered(error: BaseException) -> MpcifyError:
-    """Any error with a number: those of the disk and of the command line are told by what they are."""
+def numbered(error: BaseException, place: str = "mpcify") -> MpcifyError:
+    """Any error with a number: those of the disk, of imports and of the command line are told by what they are."""
     if isinstance(error, MpcifyError):
         return error
+    if isinstance(error, KeyboardInterrupt):
+        remedy = "run the same command again; `distill --resume` and `evaluate --answers` go on where they stopped"
+        return MpcifyError(902, place, "interrupted before the end", remedy)
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         place = context.command_path if context else "mpcify"
         return MpcifyError(901, place, error.format_message().rstrip("."), f"see {place} --help")
+    if isinstance(error, BrokenPipeError):
+        return MpcifyError(109, "output", "its reader went away", "read all of it, or lead it to a file")
+    if isinstance(error, ImportError) and (known := explained(error)):
+        return known
     if reason := disk_refusal(error):
         place = str(getattr(error, "filename", None) or "output")
         return MpcifyError(109, place, reason, "free some space, or name a place you may write")
@@ -172,13 +203,16 @@ def disk_refusal(error: BaseException) -> str:
     """Why the disk refused to be written, or "": libraries written in Rust or C++ say it in their text alone."""
     if isinstance(error, OSError) and error.errno in DISK:
         return os.strerror(error.errno)
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return "there is no temporary folder that may be written (TMPDIR)"
     found = (os.strerror(number) for number in DISK[:3] if os.strerror(number) in str(error))
     return next(found, "")
 
 
 def say(line: str) -> None:
-    """One line on stderr, whatever the text holds."""
-    print(" ".join(line.split()), file=sys.stderr, flush=True)
+    """One line on stderr, whatever the text holds; lost if nobody reads it."""
+    with suppress(OSError):
+        print(" ".join(line.split()), file=sys.stderr, flush=True)
 
 
 def debugging() -> bool:

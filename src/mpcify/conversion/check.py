@@ -14,7 +14,14 @@ from mpcify.errors import MpcifyError
 
 Kind = Literal["replace", "keep"] | Blocker
 # How final a blocker is that does not say so itself, by its error code.
-BLOCKERS: dict[int, Blocker] = {203: "not-yet", 204: "not-yet", 205: "config", 206: "config", 208: "config", 401: "not-yet"}
+BLOCKERS: dict[int, Blocker] = {
+    203: "not-yet",
+    204: "not-yet",
+    205: "config",
+    206: "config",
+    208: "config",
+    401: "not-yet",
+}
 FAMILY = "family"  # the code of the finding that no test of ours covers the family
 
 

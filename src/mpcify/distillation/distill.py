@@ -1,11 +1,13 @@
 """From a converted student to a distilled one, in one call: calibrate, train, choose the best, save."""
 
 import hashlib
-import json
 import math
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,19 +26,34 @@ from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
+from mpcify.distillation.resume import look, take_up, training_folder
 from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
+from mpcify.launch import Launch, read_launch
+from mpcify.paths import refuse_taken
 from mpcify.proof import prove_equal
 
-RUN = "distillation.json"  # in the training folder: what a run that is resumed must share
 SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
-STATE = "trainer_state.json"  # Trainer writes it last, so a checkpoint that has it is whole
 
 Model: TypeAlias = str | Path | PreTrainedModel
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """While open, a connection to another process of the launch that breaks is MPC-606: that process has ended."""
+    try:
+        yield
+    except RuntimeError as problem:
+        broken = isinstance(problem, torch.distributed.DistError) or "gloo" in str(problem)
+        if not broken or read_launch().size == 1:
+            raise
+        remedy = "look for its error, and start the run again with --resume"
+        raise MpcifyError(606, "training", "another process of the run ended", remedy) from problem
+
+
+@together()
 def distill(
     student: Model,
     teacher: Model,
@@ -57,14 +74,18 @@ def distill(
     OUT-training until OUT is written; `resume` goes on from the last whole one, and ends with the weights of an
     uninterrupted run. A student that is given as a model is trained in place.
 
+    Started by torchrun or accelerate launch, all processes train together, each on its part of every batch (of
+    `settings.batch_size` rows in all) and to the same weights; the first of them writes. All need the same folders.
+
     processor: the tokenizer or image processor, where not the one beside the student. command: for the card.
-    Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-901 for a
-    device that is not there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and
-    DistillationTrainer raise.
+    Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-606 for a
+    parallel run that no launcher started or that lost a process, MPC-901 for a device
+    that is not there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and DistillationTrainer raise.
     """
-    began, out = time.monotonic(), Path(out)
-    settings = (settings or Settings()).for_rows(len(train))
+    began, out, launch = time.monotonic(), Path(out), read_launch()
     refuse_taken(out)
+    before, _ = look(training_folder(out), resume)
+    settings = (settings or Settings()).resumed(before).for_rows(len(train))
     source, teacher_source = (name_of(model) for model in (student, teacher))
     student = load(student) if isinstance(student, str | Path) else student
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
@@ -73,12 +94,12 @@ def distill(
     processor = read_processor(source, student) if processor is None else processor
     train = usable_labels(train, student)
     rows, evaluation_rows = (rows_of(data, student, processor, settings.max_length) for data in (train, evaluation))
-    args = arguments(settings, out)
+    args = arguments(settings, out, launch)
     run = fingerprint(student, teacher, train, settings)
     if settings.base is not None:
         freeze_base(student, settings.base, processor)
     prove_equal(student, processor=processor)
-    checkpoint = take_up(Path(args.output_dir), run, resume)
+    checkpoint = take_up(Path(args.output_dir), run, resume, write=launch.rank == 0)
     collate, chosen = collator(student), pick(len(train), settings.calibration, settings.seed)
     if checkpoint is not None:
         student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
@@ -101,17 +122,27 @@ def distill(
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     result = measure(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
     student.to("cpu").eval()
-    versions = {package: version(package) for package in ("mpcify", "torch", "transformers")}
+    if launch.rank == 0:
+        write(out, student, source, processor, lambda: card(result, settings, recipe_of(student), versions(), command))
+        shutil.rmtree(args.output_dir, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    return result
+
+
+def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text: Callable[[], str]) -> None:
+    """Writes a student, what stands beside it and its card (`text`), whole or not at all."""
     with new_folder(out) as folder, without_bars():
         student.save_pretrained(folder)
         if Path(source).is_dir():
             copy_companions(source, folder)
         else:
             processor.save_pretrained(folder)
-        text = card(result, settings, recipe_of(student), versions, command)
-        (folder / "README.md").write_text(text, encoding="utf-8")
-    shutil.rmtree(args.output_dir, ignore_errors=True)
-    return result
+        (folder / "README.md").write_text(text(), encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """What made a student."""
+    return {package: version(package) for package in ("mpcify", "torch", "transformers")}
 
 
 def measure(
@@ -177,12 +208,6 @@ def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mappi
         raise MpcifyError(605, source, what, "check that the labels are numbered as the teacher numbers them")
 
 
-def refuse_taken(out: Path) -> None:
-    """Raises MPC-109 where something stands under a name that is to be written: before hours of training, not after."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MpcifyError(109, str(out), "something is there already", "name a new folder")
-
-
 def name_of(model: Model) -> str:
     """A model's folder or hub name."""
     return str(model) if isinstance(model, str | Path) else str(model.name_or_path or type(model).__name__)
@@ -193,21 +218,48 @@ def short(source: str) -> str:
     return Path(source).resolve().name if Path(source).exists() else source
 
 
-def arguments(settings: Settings, out: Path) -> DistillationArguments:
-    """The trainer's arguments. Raises MPC-901 for a device that is not there."""
+def arguments(settings: Settings, out: Path, launch: Launch) -> DistillationArguments:
+    """The trainer's arguments; the processes of a launch meet here.
+
+    Raises MPC-606 for a batch that does not divide among them, MPC-901 for a device that is not there.
+    """
     assert settings.epochs is not None, "for_rows says how many"
-    args = DistillationArguments(
-        output_dir=f"{out.resolve()}-training",
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        seed=settings.seed,
-        use_cpu=settings.device == "cpu",
-    )
+    if settings.batch_size % launch.size:
+        what = f"a batch of {settings.batch_size} does not divide among {launch.size} processes"
+        raise MpcifyError(606, "batch size", what, f"use a multiple of {launch.size}")
+    with mortal() if launch.size > 1 else nullcontext():
+        args = DistillationArguments(
+            output_dir=str(training_folder(out)),
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=settings.batch_size // launch.size,
+            seed=settings.seed,
+            use_cpu=settings.device == "cpu",
+        )
+    if args.world_size != launch.size:
+        what = f"{launch.size} processes were launched, and {args.world_size} train together on {args.device.type}"
+        raise MpcifyError(606, "environment", what, "start one process, or use --device cpu")
     if settings.device not in (None, args.device.type):
         where = f"device {settings.device}"
         raise MpcifyError(901, where, "it is not there", f"leave it out, or use {args.device.type}")
     return args
+
+
+@contextmanager
+def mortal() -> Iterator[None]:
+    """While open, signals end the process at once: it waits for its peers deaf to Python, and has written nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if callable(handler)}  # not those ignored
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fingerprint(
@@ -218,32 +270,6 @@ def fingerprint(
     texts = "\0".join(str(text) if isinstance(text, str | tuple | Path) else "" for text in train.texts)
     digests["training data"] = hashlib.sha256(texts.encode()).hexdigest()
     return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
-
-
-def take_up(folder: Path, run: dict[str, Any], resume: bool) -> Path | None:
-    """Prepares the training folder; the last whole checkpoint in it where the run is resumed and has one.
-
-    Raises MPC-601 where there is nothing to resume, another run's checkpoints, or a run left unfinished that is not to
-    be resumed; MPC-109 where the folder holds something else.
-    """
-    record = folder / RUN
-    if not record.is_file():
-        refuse_taken(folder)
-        if resume:
-            raise MpcifyError(601, str(folder), "there is no run to resume", "start it without --resume")
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(run), encoding="utf-8")
-        return None
-    found = sorted(folder.glob(f"checkpoint-*/{STATE}"), key=lambda path: int(path.parent.name.split("-")[1]))
-    if not resume and found:
-        raise MpcifyError(601, str(folder), "a run was left unfinished there", "add --resume, or remove the folder")
-    before = json.loads(record.read_text(encoding="utf-8")) if found else run
-    changed = [name for name in run if before.get(name) != json.loads(json.dumps(run[name]))]
-    if found and changed:
-        remedy = "resume with what the run was started with, or remove the folder"
-        raise MpcifyError(601, str(folder), f"the run was started with another {changed[0]}", remedy)
-    record.write_text(json.dumps(run), encoding="utf-8")
-    return found[-1].parent if found else None
 
 
 def best_epoch(trainer: DistillationTrainer) -> float:

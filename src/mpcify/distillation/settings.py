@@ -1,5 +1,7 @@
 """What a distillation is told, and what comes of it."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -14,9 +16,10 @@ FEWEST, MOST = 3, 12  # epochs
 class Settings:
     """How to distill. epochs: about 6,000 steps where None, but 3 to 12 epochs: a small file needs more.
 
-    max_length: tokens, longer training texts are cut. device: cpu, cuda or mps, the best where None. base: a public
-    checkpoint whose word-embedding table the student takes over and freezes. calibration: rows.
-    Raises MPC-901 for a number that makes no sense.
+    batch_size: rows a step, of all processes together. max_length: tokens, longer training texts are cut. device: cpu,
+    cuda or mps, the best where None. base: a public checkpoint whose word-embedding table the student takes over and
+    freezes. calibration: rows.
+    Raises MPC-901 for what makes no sense.
     """
 
     epochs: float | None = None
@@ -30,10 +33,23 @@ class Settings:
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate", "batch_size", "max_length", "calibration"):
+        for name, least in (("batch_size", 1), ("max_length", 2), ("calibration", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise MpcifyError(901, name.replace("_", " "), f"it is {value}", "give a number above 0")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise self.wrong(name, f"give a whole number from {least} on")
+        for name in ("epochs", "learning_rate"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+            if not number and not (name == "epochs" and value is None):
+                raise self.wrong(name, "give a number above 0")
+
+    def wrong(self, name: str, remedy: str) -> MpcifyError:
+        """The error for a field that makes no sense."""
+        return MpcifyError(901, name.replace("_", " "), f"it is {getattr(self, name)!r}"[:80], remedy)
+
+    def resumed(self, before: Mapping[str, Any]) -> Self:
+        """The settings with the epochs of an earlier run that goes on, unless they say how many."""
+        return replace(self, epochs=before.get("epochs")) if self.epochs is None else self
 
     def for_rows(self, count: int) -> Self:
         """The settings with as many epochs as a training file of so many rows needs, unless they say how many."""

@@ -28,6 +28,7 @@ from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
 from mpcify.distillation.rows import BatchesOfLikeLength, calibration_batches, collator, pick
 from mpcify.errors import MpcifyError
+from mpcify.extras import require
 
 EXPLODED = 10.0  # times the least loss: such a run is lost
 SMOOTHED = 20  # steps
@@ -60,6 +61,7 @@ class DistillationArguments(TrainingArguments):
     logging_steps: float = 50
     dataloader_pin_memory: bool = False
     disable_tqdm: bool | None = False
+    use_cpu: bool = False
     report_to: str | list[str] | None = "none"
     logits_after: float = field(default=1 / 3, metadata={"help": "Share of the steps on representations alone."})
     logits_rate: float = field(default=1.0, metadata={"help": "Learning rate's factor once the logits count."})
@@ -68,6 +70,9 @@ class DistillationArguments(TrainingArguments):
     student_dropout: float = field(default=0.0, metadata={"help": "The student's dropout in training."})
 
     def __post_init__(self) -> None:
+        require("accelerate")
+        # processes meet on CPUs only if told so
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         self._n_gpu = min(self.n_gpu, 1)  # DataParallel's replicas hide the modules that the losses watch
 
@@ -142,7 +147,7 @@ class DistillationTrainer(Trainer):
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
-        if not args.disable_tqdm:
+        if not args.disable_tqdm and args.process_index == 0:
             self.add_callback(Progress)
         # only an exact student gives raw scores; without them the teacher runs as it is, which is faster
         self.teacher = convert(teacher, "exact") if self.weights.scores else teacher
@@ -178,6 +183,8 @@ class DistillationTrainer(Trainer):
         if model.training and self.state.global_step < self.args.logits_after * self.state.max_steps and len(terms) > 1:
             terms.pop("logits", None)
         loss = torch.stack(list(terms.values())).sum()
+        if model is not self.model:  # processes that train together wait for every gradient, the head's too
+            loss = loss + 0 * ours.logits.sum()
         if not torch.isfinite(loss):
             raise self.diverged(not_finite(ours, real), "values are not finite")
         if model.training and self.growth.exploded(float(loss.detach()), "logits" in terms):
@@ -227,7 +234,9 @@ class DistillationTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(row.get("input_ids", ())) for row in dataset]
-        return BatchesOfLikeLength(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
+        together = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        sampler = BatchesOfLikeLength(lengths, together)
+        return sampler if self.args.world_size == 1 else SameOrder(sampler, self.args.device)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Which weights decay; c and log γ never do: they barely leave where calibration puts them."""
@@ -261,6 +270,22 @@ class DistillationTrainer(Trainer):
             self.model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
+
+
+class SameOrder(Sampler[int]):
+    """A sampler whose order is that of the first process in every process, which each takes its part of."""
+
+    def __init__(self, sampler: Sampler[int], device: torch.device) -> None:
+        self.sampler, self.device = sampler, device
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        from accelerate.utils import broadcast
+
+        torch.set_rng_state(broadcast(torch.get_rng_state().to(self.device)).cpu())
+        yield from self.sampler
 
 
 class Growth:

@@ -1,6 +1,6 @@
 """Recipes side by side: the same shape, engine and run, in turns (A B A B), so that what slows one slows all."""
 
-import json
+import itertools
 import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -27,18 +27,14 @@ from mpcify.graph.passes import lower
 from mpcify.graph.ranges import declare
 from mpcify.graph.streams import scale_streams
 from mpcify.graph.trace import trace_graph
-from mpcify.measure.estimate import Network, works_of
+from mpcify.measure.estimate import works_of
+from mpcify.measure.kept import key_of, read_kept
+from mpcify.measure.network import Network
 from mpcify.measure.profile import KINDS, rows_of, total
+from mpcify.measure.shapes import NAIVE, POSITIONS, SHAPES, check_shape
 from mpcify.recipe import read_recipe
 
-FORMAT = 1
-NAIVE = "naive"
 EXACT = ("exact", "exact-tanh", "puma")  # the least of them is what the others are compared with
-SHAPES: Mapping[str, dict[str, int]] = {
-    "bert-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
-    "bert-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
-    "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
-}
 SECTIONS = ("embedding", "layers", "head")
 NETWORKS = ("lan", "wan")
 HEADROOM = 0.8  # of the memory that is free
@@ -76,7 +72,7 @@ def bench(
     shape: a name of SHAPES (weights are random: the cost does not depend on them) or a checkpoint. recipes: names or
     files; `naive`, JAX's own softmax and GeLU, exists here alone. layers: the first of them only. repeat: turns that
     count; one before them warms up. rings: of the engines that have them, None
-    for the usual one. settings: protocol, fraction_bits, force, trust_first_party.
+    for the usual one. progress: see `steps`. settings: protocol, fraction_bits, force, trust_first_party.
     What an engine refuses is a row of `refused`, and raised where no row is left. Raises MPC-501 for a shape, MPC-405
     for a length, MPC-301 for a recipe.
     """
@@ -86,7 +82,13 @@ def bench(
             read_recipe(name)
     rows: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    for done, length in enumerate(lengths):
+    done = itertools.count(1)
+
+    def advance() -> None:
+        if progress:
+            progress(next(done))
+
+    for length in lengths:
         opened: list[Entry] = []
         try:
             for name, ring, recipe in product(engines, rings, recipes):
@@ -95,13 +97,12 @@ def bench(
                     opened.append(prepare(teacher, recipe, name, length, batch, embeddings, chosen))
                 except MpcifyError as error:
                     refused.append({"recipe": recipe, "engine": name, "ring": ring, "length": length, "error": error})
-            rows += compared(take_turns(opened, repeat))
+                advance()
+            rows += compared(take_turns(opened, repeat, advance))
         finally:
             for entry in opened:
                 for _, session, _ in entry.sections.values():
                     session.close()
-        if progress:
-            progress(done + 1)
     if not rows:
         raise refused[0]["error"]
     return {
@@ -113,22 +114,13 @@ def bench(
 
 def model_of(shape: str, layers: int | None, longest: int) -> PreTrainedModel:
     """A random BERT of a known shape, or the teacher or student in a folder, with its first layers only."""
+    check_shape(shape, layers, longest)
     known = SHAPES.get(shape)
-    if known is None and not Path(shape).is_dir():
-        remedy = f"use one of {', '.join(SHAPES)}, or the folder of a checkpoint"
-        raise MpcifyError(501, f"shape {shape}", "there is no such shape", remedy)
     if known is None:
-        model = load_model(shape)
-        if layers is not None:
-            what = "a checkpoint runs whole"
-            raise MpcifyError(501, f"layers {layers}", what, f"leave --layers out, or use one of {', '.join(SHAPES)}")
-        return model
+        return load_model(shape)
     count = known["num_hidden_layers"] if layers is None else layers
     torch.manual_seed(0)
-    config = BertConfig(**{**known, "num_hidden_layers": count})
-    if longest > config.max_position_embeddings:
-        remedy = f"use a length of at most {config.max_position_embeddings}"
-        raise MpcifyError(405, f"length {longest}", f"{shape} has {config.max_position_embeddings} positions", remedy)
+    config = BertConfig(**{**known, "num_hidden_layers": count, "max_position_embeddings": POSITIONS})
     return BertForSequenceClassification(config).eval()
 
 
@@ -203,7 +195,14 @@ def refuse_memory(engine: Engine, weights: Arrays) -> None:
         raise MpcifyError(501, "memory", what, "use --layers, or fewer recipes at once")
 
 
-def take_turns(entries: Sequence[Entry], repeat: int) -> list[tuple[Entry, dict[str, list[Cost]]]]:
+def steps(lengths: Sequence[Any], rivals: int, repeat: int) -> int:
+    """How often `bench` tells its progress: once for each rival prepared, and once for each of its turns."""
+    return len(lengths) * rivals * (repeat + 2)
+
+
+def take_turns(
+    entries: Sequence[Entry], repeat: int, advance: Callable[[], None] = lambda: None
+) -> list[tuple[Entry, dict[str, list[Cost]]]]:
     """Every entry once to warm up, then `repeat` times in turns."""
     spent: list[dict[str, list[Cost]]] = [{name: [] for name in entry.sections} for entry in entries]
     for turn in range(repeat + 1):
@@ -212,6 +211,7 @@ def take_turns(entries: Sequence[Entry], repeat: int) -> list[tuple[Entry, dict[
                 _, cost = session.run(inputs)
                 if turn:
                     costs[name].append(cost)
+            advance()
     return list(zip(entries, spent, strict=True))
 
 
@@ -310,30 +310,9 @@ def against_earlier(result: dict[str, Any], path: str | Path) -> None:
 
     Raises MPC-101 where there is no such file, MPC-110 where it is no result of this version.
     """
-    try:
-        before = json.loads(Path(path).read_text(encoding="utf-8"))
-        if before["format"] != FORMAT:
-            raise ValueError
-        known = {key_of(row): row for row in before["rows"]}
-    except FileNotFoundError:
-        raise MpcifyError(101, str(path), "there is no such file", "name a result of mpcify bench") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        remedy = "make it again with this version: mpcify bench --format json"
-        raise MpcifyError(110, str(path), "it is no benchmark's result of this version", remedy) from None
+    known = read_kept(path)
     for row in result["rows"]:
         if key_of(row) in known:
             row["earlier"] = ratios(known[key_of(row)], row)
     if not any("earlier" in row for row in result["rows"]):
         warnings.warn(MpcifyWarning(f"{path} holds none of these rows"), stacklevel=2)
-
-
-def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes two rows comparable."""
-    return tuple(row[name] for name in ("recipe", "engine", "protocol", "ring", "length", "batch", "layers"))
-
-
-def keep(values: Mapping[str, Any], path: Path) -> None:
-    """Writes a result, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)

@@ -1,6 +1,5 @@
 """Pictures of costs: stacked bars by kind of operation, as PNG or as one HTML file that needs nothing else."""
 
-import importlib.util
 import io
 import os
 from collections.abc import Mapping
@@ -8,18 +7,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mpcify.errors import MpcifyError
+from mpcify.extras import require
 from mpcify.measure.profile import KINDS, Profile
 
 MEASURES = (("seconds", 1.0, "seconds"), ("bytes", 1e6, "MB sent"), ("rounds", 1.0, "rounds"))
 COLOURS = dict(zip(KINDS, ("#bab0ac", "#4e79a7", "#e15759", "#f28e2b", "#59a14f", "#9c755f"), strict=True))
 Bars = Mapping[str, Mapping[str, Mapping[str, float]]]  # bar → kind → measure
-
-
-def require() -> None:
-    """Raises MPC-504 without matplotlib."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MpcifyError(504, "pictures", "matplotlib is not installed", "pip install 'mpcify[plot]'")
 
 
 def draw_profile(profile: Profile, path: Path) -> None:
@@ -30,7 +23,11 @@ def draw_profile(profile: Profile, path: Path) -> None:
 
 
 def draw(bars: Bars, title: str, path: Path) -> None:
-    """Stacked horizontal bars side by side for seconds, bytes and rounds; written whole or not at all."""
+    """Stacked horizontal bars side by side for seconds, bytes and rounds; written whole or not at all.
+
+    Raises MPC-504 without matplotlib.
+    """
+    require("matplotlib")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 1.6 + 0.42 * len(bars)), layout="constrained")
@@ -48,7 +45,7 @@ def draw(bars: Bars, title: str, path: Path) -> None:
         panel.margins(x=0.14)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(KINDS), frameon=False)
     written = io.BytesIO()
     figure.savefig(written, format="svg" if path.suffix == ".html" else "png", dpi=130, metadata=None)

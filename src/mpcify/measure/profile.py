@@ -1,6 +1,6 @@
 """Where the cost of a request goes: per operation, encoder layer and kind."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mpcify.requests.inputs import Encoded
 
 KINDS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
 USUAL_LENGTH = 128
+STEPS = 4  # of a profile: opening the session, a request to warm up, one as a program, one operation by operation
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ def total(rows: Iterable[OperationCost]) -> dict[str, float]:
     }
 
 
-def profile(model: str | Path, **settings: Any) -> Profile:
+def profile(model: str | Path, *, progress: Callable[[int], None] | None = None, **settings: Any) -> Profile:
     """Runs a request of made-up tokens (or pixels) whole, and then operation by operation.
 
+    progress: told how many of STEPS are done.
     settings: the keywords of `mpcify.compile`; without `length`, 128 tokens or what the model takes. Values are made
     up, as the cost does not depend on them. Raises what `compile` and a request raise.
     """
+    advance = progress or (lambda done: None)
     with compile(model, **settings) as private:
         length = length_of(private)
         encoded = sample_request(private, length)
@@ -84,9 +87,13 @@ def profile(model: str | Path, **settings: Any) -> Profile:
         if not private.declared:
             declare_made_up(private, length, inputs)
         session = private.open(length)
+        advance(1)
         session.run(inputs)  # the first request of a session also warms it up
+        advance(2)
         _, whole = session.run(inputs)
+        advance(3)
         _, costs = session.profile(inputs)
+        advance(4)
         about = {**described(private, length), "engine": private.engine.name, "protocol": private.engine.protocol}
         cost = replace(whole, setup=private.setup).to_json()
         return Profile({**about, "ring": private.engine.ring}, rows_of(session.graph, costs), cost)

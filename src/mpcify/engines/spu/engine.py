@@ -92,20 +92,21 @@ class SpuProgram(Program):
 
 
 class SpuSession(Session):
-    """A child with the weights in shares. environment: what the child says of its threads."""
+    """A child with the weights in shares; threads take turns. environment: what the child says of its threads."""
 
     def __init__(
         self, program: SpuProgram, weights: Arrays, child: Child, environment: Mapping[str, Any], setup: Cost
     ) -> None:
         self.program, self.child, self.environment = program, child, environment
         self.graph = program.graph
-        reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
-        self.number, missing = reply["program"], set(reply["missing"])
-        for item in program.graph.role("owner"):
-            if item.name in missing:
-                weight = shareable(item, weights, program.settings.number)
-                reply, _ = child.ask({"do": "weight"}, weight)
-                setup += cost_of(reply)
+        with child.turn:  # what is missing stays so until it is shared
+            reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
+            self.number, missing = reply["program"], set(reply["missing"])
+            for item in program.graph.role("owner"):
+                if item.name in missing:
+                    weight = shareable(item, weights, program.settings.number)
+                    reply, _ = child.ask({"do": "weight"}, weight)
+                    setup += cost_of(reply)
         self._setup = setup
 
     def attach(self, program: SpuProgram, weights: Arrays) -> "SpuSession":

@@ -23,6 +23,7 @@ from mpcify.network.frames import read_frame, write_frame
 Reply = tuple[dict[str, Any], dict[str, np.ndarray]]
 Request = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
+PULSE = 1000  # milliseconds between two looks for the parent
 
 
 class Worker:
@@ -128,18 +129,22 @@ def environment() -> dict[str, Any]:
     }
 
 
-def exit_with_parent(requests: int) -> None:
-    """Ends this process when the other end of the pipe is closed, in the middle of a product too."""
+def exit_with_parent(requests: int, parent: int) -> None:
+    """Ends this process when the other end of the pipe is closed, in the middle of a product too.
+
+    What the parent forked may hold that end open: so this looks for the parent itself as well.
+    """
     poller = select.poll()
     poller.register(requests, 0)  # hang-up is always reported
-    poller.poll()
+    while not poller.poll(PULSE) and os.getppid() == parent:
+        pass
     os._exit(0)
 
 
 def main() -> None:
     """Serves until the pipe closes."""
     requests, replies = int(sys.argv[1]), int(sys.argv[2])
-    threading.Thread(target=exit_with_parent, args=(requests,), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(requests, os.getppid()), daemon=True).start()
     worker = Worker()
     with os.fdopen(requests, "rb") as source, os.fdopen(replies, "wb", buffering=0) as sink:
         with suppress(EOFError, BrokenPipeError):

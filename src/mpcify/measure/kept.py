@@ -1,0 +1,41 @@
+"""Results of `bench` that are kept, and read again to be compared with."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mpcify.errors import MpcifyError
+
+FORMAT = 1
+
+Row = Mapping[str, Any]
+
+
+def keep(values: Mapping[str, Any], path: Path) -> None:
+    """Writes a result, whole or not at all."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_kept(path: str | Path) -> dict[tuple[Any, ...], Row]:
+    """The rows of a kept result, by `key_of`.
+
+    Raises MPC-101 where there is no such file, MPC-110 where it is no result of this version.
+    """
+    try:
+        before = json.loads(Path(path).read_text(encoding="utf-8"))
+        if before["format"] != FORMAT:
+            raise ValueError
+        return {key_of(row): row for row in before["rows"]}
+    except FileNotFoundError:
+        raise MpcifyError(101, str(path), "there is no such file", "name a result of mpcify bench") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        remedy = "make it again with this version: mpcify bench --format json"
+        raise MpcifyError(110, str(path), "it is no benchmark's result of this version", remedy) from None
+
+
+def key_of(row: Row) -> tuple[Any, ...]:
+    """What makes two rows comparable."""
+    return tuple(row[name] for name in ("recipe", "engine", "protocol", "ring", "length", "batch", "layers"))
