@@ -125,7 +125,7 @@ def test_no_auto_class_runs_a_checkpoints_code() -> None:
                 case ast.Call(func=ast.Attribute(ast.Name(name), "from_pretrained" | "from_config")):
                     calls.append((path.name, name, {option.arg: option.value for option in node.keywords}))
     calls = [call for call in calls if "state_dict" not in call[2]]  # that of a class chosen by name, not by a folder
-    assert {file for file, *_ in calls} == {"base.py", "rows.py", "export.py"}
+    assert {file for file, *_ in calls} == {"base.py", "processors.py"}
     for file, name, options in calls:
         match options.get("trust_remote_code"):
             case ast.Constant(False):

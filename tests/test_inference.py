@@ -101,18 +101,48 @@ def test_declared_ranges_travel_with_the_student(student, declare):
             assert measured <= set(graph.ranges)
 
 
-def test_ranges_that_stand_in_give_products_the_usual_margin(student):
-    """A later text may go further than the first, and where a truncation waits the room is small."""
-    with mpcify.compile(student, "fixed", length=16) as private:
-        met = private.measure(TEXTS)
+def test_an_engine_of_parties_runs_no_student_without_declared_ranges(student):
+    private = mpcify.compile(student, "spu", accept_embedding_leak=True)
+    with private, pytest.raises(MpcifyError) as raised:
         private(TEXTS)
-        ranges = private.graph(16)[0].ranges
-        kinds = {operation.name: operation.kind for operation in private.graph(16)[0].operations}
-    for name, entry in ranges.items():
-        for quantity, (least, largest) in entry.items():
-            low, high = met[name][quantity]
-            wider = (kinds[name], quantity) in (("linear", "product"), ("matmul", "value"))
-            assert max(-least, largest) == pytest.approx((4 if wider else 1) * max(-low, high)), (name, quantity)
+    assert (raised.value.code, raised.value.where) == (406, "the model")
+    assert "--calibration" in raised.value.remedy
+
+
+def test_without_declared_ranges_integers_prove_each_call_by_its_own_inputs(student):
+    """A request that fits is answered; a later one that does not is refused, though the first was proven."""
+    with mpcify.compile(student, "fixed", ring=64, fraction_bits=24, length=16) as private:
+        private(["the film is good"])
+        weights = private.graph(16)[1]
+        table = private.text_requests.table
+        table[9] *= 1e4  # "good"
+        weights["bert.embeddings.LayerNorm.weight"][:] = 1.0
+        private(["the film is dull"])
+        with pytest.raises(MpcifyError, match=r"MPC-402 .*limit"):
+            private(["good good good"])
+        private(["the film is dull"])
+
+
+def test_calibration_in_python_declares_ranges_as_the_commands_do(checkpoint, tmp_path):
+    folder = checkpoint("bert")
+    model = load_model(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    batches = [dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))]
+    student = mpcify.convert(model, "2quad-freediv")
+    mpcify.calibrate(student, batches, teacher=model)
+    save(student, tmp_path / "calibrated", folder)
+    with mpcify.compile(tmp_path / "calibrated", "spu", length=16, accept_embedding_leak=True) as private:
+        np.testing.assert_allclose(private(TEXTS)[0], private.plain(TEXTS), atol=2e-2)
+
+
+def test_a_model_in_memory_is_compiled_like_its_folder(checkpoint):
+    folder = checkpoint("bert")
+    with mpcify.compile(folder, "plain") as private:
+        wanted, _ = private(TEXTS)
+    for model in (load_model(folder), mpcify.convert(folder, "exact")):
+        with mpcify.compile(model, "plain") as private:
+            np.testing.assert_allclose(private(TEXTS)[0], wanted, atol=1e-6)
 
 
 def test_an_answer_that_is_not_finite_is_refused(checkpoint):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import as_student, load_model
+from mpcify.conversion.convert import as_student, model_and_source
 from mpcify.conversion.facts import table_is_public, takes_images, word_table
 from mpcify.conversion.processors import backend_of, read_processor
 from mpcify.engines import NAMES, engine_named
@@ -108,16 +108,15 @@ class PrivateModel:
         engine of parties would run a student that declares no ranges.
         """
         groups = self.groups(items)
-        if not self.declared and not isinstance(self.engine, PlainEngine) and not self.engine.force:
-            with self.turn:
-                self.measure_met(groups)
+        proven = self.proven(groups)
         for length, order, encoded in groups:
             for start in range(0, len(order), self.batch):
                 chunk = slice(start, start + self.batch)
                 places = tuple(order[chunk])
                 if places in known:
                     continue
-                outputs, spent = self.open(length).run(self.inputs(encoded[chunk], length))
+                session = proven.get(length) or self.open(length)
+                outputs, spent = session.run(self.inputs(encoded[chunk], length))
                 logits = outputs["logits"][: len(places)]
                 if not np.isfinite(logits).all():
                     remedy = "look where values grow: mpcify evaluate --engine fixed"
@@ -221,11 +220,14 @@ class PrivateModel:
         self.plain(items, observe)
         return ranges
 
-    def measure_met(self, groups: list[tuple[int, list[int], list[Any]]]) -> None:
-        """Lets the ranges that the present inputs meet stand in for declared ones, so that no overflow goes unseen.
+    def proven(self, groups: list[tuple[int, list[int], list[Any]]]) -> dict[int, Session]:
+        """Sessions for the present inputs alone, proven by the ranges that they meet, if the student declares none.
 
-        For an engine without parties; each call proves its own inputs. Raises MPC-406 for any other engine.
+        For an engine without parties, so that no overflow goes unseen. Raises MPC-406 for any other engine.
         """
+        sessions: dict[int, Session] = {}
+        if self.declared or isinstance(self.engine, PlainEngine) or self.engine.force:
+            return sessions
         for length, _, encoded in groups:
             graph, weights = self.graph(length)
             if self.engine.protocol is not None:
@@ -236,9 +238,8 @@ class PrivateModel:
                 recorder = RangeRecorder(graph, inputs)
                 self.plain_session(length).run(inputs, recorder)
                 ranges = merge(ranges, recorder.ranges)
-            self.graphs[length] = graph.with_ranges(ranges), weights
-            if length in self.sessions:
-                self.sessions.pop(length).close()
+            sessions[length] = self.engine.compile(graph.with_ranges(ranges)).load(weights)
+        return sessions
 
     def check_open(self) -> None:
         """Raises MPC-506 if the model is closed, or this is another process (forked) than the one that compiled it."""
@@ -300,7 +301,7 @@ def unknown(name: str, value: Any, remedy: str) -> MpcifyError:
 
 
 def compile(
-    model: str | Path,
+    model: PreTrainedModel | str | Path,
     engine: str = "spu",
     *,
     protocol: str | None = None,
@@ -314,13 +315,14 @@ def compile(
     trust_first_party: bool = False,
     accept_embedding_leak: bool = False,
 ) -> PrivateModel:
-    """A checkpoint (student, or teacher under recipe `exact`), ready to answer on an engine.
+    """A student, or a teacher under recipe `exact`, ready to answer on an engine.
 
+    model: a folder, a hub name, or a model that came from one (its tokenizer or image processor is read there).
     engine: plain, fixed or spu. protocol, ring, fraction_bits: the engine's own defaults where None. embeddings:
     `client` looks tokens up in the table, which every client then holds; `one-hot` keeps the table with the owner.
-    length: one padded length, or None for the smallest bucket of each text. accept_embedding_leak: do not warn where
-    that table is not recorded as public. force: run although declared ranges
-    overflow. Raises MPC-2xx for the model, MPC-5xx for the engine's settings.
+    length: one padded length, or None for the smallest bucket of each text. accept_embedding_leak: do not warn that
+    the table is not recorded as public. force: run although declared ranges overflow, or are not there. Raises MPC-2xx
+    for the model, MPC-5xx for the engine's settings.
     """
     check_choice("engine", engine, NAMES)
     check_choice("embeddings", embeddings, EMBEDDINGS)
@@ -338,8 +340,11 @@ def compile(
         force=force,
         trust_first_party=trust_first_party,
     )
-    student = as_student(load_model(model))
-    private = PrivateModel(student, model, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate)
+    loaded, source = model_and_source(model)
+    student = as_student(loaded)
+    private = PrivateModel(
+        student, source, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate
+    )
     if engine == "spu" and not accept_embedding_leak and leaks_table(private):
         warnings.warn(MpcifyWarning(TABLE_LEAKS), stacklevel=2)
     return private

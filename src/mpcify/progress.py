@@ -3,9 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from mpcify.cli.verb import say
+from contextlib import contextmanager, suppress
 
 PAUSE = 30.0  # seconds between two lines
 
@@ -36,3 +34,9 @@ def lines(what: str, total: int) -> Callable[[int], None]:
             say(f"{what}: {done} of {total}")
 
     return advance
+
+
+def say(line: str) -> None:
+    """One line on stderr, whatever the text holds; lost if nobody reads it."""
+    with suppress(OSError):
+        print(" ".join(line.split()), file=sys.stderr, flush=True)

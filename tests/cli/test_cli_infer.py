@@ -176,7 +176,9 @@ def test_values_that_overflow_the_ring_are_refused_by_layer_unless_forced(
 
 
 def test_a_simulated_prediction_says_that_it_is_one(mpcify: Callable, model: Path) -> None:
-    outcome = mpcify("infer", model, "a film", "--engine", "spu", "--accept-embedding-leak", "--format", "json")
+    outcome = mpcify(
+        "infer", model, "a film", "--engine", "spu", "--force", "--accept-embedding-leak", "--format", "json"
+    )
     assert outcome.code == 0
     assert outcome.json["engine"] == "spu"
     assert "warning: this release simulates all parties on one machine: it protects nothing yet\n" in outcome.err

@@ -17,10 +17,11 @@ from mpcify.cli.verb import Answer, Format, json_line, rendered, table
 MPCIFY = "import sys; from mpcify.cli import main; {patch}\nsys.argv[0] = 'mpcify'; main.main()"
 ANSWER = """
 import types, mpcify.cli.check as v
-c = sys.modules["mpcify.conversion.check"] = types.ModuleType("stands in for what imports torch")
+c, d = (types.ModuleType("stands in for what imports torch") for _ in range(2))
+sys.modules["mpcify.findings"], sys.modules["mpcify.conversion.check"] = c, d
 c.check = lambda name: []
-v.check_model = v.unproven = lambda name: []
-v.facts = lambda name: {{"family": {family!r} * {times}}}
+d.identify = lambda name: ({family!r} * {times}, None)
+v.check_model = lambda name: None
 """
 
 

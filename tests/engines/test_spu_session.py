@@ -382,9 +382,11 @@ def wide_model() -> Model:
 def test_threads_take_turns_in_one_child() -> None:
     models = [small_model(), small_model(length=9)]
     inputs = [np.random.default_rng(seed).standard_normal((1, length, WIDTH)) for seed, length in ((1, 4), (2, 9))]
-    program = SpuEngine().compile(models[0][0])
+    program = SpuEngine(force=True).compile(models[0][0])
     with program.load(models[0][1]) as first, ThreadPoolExecutor(4) as pool:
-        opened = [*pool.map(lambda _: first.attach(SpuEngine().compile(models[1][0]), models[1][1]), range(2))]
+        opened = [
+            *pool.map(lambda _: first.attach(SpuEngine(force=True).compile(models[1][0]), models[1][1]), range(2))
+        ]
         sessions = [(first, 0), *((session, 1) for session in opened)] * 3
         answers = pool.map(lambda pair: pair[0].run({"x": inputs[pair[1]].astype(np.float32)})[0]["logits"], sessions)
         for (_, index), answer in zip(sessions, answers, strict=True):
@@ -393,7 +395,7 @@ def test_threads_take_turns_in_one_child() -> None:
 
 def test_closing_ends_another_threads_request() -> None:
     graph, weights = wide_model()
-    with SpuEngine().compile(graph).load(weights) as session, ThreadPoolExecutor(1) as pool:
+    with SpuEngine(force=True).compile(graph).load(weights) as session, ThreadPoolExecutor(1) as pool:
         request = pool.submit(session.run, {"x": np.ones((2048, 256), np.float32)})
         time.sleep(0.5)
         session.close()
@@ -406,7 +408,7 @@ def test_closing_ends_another_threads_request() -> None:
 def test_a_child_that_is_stopped_is_noticed(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpcify.engines.spu.child.PULSE", 0.1)
     shape = model[0].role("client")[0].shape
-    with SpuEngine().compile(model[0]).load(model[1]) as session:
+    with SpuEngine(force=True).compile(model[0]).load(model[1]) as session:
         pid = session.environment["pid"]
         if shape == INPUT.shape:
             os.kill(pid, signal.SIGSTOP)
@@ -420,7 +422,7 @@ def test_a_child_that_is_stopped_is_noticed(model: Model, monkeypatch: pytest.Mo
 def test_a_child_that_goes_on_in_time_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpcify.engines.spu.child.PULSE", 0.3)
     graph, weights = small_model()
-    with SpuEngine().compile(graph).load(weights) as session:
+    with SpuEngine(force=True).compile(graph).load(weights) as session:
         os.kill(session.environment["pid"], signal.SIGSTOP)
         threading.Timer(0.7, os.kill, (session.environment["pid"], signal.SIGCONT)).start()
         np.testing.assert_allclose(session.run({"x": INPUT})[0]["logits"], plain((graph, weights), INPUT), atol=2e-3)
@@ -428,7 +430,7 @@ def test_a_child_that_goes_on_in_time_is_not_cut(monkeypatch: pytest.MonkeyPatch
 
 def test_closing_a_stopped_child_kills_it_at_once() -> None:
     graph, weights = small_model()
-    with SpuEngine().compile(graph).load(weights) as session:
+    with SpuEngine(force=True).compile(graph).load(weights) as session:
         os.kill(session.environment["pid"], signal.SIGSTOP)
         began = time.monotonic()
     assert time.monotonic() - began < 2
@@ -437,7 +439,7 @@ def test_closing_a_stopped_child_kills_it_at_once() -> None:
 
 def test_a_child_ends_with_the_last_reference_to_its_session() -> None:
     graph, weights = small_model()
-    pid = SpuEngine().compile(graph).load(weights).environment["pid"]
+    pid = SpuEngine(force=True).compile(graph).load(weights).environment["pid"]
     gc.collect()
     assert is_gone(pid)
 
@@ -460,7 +462,7 @@ def test_a_forked_process_neither_asks_nor_ends_the_child(session: SpuSession) -
 def test_the_child_ends_with_its_parent_though_a_fork_holds_the_pipe(tmp_path: Path) -> None:
     code = """
 import os, time
-s = m.SpuEngine().compile(g).load(w)
+s = m.SpuEngine(force=True).compile(g).load(w)
 if os.fork() == 0:
     os.close(1); os.close(2); time.sleep(20); os._exit(0)
 print(s.environment['pid'], flush=True); os.kill(os.getpid(), 9)

@@ -50,7 +50,7 @@ def said(run: Callable[[], Any]) -> list[str]:
 @pytest.mark.parametrize("engine", ["fixed", "spu"])
 def test_an_interrupted_evaluation_goes_on_where_it_was(checkpoint: Make, tmp_path: Path, engine: str) -> None:
     model, kept = checkpoint(), tmp_path / "kept"
-    settings: dict[str, Any] = {"engine": engine, "batch": 2, "accept_embedding_leak": True}
+    settings: dict[str, Any] = {"engine": engine, "batch": 2, "accept_embedding_leak": True, "force": True}
     interrupted(model, kept, **settings)
     (file,) = kept.iterdir()
     assert len(file.read_text().splitlines()) == 1 + 2  # what the first batches answered

@@ -48,17 +48,18 @@ def measured(graph: Any, weights: Any, protocol: str, ring: int) -> tuple[int, i
     return cost.bytes, cost.rounds
 
 
-def one(kind: str) -> tuple[Any, Any]:
-    """A graph of one operation."""
+def one(kind: str, **given: Any) -> tuple[Any, Any]:
+    """A graph of one operation. given: attributes in the place of the usual ones."""
     builder = Builder(1, 1)
     x = builder.input("x", "client", (5, 7, 12))
     known: dict[str, dict[str, Any]] = {
         "square-linear": {"room": 1},
         "scale": {"by": 0.3},
+        "exp": {"t": 8},
         "max": {"axis": 1},
         "layernorm": {"eps": 1e-12},
     }
-    attributes = known.get(kind, {})
+    attributes = known.get(kind, {}) | given
     inputs = [x]
     if kind == "mul":
         inputs.append(builder.weight("y", np.ones((5, 7, 12))))
@@ -70,6 +71,14 @@ def one(kind: str) -> tuple[Any, Any]:
     if kind == "layernorm":
         inputs += [builder.weight("g", np.ones(12)), builder.weight("b", np.ones(12))]
     return builder.finish(None, [builder.emit("y.out", kind, inputs, **attributes)]), builder.weights
+
+
+@pytest.mark.parametrize("protocol", ["aby3", "semi2k"])
+def test_an_exponential_of_fewer_squarings_sends_what_its_formula_says(protocol: str) -> None:
+    graph, weights = one("exp", t=6)
+    sent, _ = measured(graph, weights, protocol, 64)
+    expected, _ = whole(graph, Settings(protocol, FixedPoint.of(64)))
+    assert sent == pytest.approx(expected, abs=60)
 
 
 def test_every_kind_that_runs_has_a_formula_or_costs_nothing() -> None:

@@ -22,6 +22,7 @@ from mpcify.data.files import Examples
 from mpcify.engines.engine import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.inference import compile
+from mpcify.measure.difference import unequal
 from mpcify.measure.evaluate import compare, evaluate, evaluate_private
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
@@ -131,7 +132,7 @@ def test_requests_that_leave_the_declared_ranges_are_counted(tmp_path: Path, dec
     teacher, folder = saved(tmp_path / "teacher", 2), tmp_path / "student"
     student = convert(teacher, "puma")
     declare(student, tmp_path / "teacher", texts(12))
-    student.config.mpcify["ranges"]["logits"] = {"value": [0.0, 0.0]}
+    student.config.mpcify["ranges"]["logits"]["value"] = [0.0, 0.0]
     student.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     report = evaluate(folder, examples(texts(5), [0, 1, 0, 1, 0]), engine="fixed")
@@ -185,6 +186,24 @@ def test_models_of_other_labels_are_not_compared(
     saved(tmp_path, 2)
     with pytest.raises(MpcifyError, match="MPC-103"):
         compare(classifier[0], tmp_path, examples(["a"], [0]))
+
+
+def test_answers_that_leave_those_in_floats_are_said_loudly_with_the_layer(
+    classifier: tuple[Path, BertForSequenceClassification],
+) -> None:
+    folder, _ = classifier
+    said = r"of 12 answers are not the model's own in floats.*; the error grows most in (embedding|layer \d|head) \("
+    with pytest.warns(MpcifyWarning, match=said):
+        report = evaluate(folder, examples(texts(12), [0] * 12), engine="fixed", ring=32, fraction_bits=4, force=True)
+    assert report["unequal"] > 0
+    assert report["agreement_with_plain"] <= 1 - report["unequal"] / 12
+
+
+def test_a_tie_is_not_a_departure() -> None:
+    plain = np.array([[0.0, 0.01], [0.0, 1.0], [0.0, 0.021]])
+    assert unequal(plain[:, ::-1], plain, regression=False) == [1, 2]
+    assert unequal(plain, plain, regression=False) == []
+    assert unequal(-plain, plain, regression=True) == []
 
 
 class StandIn:

@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ import typer
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import explained
 from mpcify.launch import first_to_fail, rank
+from mpcify.progress import say
 
 FAILURES = (503, 903)  # what no change of the command mends: exit 1
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -207,12 +208,6 @@ def disk_refusal(error: BaseException) -> str:
         return "there is no temporary folder that may be written (TMPDIR)"
     found = (os.strerror(number) for number in DISK[:3] if os.strerror(number) in str(error))
     return next(found, "")
-
-
-def say(line: str) -> None:
-    """One line on stderr, whatever the text holds; lost if nobody reads it."""
-    with suppress(OSError):
-        print(" ".join(line.split()), file=sys.stderr, flush=True)
 
 
 def debugging() -> bool:

@@ -29,11 +29,15 @@ TIGHTEST = 8  # rows of the range report that an evaluation shows
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model answered. report: what `evaluate` returns. logits: (N, labels). labels: the right answers (N,)."""
+    """What a model answered. logits, plain: (N, labels), on its engine and in floats. labels: the right answers (N,).
+
+    report: what `evaluate` returns, but for what `told` adds.
+    """
 
     report: dict[str, Any]
     logits: np.ndarray
     labels: np.ndarray
+    plain: np.ndarray
 
 
 def evaluate(
@@ -51,14 +55,13 @@ def evaluate(
 
     Returns model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and spearman
     beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
-    requests. On an engine of integers also unequal, how many answers differ from those in floats by more than a tie
-    (with a warning), and grows_at, on which layer the error of the first of them grows. On the engine `fixed` also
-    tightest, the rows of the range report with the least headroom, and for a student with declared ranges
-    outside_ranges, how many examples leave them.
+    requests. On the engine `fixed` also tightest, the rows of the range report with the least headroom, and for a
+    student with declared ranges outside_ranges, how many examples leave them. If answers differ from those in floats by
+    more than a tie, a warning says so, and unequal counts them; grows_at says where the error of the first one grows.
     Raises MPC-103 and MPC-104 where the examples do not fit the model, and what `compile` and the requests raise.
     """
     with compile(model, engine, **settings) as private:
-        return evaluate_private(private, examples, progress, answers).report
+        return told(private, examples, evaluate_private(private, examples, progress, answers))
 
 
 def compare(
@@ -79,15 +82,17 @@ def compare(
     """
     with compile(model, engine, **settings) as private:
         a, about = evaluate_private(private, examples, progress, answers), private.about
+        first = told(private, examples, a)
     with compile(other, engine, **settings) as private:
         if private.about["task"] != about["task"] or private.about["labels"] != about["labels"]:
             where = f"{model} and {other}"
             raise MpcifyError(103, where, "the models have different labels", "compare models of the same task")
         b = evaluate_private(private, examples, progress, answers)
+        second = told(private, examples, b)
     regression = about["task"] == "regression"
     return {
-        "a": a.report,
-        "b": b.report,
+        "a": first,
+        "b": second,
         "agreement": agreement(a.logits, b.logits, regression),
         "mcnemar_p": None if regression else mcnemar_p(correct(a.logits, a.labels), correct(b.logits, b.labels)),
     }
@@ -110,7 +115,6 @@ def evaluate_private(
     warn_uncalibrated(private.student)
     logits, cost = answer(private, examples, progress, None if answers is None else Path(answers))
     plain, counts = (logits, {}) if private.engine.name == "plain" else in_floats(private, examples)
-    counts |= compared(private, examples, logits, plain)
     report = {
         "model": about["model"],
         "recipe": about["recipe"],
@@ -124,20 +128,19 @@ def evaluate_private(
         **counts,
         "cost": cost.to_json(),
     }
-    return Evaluation(report, logits, labels)
+    return Evaluation(report, logits, labels, plain)
 
 
-def compared(private: PrivateModel, examples: Examples, logits: np.ndarray, plain: np.ndarray) -> dict[str, Any]:
-    """How many answers are not those in floats, ties left out, and on which layer the error grows; warns of it."""
-    if private.engine.name == "plain":
-        return {}
-    wrong = unequal(logits, plain, private.about["task"] == "regression")
-    place = grows_at(private, examples.texts[wrong[0]]) if wrong else None
-    if wrong:
-        what = f"{len(wrong)} of {len(examples)} answers are not the model's own in floats, and no tie explains it"
-        grows = "" if place is None else f"; the error grows most in {place}"
-        warnings.warn(MpcifyWarning(f"{what}{grows}"), stacklevel=3)
-    return {"unequal": len(wrong), "grows_at": place}
+def told(private: PrivateModel, examples: Examples, found: Evaluation) -> dict[str, Any]:
+    """An evaluation's report; if answers are not those in floats and no tie explains it, that too, with a warning."""
+    wrong = unequal(found.logits, found.plain, private.about["task"] == "regression")
+    if not wrong:
+        return found.report
+    place = grows_at(private, examples.texts[wrong[0]])
+    what = f"{len(wrong)} of {len(examples)} answers are not the model's own in floats, and no tie explains it"
+    grows = "" if place is None else f"; the error grows most in {place}"
+    warnings.warn(MpcifyWarning(f"{what}{grows}"), stacklevel=3)
+    return {**found.report, "unequal": len(wrong), "grows_at": place}
 
 
 def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, Any]]:
