@@ -11,9 +11,9 @@ demo: $(READY)
 	mkdir -p build
 	$(BIN)/mpcify demo --report build/demo.json
 
-# One thread: on models as small as the tests', several only wait for each other.
+# Two processes of one thread each: on models as small as the tests', several threads only wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
