@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mpcify.cli import early
+from mpcify.errors import MpcifyError
+
 RUN = """
 import contextlib, io, json, sys
 from mpcify.cli.main import run
@@ -128,3 +131,18 @@ def test_a_run_left_unfinished_is_found_before_torch_is_there(tmp_path: Path, mp
     data = tmp_path / "data.tsv"
     outcome = mpcify("distill", "s", tmp_path / "out", "--teacher", "t", "--train", data, "--eval", data)
     assert (outcome.code, outcome.err[:8]) == (2, "MPC-601 ")
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("adapter_config.json", "merge_and_unload"),
+        ("pytorch_model.bin", "pickle"),
+        ("tokenizer.json", "no model"),
+        ("model.onnx", "other software"),
+    ],
+)
+def test_a_folder_that_is_no_checkpoint_is_told_by_what_it_holds(file: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(MpcifyError, match=rf"^MPC-202 .*{said}"):
+        early.check_model(str(tmp_path))

@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 import typer
 
+from mpcify.conversion.contents import ADAPTER, an_adapter, describe_folder
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
 
@@ -37,10 +38,12 @@ def check_model(name: str) -> dict[str, Any] | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """A checkpoint's config.json. Raises MPC-202 for a folder that is none."""
+    """A checkpoint's config.json. Raises MPC-202 for a folder that is none, and says what it holds."""
     remedy = "name the folder that save_pretrained wrote"
+    if (folder / ADAPTER).is_file():
+        raise an_adapter(folder)
     if not (folder / "config.json").is_file():
-        raise MpcifyError(202, str(folder), "the folder has no config.json", remedy)
+        raise describe_folder(folder, "config.json")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -8,8 +8,9 @@ from typing import Any
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.activations import ACT2CLS
 
+from mpcify.conversion.contents import ADAPTER, an_adapter, describe_folder
 from mpcify.conversion.families import UnsupportedError, family_of
-from mpcify.conversion.folder import beside, describe_folder
+from mpcify.conversion.folder import beside
 from mpcify.errors import MpcifyError
 
 # How a model is run, not what it computes: mpcify decides these itself, whatever a config says.
@@ -63,7 +64,7 @@ def config_values(path: str | Path) -> dict[str, Any]:
     folder = Path(path)
     if folder.is_file():
         raise MpcifyError(202, str(path), "this is a file", "name the folder that holds it")
-    if folder.is_dir() and beside(path, "adapter_config.json") is None and beside(path, "config.json") is None:
+    if folder.is_dir() and beside(path, ADAPTER) is None and beside(path, "config.json") is None:
         raise describe_folder(folder, "config.json")
     values: Any = None
     try:
@@ -72,10 +73,8 @@ def config_values(path: str | Path) -> dict[str, Any]:
         if not folder.is_dir() and "does not appear to have a file" not in str(problem):  # it is there, without one
             what = "no such folder, and no such name on the hub within reach"
             raise MpcifyError(201, str(path), what, "check the path") from problem
-    if beside(path, "adapter_config.json") is not None:
-        what = "it holds an adapter, which is not part of the model's own weights"
-        remedy = "load it with peft, call merge_and_unload() and save the result with save_pretrained"
-        raise MpcifyError(202, str(path), what, remedy)
+    if beside(path, ADAPTER) is not None:
+        raise an_adapter(path)
     if not isinstance(values, dict):
         remedy = "save the model again with save_pretrained, or download it again (in a clone with `git lfs pull`)"
         raise MpcifyError(202, str(path), "config.json is missing or no JSON object", remedy)

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from mpcify.conversion.folder import beside, describe_folder
+from mpcify.conversion.contents import describe_folder
+from mpcify.conversion.folder import beside
 from mpcify.conversion.trace import FLOATS, customised
 from mpcify.errors import MpcifyError
 
