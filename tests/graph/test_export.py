@@ -170,6 +170,16 @@ def test_one_hot_rows_have_a_declared_range(student, source):
     assert largest / 2**0.25 < table.max() <= largest
 
 
+@pytest.mark.parametrize(
+    "ranges",
+    [["logits"], {"logits": 3}, {"logits": {"value": "low"}}, {"logits": {"value": [1]}}, {"x": {"v": [2, 1]}}],
+)
+def test_ranges_that_are_none_are_refused(student, source, ranges):
+    student.config.mpcify["ranges"] = ranges
+    with pytest.raises(MpcifyError, match=r"MPC-202 config.json: the ranges .* are not ranges"):
+        export_graph(student, 1, 16, describe(student, source, "client"))
+
+
 def test_what_stands_beside_a_model_of_the_hub_is_found(source, tmp_path):
     """In the hub's own cache, without a network."""
     cached = tmp_path / "cache" / "models--me--tiny"
