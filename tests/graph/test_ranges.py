@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mpcify.engines.plain import PlainEngine
@@ -163,6 +163,7 @@ def test_a_negative_largest_value_comes_nearer_to_zero() -> None:
     assert declare(one("linear"), measured)["x"]["value"] == (-32, -1)
 
 
+@example(1.175494351e-38)  # above a power of two by less than a logarithm tells
 @given(st.floats(-1e300, 1e300).filter(lambda value: value == 0 or abs(value) > 1e-300))
 def test_ranges_are_rounded_outwards_to_quarter_octaves_once(value: float) -> None:
     ((least, largest),) = rounded({"x": {"value": (value, value)}})["x"].values()

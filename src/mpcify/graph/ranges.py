@@ -176,10 +176,9 @@ def quarter_octave(value: float) -> float:
     """The least ±2^(k/4), k whole, that is not below a number; 0 and what no ring holds (2¹⁰⁰⁰ on) as it is."""
     if not 2.0**-1000 < abs(value) < 2.0**1000:
         return value
-    quarters = 4 * math.log2(abs(value))
-    if abs(quarters - round(quarters)) < 1e-9:  # it is one
-        return math.copysign(2.0 ** (round(quarters) / 4), value)
-    return 2.0 ** (math.ceil(quarters) / 4) if value > 0 else -(2.0 ** (math.floor(quarters) / 4))
+    place = math.floor(4 * math.log2(abs(value)))  # a logarithm rounds, so that the powers themselves decide
+    powers = [2.0 ** ((place + step) / 4) for step in (-1, 0, 1, 2)]
+    return min(power for power in powers if power >= value) if value > 0 else -max(p for p in powers if p <= -value)
 
 
 def outside(measured: AnyRanges, declared: AnyRanges) -> list[tuple[str, str]]:
