@@ -150,3 +150,19 @@ def test_other_pixels_than_transformers_are_seen(checkpoint: Any) -> None:
     processor._preprocess = lambda images, **options: preprocess([image[:, ::-1] for image in images], **options)
     with pytest.raises(MpcifyError, match=r"MPC-208 image processor: .*other pixels"):
         prove_inputs(student, processor)
+
+
+def test_a_tokenizer_whose_every_text_is_beyond_the_models_table_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint("bert")
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["vocab"] = {word: index + 100 for word, index in tokenizer["model"]["vocab"].items()}
+    tokenizer["added_tokens"] = [{**token, "id": token["id"] + 100} for token in tokenizer["added_tokens"]]
+    for token in tokenizer["post_processor"]["special_tokens"].values():
+        token["ids"] = [number + 100 for number in token["ids"]]
+    path.write_text(json.dumps(tokenizer))
+    said = "MPC-208 tokenizer: it gives token numbers beyond the model's"
+    with pytest.raises(MpcifyError, match=said):
+        prove_equal(convert(load_model(folder), "exact"), folder)
+    (finding,) = (finding for finding in mpcify.check(folder) if finding.blocks)
+    assert (finding.code, finding.kind) == ("MPC-208", "config")

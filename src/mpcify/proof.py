@@ -169,7 +169,7 @@ def shared(student: PreTrainedModel, encoded: Sequence[Encoded]) -> dict[str, Te
 
 
 def tried(tokenizer: Any, requests: TextRequests) -> list[list[Text]]:
-    """Texts to compare on, and pairs of them, all of which a request may have."""
+    """Texts to compare on, and pairs of them, all of which a request may have. Raises MPC-208 if none may."""
     singles: list[Text] = [*SENTENCES, *(f"the {token} film" for token in tokenizer.all_special_tokens)]
     pairs: list[Text] = [(SENTENCES[0], SENTENCES[2]), (SENTENCES[1], SENTENCES[3])]
     groups: list[list[Text]] = []
@@ -181,6 +181,8 @@ def tried(tokenizer: Any, requests: TextRequests) -> list[list[Text]]:
             for text, row in zip(texts, ids, strict=True)
             if row and max(row) < requests.vocabulary and requests.text["skipped"] not in row
         ]
+        if all(row and max(row) >= requests.vocabulary for row in ids):
+            requests.encode(texts, truncate=True)  # every text is refused: so is the tokenizer, in the same words
         if allowed and least <= min(LENGTH, requests.longest):
             groups.append(allowed)
     return groups
