@@ -26,7 +26,6 @@ ASKING = (
     lambda private: private.classify(TEXTS),
     lambda private: list(private.batches(TEXTS)),
     lambda private: private.plain(TEXTS),
-    lambda private: private.measure(TEXTS),
     lambda private: private.graph(16),
     lambda private: private.plain_session(16),
     lambda private: private.open(16),

@@ -9,13 +9,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mpcify.conversion.batches import model_inputs
+from mpcify.conversion.blocks import on_cpu
 from mpcify.conversion.calibrate import fit_layers
 from mpcify.conversion.convert import encoder_layers
 from mpcify.conversion.facts import longest_text, takes_images, word_table
-from mpcify.engines.plain import PlainEngine
+from mpcify.engines.plain import measure_ranges
 from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
 from mpcify.graph.passes import lower
-from mpcify.graph.ranges import RangeRecorder, Ranges, declare, merge
+from mpcify.graph.ranges import Ranges, declare, merge
 from mpcify.graph.trace import trace_graph
 from mpcify.progress import progress
 from mpcify.requests.images import client_patches, sides, unfold
@@ -50,26 +52,24 @@ def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tens
     if not items:
         raise MpcifyError(108, "calibration", "there is nothing to measure ranges on", "give some training texts")
     table = None if takes_images(student) else word_table(student)
-    student.config.mpcify = {name: value for name, value in student.config.mpcify.items() if name != "ranges"}
     measured: Ranges = {}
-    device = student.device
-    student.to("cpu")
     groups, done = by_length(items, student), 0
-    with progress("ranges, inputs", len(items)) as advance:
+    with progress("ranges, inputs", len(items)) as advance, on_cpu(student):
+
+        def requests(graph: Graph, chosen: Sequence[Any]) -> Iterator[dict[str, np.ndarray]]:
+            nonlocal done
+            for start in range(0, len(chosen), AT_ONCE):
+                chunk = chosen[start : start + AT_ONCE]
+                yield client_patches(chunk, graph) if table is None else client_inputs(chunk, graph, table)
+                advance(done := done + len(chunk))
+
         for length in sorted(groups):
             graph, weights = lower(*trace_graph(student, AT_ONCE, length))
-            with PlainEngine().compile(graph).load(weights) as session:
-                for chunk in chunks(groups[length]):
-                    inputs = client_patches(chunk, graph) if table is None else client_inputs(chunk, graph, table)
-                    recorder = RangeRecorder(graph, inputs)
-                    session.run(inputs, recorder)
-                    measured = merge(measured, recorder.ranges)
-                    advance(done := done + len(chunk))
-    student.to(device)
-    declared = declare(graph, measured)
-    student.config.mpcify["ranges"] = {
-        name: {quantity: list(pair) for quantity, pair in entry.items()} for name, entry in declared.items()
+            measured = merge(measured, measure_ranges(graph, weights, requests(graph, groups[length])))
+    declared = {
+        name: {key: list(pair) for key, pair in entry.items()} for name, entry in declare(graph, measured).items()
     }
+    student.config.mpcify = {**student.config.mpcify, "ranges": declared}
 
 
 def inputs_of(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Any]:
@@ -96,8 +96,3 @@ def by_length(items: Sequence[Any], student: PreTrainedModel) -> dict[int, list[
         length = max(SHORTEST, 1 << (len(item) - 1).bit_length())
         groups.setdefault(min(length, longest), []).append(item)
     return groups
-
-
-def chunks(items: Sequence[Any]) -> Iterator[list[Any]]:
-    """Parts of at most AT_ONCE."""
-    return (list(items[start : start + AT_ONCE]) for start in range(0, len(items), AT_ONCE))

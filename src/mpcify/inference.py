@@ -18,12 +18,12 @@ from mpcify.conversion.facts import table_is_public, takes_images, word_table
 from mpcify.conversion.processors import backend_of, read_processor
 from mpcify.engines import NAMES, engine_named
 from mpcify.engines.engine import Cost, Engine, Session
-from mpcify.engines.plain import PlainEngine, PlainSession
+from mpcify.engines.plain import PlainEngine, PlainSession, measure_ranges
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.export import describe, export_graph
 from mpcify.graph.graph import Graph
 from mpcify.graph.limits import refuse_undeclared
-from mpcify.graph.ranges import RangeRecorder, Ranges, merge
+from mpcify.graph.ranges import RangeRecorder
 from mpcify.proof import prove_graph, prove_inputs
 from mpcify.requests.images import ImageRequests
 from mpcify.requests.inputs import TextRequests
@@ -210,16 +210,6 @@ class PrivateModel:
                     self.check_open()
             return self.sessions[length]
 
-    def measure(self, items: Sequence[Any]) -> Ranges:
-        """The ranges that the operations meet on these inputs, real tokens only."""
-        ranges: Ranges = {}
-
-        def observe(recorder: RangeRecorder, _: int) -> None:
-            ranges.update(merge(ranges, recorder.ranges))
-
-        self.plain(items, observe)
-        return ranges
-
     def proven(self, groups: list[tuple[int, list[int], list[Any]]]) -> dict[int, Session]:
         """Sessions for the present inputs alone, proven by the ranges that they meet, if the student declares none.
 
@@ -232,13 +222,10 @@ class PrivateModel:
             graph, weights = self.graph(length)
             if self.engine.protocol is not None:
                 refuse_undeclared(graph)
-            ranges: Ranges = {}
-            for start in range(0, len(encoded), self.batch):
-                inputs = self.inputs(encoded[start : start + self.batch], length)
-                recorder = RangeRecorder(graph, inputs)
-                self.plain_session(length).run(inputs, recorder)
-                ranges = merge(ranges, recorder.ranges)
-            sessions[length] = self.engine.compile(graph.with_ranges(ranges)).load(weights)
+            starts = range(0, len(encoded), self.batch)
+            requests = (self.inputs(encoded[start : start + self.batch], length) for start in starts)
+            met = graph.with_ranges(measure_ranges(graph, weights, requests))
+            sessions[length] = self.engine.compile(met).load(weights)
         return sessions
 
     def check_open(self) -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.image_utils import load_image
 
 from mpcify.conversion.batches import model_inputs
-from mpcify.conversion.blocks import evaluating
+from mpcify.conversion.blocks import evaluating, on_cpu
 from mpcify.conversion.facts import longest_text, skipped_token, takes_images, takes_segments, word_table
 from mpcify.conversion.processors import backend_of, input_facts, processor_beside
 from mpcify.conversion.trace import refusing, sample_inputs, unproven
@@ -47,14 +47,12 @@ def prove_equal(student: PreTrainedModel, source: str | Path | None = None, proc
     """
     if processor is None and source is not None:
         processor = processor_beside(source, student)
-    device = student.device
-    student.to("cpu")
-    prove_inputs(student, processor)
-    length = 0 if takes_images(student) else min(16, longest_text(student))
-    with refusing(student.config.model_type):
-        graph, weights = lower(*trace_graph(student, 2, length))
-    prove_graph(student, graph, weights)
-    student.to(device)
+    with on_cpu(student):
+        prove_inputs(student, processor)
+        length = 0 if takes_images(student) else min(LENGTH, longest_text(student))
+        with refusing(student.config.model_type):
+            graph, weights = lower(*trace_graph(student, 2, length))
+        prove_graph(student, graph, weights)
 
 
 @torch.no_grad()
@@ -70,7 +68,7 @@ def prove_inputs(student: PreTrainedModel, processor: Any = None) -> None:
             if processor is not None:
                 prove_pixels(ImageRequests(input_facts(student, processor)["image"]), processor)
             return
-        encoded = numbers(student, 2, min(16, longest_text(student)))
+        encoded = numbers(student, 2, min(LENGTH, longest_text(student)))
         compare(student, columns_of(student, encoded), encoded)
         if processor is None:
             return

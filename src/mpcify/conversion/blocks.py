@@ -180,6 +180,17 @@ def exact_attention(student: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
+def on_cpu(model: PreTrainedModel) -> Iterator[None]:
+    """While open, a model is on the CPU, where it is traced."""
+    device = model.device
+    model.to("cpu")
+    try:
+        yield
+    finally:
+        model.to(device)
+
+
+@contextmanager
 def evaluating(*models: nn.Module) -> Iterator[None]:
     """While open, the models are in evaluation mode."""
     modes = [model.training for model in models]
