@@ -22,7 +22,6 @@ BLOCKERS: dict[int, Blocker] = {
     208: "config",
     401: "not-yet",
 }
-FAMILY = "family"  # the code of the finding that no test of ours covers the family
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def check(model: PreTrainedModel | str | Path) -> list[Finding]:
     ]
     if model.config.model_type not in TESTED:
         what = "no test of ours covers this family: its trace and its graph are proven for this model"
-        findings.append(Finding(FAMILY, model.config.model_type, "keep", what))
+        findings.append(Finding("family", model.config.model_type, "keep", what))
     if own not in OWN_ACTIVATIONS:
         what = f"the model's own activation {own!r} has no secure form, so recipe `exact` does not fit"
         findings.append(Finding("activation", "config", "keep", what))

@@ -11,6 +11,7 @@ from transformers.utils import cached_file
 
 from mpcify.conversion.contents import COMPANIONS
 from mpcify.errors import MpcifyError
+from mpcify.paths import refuse_taken
 
 
 @contextmanager
@@ -20,8 +21,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     Raises MPC-109 where something is there already, or the disk refuses.
     """
     target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise MpcifyError(109, str(target), "something is there already", "name a new folder")
+    refuse_taken(target)
     made = [parent for parent in target.absolute().parents if not parent.exists()]  # the innermost first
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
