@@ -48,7 +48,11 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "square": ("square", {}, lambda x, y, s: 1e-6 * y + 2 * s * (1 + np.abs(x))),
     "a small factor": ("scale", {"by": 0.002}, lambda x, y, s: np.abs(y) * (s / 0.002 / 2 + 1e-7) + 2 * s),
     "a small negative factor": ("scale", {"by": -0.011}, lambda x, y, s: np.abs(y) * (s / 0.011 / 2 + 1e-7) + 2 * s),
-    "layernorm": ("layernorm", {"eps": 1e-12}, lambda x, y, s: 6e-3 + s * (30 + np.abs(x))),
+    "layernorm": (
+        "layernorm",
+        {"eps": 1e-12},
+        lambda x, y, s: 6e-3 + np.minimum(0.014, s / x**2) + s * (30 + np.abs(x)),
+    ),
 }
 
 
