@@ -97,10 +97,10 @@ def party(rank: int, work: Path, repeat: int) -> None:
 
 def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     """Writes a layer's graph, weights and a request; its bytes and rounds, counted in one process."""
+    from mpcify.bench.benchmark import model_of, prepare
     from mpcify.engines import engine_named
     from mpcify.engines.spu.engine import shareable
-    from mpcify.graph.fit import fit
-    from mpcify.measure.benchmark import model_of, prepare
+    from mpcify.engines.spu.fit import fit
     from mpcify.numerics import FixedPoint
 
     entry = prepare(model_of("bert-base", 1, length), recipe, "plain", length, 1, "client", {})

@@ -109,10 +109,10 @@ def declare() -> Callable[[Any, Path, list[Any]], None]:
     """declare(student, folder, texts): declares a student's ranges on texts, with the tokenizer in a folder."""
 
     def make(student: Any, folder: Path, texts: list[Any]) -> None:
-        from mpcify.calibration import declare_ranges
         from mpcify.conversion.processors import read_processor
         from mpcify.data.files import Examples
         from mpcify.distillation.rows import batches_of, rows_of
+        from mpcify.lowering.calibrate import declare_ranges
 
         kind = "single" if isinstance(texts[0], str) else "pair"
         processor = read_processor(folder, student)

@@ -21,10 +21,11 @@ ORDER = (
     ("requests",),
     ("network",),
     ("engines",),
-    ("proof", "calibration", "findings"),
+    ("lowering",),
     ("inference",),
     ("distillation",),
     ("measure",),
+    ("bench",),
     ("demo",),
     ("cli", "__main__"),
     ("__main__",),
@@ -104,7 +105,7 @@ def test_importing_mpcify_is_light_and_quick() -> None:
     assert heavy.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["mpcify.requests.inputs", "mpcify.requests.outputs", "mpcify.requests.images"])
+@pytest.mark.parametrize("module", ["mpcify.requests.text", "mpcify.requests.outputs", "mpcify.requests.images"])
 def test_requests_need_no_torch(module: str) -> None:
     code = f"import {module}, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpcify.calibration import calibrate
     from mpcify.conversion.check import Finding
     from mpcify.conversion.convert import convert, load
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
-    from mpcify.engines.engine import Cost
+    from mpcify.engines.cost import Cost
     from mpcify.errors import MpcifyError, MpcifyWarning
-    from mpcify.findings import check
     from mpcify.inference import PrivateModel, compile
+    from mpcify.lowering.calibrate import calibrate
+    from mpcify.lowering.check import check
     from mpcify.recipe import RECIPES, Recipe
 
 __version__ = "0.1.0"
@@ -30,8 +30,8 @@ HOMES = {
     "PrivateModel": "inference",
     "RECIPES": "recipe",
     "Recipe": "recipe",
-    "calibrate": "calibration",
-    "check": "findings",
+    "calibrate": "lowering.calibrate",
+    "check": "lowering.check",
     "compile": "inference",
     "convert": "conversion.convert",
     "load": "conversion.convert",

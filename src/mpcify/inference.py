@@ -17,17 +17,18 @@ from mpcify.conversion.convert import as_student, model_and_source
 from mpcify.conversion.facts import table_is_public, takes_images, word_table
 from mpcify.conversion.processors import backend_of, read_processor
 from mpcify.engines import NAMES, engine_named
-from mpcify.engines.engine import Cost, Engine, Session
+from mpcify.engines.cost import Cost
+from mpcify.engines.engine import Engine, Session
 from mpcify.engines.plain import PlainEngine, PlainSession, measure_ranges
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.graph.export import describe, export_graph
 from mpcify.graph.graph import Graph
-from mpcify.graph.limits import refuse_undeclared
+from mpcify.graph.headroom import refuse_undeclared
 from mpcify.graph.ranges import RangeRecorder
-from mpcify.proof import prove_graph, prove_inputs
+from mpcify.lowering.export import describe, export_graph
+from mpcify.lowering.prove import prove_graph, prove_inputs
 from mpcify.requests.images import ImageRequests
-from mpcify.requests.inputs import TextRequests
 from mpcify.requests.outputs import answers
+from mpcify.requests.text import TextRequests
 
 Progress = Callable[[int], None]
 EMBEDDINGS = ("client", "one-hot")

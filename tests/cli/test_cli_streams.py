@@ -18,7 +18,7 @@ MPCIFY = "import sys; from mpcify.cli import main; {patch}\nsys.argv[0] = 'mpcif
 ANSWER = """
 import types, mpcify.cli.check as v
 c, d = (types.ModuleType("stands in for what imports torch") for _ in range(2))
-sys.modules["mpcify.findings"], sys.modules["mpcify.conversion.check"] = c, d
+sys.modules["mpcify.lowering.check"], sys.modules["mpcify.conversion.check"] = c, d
 c.check = lambda name: []
 d.identify = lambda name: ({family!r} * {times}, None)
 v.check_model = lambda name: None

@@ -18,7 +18,7 @@ from mpcify.demo.grammar import data_set
 from mpcify.demo.report import table
 from mpcify.demo.run import Scale, median, run
 from mpcify.demo.teacher import make_model, make_tokenizer, schedule, train
-from mpcify.engines.engine import Cost
+from mpcify.engines.cost import Cost
 
 SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, repeats=2)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mpcify.engines.engine import Cost
+from mpcify.engines.cost import Cost
 from mpcify.engines.plain import PlainEngine, PlainSession, erf, evaluate_operation, measure_ranges
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder

@@ -10,8 +10,8 @@ from mpcify.conversion.convert import convert
 from mpcify.engines import engine_named
 from mpcify.engines.engine import OUTPUT
 from mpcify.graph.build import Builder
-from mpcify.graph.passes import lower
-from mpcify.graph.trace import trace_graph
+from mpcify.lowering.passes import lower
+from mpcify.lowering.trace import trace_graph
 
 LENGTH = 9
 

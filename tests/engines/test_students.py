@@ -7,9 +7,9 @@ import torch
 from mpcify.conversion.convert import convert
 from mpcify.engines import engine_named
 from mpcify.engines.plain import PlainEngine, measure_ranges
-from mpcify.graph.passes import lower
 from mpcify.graph.ranges import declare
-from mpcify.graph.trace import trace_graph
+from mpcify.lowering.passes import lower
+from mpcify.lowering.trace import trace_graph
 
 LENGTH = 8
 # A random student's attention output is far from calibrated: c as small as this keeps its values near one.

@@ -3,8 +3,8 @@ import numpy as np
 from mpcify.conversion.convert import convert
 from mpcify.engines.plain import PlainEngine
 from mpcify.graph.parts import cut, encoder_layers
-from mpcify.graph.passes import lower
-from mpcify.graph.trace import trace_graph
+from mpcify.lowering.passes import lower
+from mpcify.lowering.trace import trace_graph
 
 
 def run(graph, weights, inputs):

@@ -10,10 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mpcify.engines.plain import PlainEngine
+from mpcify.engines.spu.limits import check_ranges
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph, Operation
-from mpcify.graph.limits import RangeRow, check_ranges, refuse
+from mpcify.graph.headroom import RangeRow, refuse
 from mpcify.graph.ranges import RangeRecorder, declare, merge, outside, rounded
 from mpcify.numerics import FixedPoint
 

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from mpcify.conversion.convert import convert
 from mpcify.data.files import Examples
-from mpcify.engines.engine import Cost
+from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.inference import compile
 from mpcify.measure.difference import unequal

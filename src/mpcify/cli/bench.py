@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from mpcify.bench.kept import keep, read_kept
+from mpcify.bench.shapes import NAIVE, SHAPES, check_shape
 from mpcify.cli.early import check_embeddings, check_engine, check_lengths, check_plot, read_config
 from mpcify.cli.export import numbers
 from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
-from mpcify.measure.kept import keep, read_kept
-from mpcify.measure.shapes import NAIVE, SHAPES, check_shape
 from mpcify.paths import refuse_unwritable
 from mpcify.progress import progress
 from mpcify.recipe import read_recipe
@@ -63,7 +63,7 @@ def bench(
     check_embeddings(embeddings)
     check_engines(engines, rings, protocol, fraction_bits, trust_first_party)
     require("torch", "transformers")
-    from mpcify.measure import benchmark
+    from mpcify.bench import benchmark
     from mpcify.measure.provenance import provenance
 
     total = benchmark.steps(lengths, len(names) * len(engines) * len(rings), repeat)

@@ -11,7 +11,7 @@ def check(model: Model) -> Answer:
     """Show what a conversion would replace and keep; exit code 2 where something stands in its way."""
     check_model(model)
     from mpcify.conversion.check import identify
-    from mpcify.findings import check as findings_of
+    from mpcify.lowering.check import check as findings_of
 
     findings = findings_of(model)
     family, task = identify(model)

@@ -36,7 +36,7 @@ def convert(
     from mpcify.conversion.convert import convert as converted
     from mpcify.conversion.convert import load_model, recipe_of
     from mpcify.conversion.folder import copy_companions, new_folder
-    from mpcify.proof import prove_equal
+    from mpcify.lowering.prove import prove_equal
 
     with new_folder(out) as folder:
         teacher = load_model(model)
@@ -53,10 +53,10 @@ def convert(
 
 def calibrate(student: Any, teacher: Any, source: str | Path, examples: Any) -> None:
     """Calibrates a student against its teacher, and declares the ranges that it then meets."""
-    from mpcify.calibration import declare_ranges
     from mpcify.conversion.calibrate import fit_layers
     from mpcify.conversion.processors import read_processor
     from mpcify.distillation.rows import LONGEST, batches_of, pick, rows_of
+    from mpcify.lowering.calibrate import declare_ranges
 
     processor = read_processor(source, student)
     some = examples.select(pick(len(examples), CALIBRATION, seed=0))

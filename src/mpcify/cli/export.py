@@ -29,8 +29,8 @@ def export(
     refuse_taken(out)
     check_model(model)
     from mpcify.conversion.convert import as_student, load_model, recipe_of
-    from mpcify.graph.export import export_folder
-    from mpcify.proof import prove_equal
+    from mpcify.lowering.export import export_folder
+    from mpcify.lowering.prove import prove_equal
 
     student = as_student(load_model(model))
     prove_equal(student, model)

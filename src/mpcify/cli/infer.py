@@ -32,8 +32,8 @@ def infer(
     settings.check()
     items = inputs(texts or [], pair or [], data, columns)
     check_model(model)
-    from mpcify.graph.export import NOTICE
     from mpcify.inference import compile
+    from mpcify.lowering.export import NOTICE
     from mpcify.requests.outputs import answers
 
     with compile(model, **settings.keywords()) as private:
@@ -61,7 +61,7 @@ def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None, colum
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either TEXT or --data FILE")
     columns.refuse_without("--data", data)
-    from mpcify.requests.inputs import check_text
+    from mpcify.requests.text import check_text
 
     for index, text in enumerate((*texts, *seconds)):
         check_text(text, f"text {index + 1}")

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import torch
 from transformers import PreTrainedModel
 
-from mpcify.calibration import calibrate
 from mpcify.conversion.check import check
 from mpcify.conversion.convert import convert, load, load_model
 from mpcify.conversion.processors import read_processor
@@ -24,8 +23,9 @@ from mpcify.distillation.rows import batches_of, pick, rows_of
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import without_bars
 from mpcify.engines import engine_named
-from mpcify.engines.engine import Cost
+from mpcify.engines.cost import Cost
 from mpcify.inference import PrivateModel
+from mpcify.lowering.calibrate import calibrate
 from mpcify.measure.evaluate import evaluate, evaluate_private
 from mpcify.measure.provenance import provenance
 

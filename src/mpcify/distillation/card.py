@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.recipe import Recipe
-from mpcify.requests.inputs import BUCKETS
+from mpcify.requests.text import BUCKETS
 
 
 def card(

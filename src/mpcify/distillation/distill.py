@@ -32,8 +32,8 @@ from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
 from mpcify.launch import Launch, read_launch
+from mpcify.lowering.prove import prove_equal
 from mpcify.paths import refuse_taken
-from mpcify.proof import prove_equal
 
 SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
 

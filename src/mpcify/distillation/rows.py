@@ -20,7 +20,7 @@ from mpcify.conversion.processors import backend_of, input_facts
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.requests.images import ImageRequests
-from mpcify.requests.inputs import TextRequests
+from mpcify.requests.text import TextRequests
 
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]

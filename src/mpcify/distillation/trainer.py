@@ -19,7 +19,6 @@ from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallba
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils import logging
 
-from mpcify.calibration import declare_ranges
 from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import refuse_other
@@ -29,6 +28,7 @@ from mpcify.distillation.losses import LossWeights, Representations, answer_loss
 from mpcify.distillation.rows import BatchesOfLikeLength, calibration_batches, collator, pick
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
+from mpcify.lowering.calibrate import declare_ranges
 
 EXPLODED = 10.0  # times the least loss: such a run is lost
 SMOOTHED = 20  # steps

@@ -35,7 +35,7 @@ def engine_named(
         if value is not None and flag not in taken:
             raise MpcifyError(501, f"engine {name}", f"it has no {flag.strip('-')}", f"leave {flag} out")
     if name == "fixed":
-        from mpcify.engines.fixed import FixedEngine
+        from mpcify.engines.fixed.engine import FixedEngine
 
         return FixedEngine(width, fraction_bits, force=force)
     from mpcify.engines.plain import PlainEngine

@@ -14,7 +14,7 @@ import numpy as np
 from mpcify import __version__
 from mpcify.conversion.facts import weights_digest
 from mpcify.data.files import Examples
-from mpcify.engines.engine import Cost
+from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.inference import Batch, PrivateModel
 from mpcify.measure.provenance import code_digest

@@ -6,7 +6,7 @@ import numpy as np
 
 from mpcify.data.metrics import TOLERANCE
 from mpcify.engines.engine import Arrays
-from mpcify.engines.fixed import FixedEngine
+from mpcify.engines.fixed.engine import FixedEngine
 from mpcify.engines.plain import PlainEngine
 from mpcify.graph.graph import Operation
 from mpcify.graph.ranges import RangeRecorder

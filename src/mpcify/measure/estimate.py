@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from mpcify.engines.engine import OUTPUT
-from mpcify.engines.plain import check_kinds
+from mpcify.engines.interpret import check_kinds
 from mpcify.engines.spu.engine import SPU_KINDS, SpuEngine
+from mpcify.engines.spu.fit import fit
 from mpcify.engines.spu.formulas import Formulas, Work, work_of
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
-from mpcify.graph.fit import fit
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import public_values
 from mpcify.inference import TABLE_LEAKS, compile, leaks_table

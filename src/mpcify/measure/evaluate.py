@@ -12,11 +12,12 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import encoder_layers, recipe_of
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
-from mpcify.engines.fixed import FixedEngine
+from mpcify.engines.fixed.engine import FixedEngine
+from mpcify.engines.spu.fit import fit_met
+from mpcify.engines.spu.limits import check_ranges
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.graph.fit import fit_met
 from mpcify.graph.graph import Graph
-from mpcify.graph.limits import RangeRow, check_ranges
+from mpcify.graph.headroom import RangeRow
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
 from mpcify.measure.answers import answer

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.engine import OUTPUT, Arrays, Cost
+from mpcify.engines.cost import Cost
+from mpcify.engines.engine import OUTPUT, Arrays
 from mpcify.engines.plain import measure_ranges
 from mpcify.graph.graph import Graph, Part
 from mpcify.graph.ranges import declare
 from mpcify.inference import PrivateModel, compile
-from mpcify.requests.inputs import Encoded
+from mpcify.requests.text import Encoded
 
 KINDS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
 USUAL_LENGTH = 128

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.engine import OUTPUT, Arrays, Cost, Engine, Program, Session
-from mpcify.engines.plain import check_arrays, check_kinds
+from mpcify.engines.cost import Cost
+from mpcify.engines.engine import OUTPUT, Arrays, Engine, Program, Session
+from mpcify.engines.interpret import check_arrays, check_kinds
 from mpcify.engines.spu.child import INSTALL, Child
+from mpcify.engines.spu.fit import fit
+from mpcify.engines.spu.limits import prove
+from mpcify.engines.spu.postpone import is_raw, weights_for
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
-from mpcify.graph.fit import fit
 from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
-from mpcify.graph.limits import prove, refuse_undeclared
-from mpcify.graph.postpone import is_raw, weights_for
+from mpcify.graph.headroom import refuse_undeclared
 from mpcify.numerics import FixedPoint
 
 SPU_KINDS = {kind: None for kind in KINDS if kind not in COMPOSITES}

@@ -11,9 +11,11 @@ import numpy as np
 from spu import libspu
 from spu.api import Io, Runtime
 
-from mpcify.engines.engine import OUTPUT, Cost
+from mpcify.engines.cost import Cost
+from mpcify.engines.engine import OUTPUT
 from mpcify.engines.spu.settings import CLIENT, STEP, Settings
-from mpcify.network.channels import PATIENCE, Channel, Sent, connect_in_process
+from mpcify.network.links import PATIENCE, Channel, Sent
+from mpcify.network.memory import connect_in_process
 
 T = TypeVar("T")
 

@@ -1,0 +1,98 @@
+"""Calibration: a student's first weights, and the ranges that its values then stay in."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mpcify.conversion.batches import model_inputs
+from mpcify.conversion.blocks import on_cpu
+from mpcify.conversion.calibrate import fit_layers
+from mpcify.conversion.convert import encoder_layers
+from mpcify.conversion.facts import longest_text, takes_images, word_table
+from mpcify.engines.plain import measure_ranges
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
+from mpcify.graph.ranges import Ranges, declare, merge
+from mpcify.lowering.passes import lower
+from mpcify.lowering.trace import trace_graph
+from mpcify.progress import progress
+from mpcify.requests.images import client_patches, sides, unfold
+from mpcify.requests.text import Encoded, client_inputs
+
+AT_ONCE = 16  # inputs that are measured together
+SHORTEST = 16  # tokens that a text is padded to
+
+
+def calibrate(
+    student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], teacher: PreTrainedModel | None = None
+) -> None:
+    """Fits a student's layers to its teacher's (see `fit_layers`), and declares the ranges that it then meets.
+
+    batches: about 1,000 texts or images in all: dicts of `input_ids`, `attention_mask` (batch, n) and what else the
+    model takes, or of `pixel_values`. Raises what `fit_layers` and `declare_ranges` raise.
+    """
+    batches = list(batches)
+    fit_layers(student, batches, teacher)
+    declare_ranges(student, batches)
+
+
+def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    """Measures a student's ranges on calibration inputs in floats, adds the margins, and stores them in its config.
+
+    They travel with the checkpoint, and every engine proves at compile time that nothing overflows inside them.
+    batches: as `calibrate` takes them. Raises what `model_inputs` does for a batch, MPC-108 where there are none,
+    MPC-207 for a model that is no student.
+    """
+    encoder_layers(student)
+    items = list(inputs_of(student, batches))
+    if not items:
+        raise MpcifyError(108, "calibration", "there is nothing to measure ranges on", "give some training texts")
+    table = None if takes_images(student) else word_table(student)
+    measured: Ranges = {}
+    groups, done = by_length(items, student), 0
+    with progress("ranges, inputs", len(items)) as advance, on_cpu(student):
+
+        def requests(graph: Graph, chosen: Sequence[Any]) -> Iterator[dict[str, np.ndarray]]:
+            nonlocal done
+            for start in range(0, len(chosen), AT_ONCE):
+                chunk = chosen[start : start + AT_ONCE]
+                yield client_patches(chunk, graph) if table is None else client_inputs(chunk, graph, table)
+                advance(done := done + len(chunk))
+
+        for length in sorted(groups):
+            graph, weights = lower(*trace_graph(student, AT_ONCE, length))
+            measured = merge(measured, measure_ranges(graph, weights, requests(graph, groups[length])))
+    declared = {
+        name: {key: list(pair) for key, pair in entry.items()} for name, entry in declare(graph, measured).items()
+    }
+    student.config.mpcify = {**student.config.mpcify, "ranges": declared}
+
+
+def inputs_of(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Any]:
+    """What each row of the batches is to a client: its tokens, or its patches (N, P)."""
+    for batch in batches:
+        inputs = {name: value.cpu() for name, value in model_inputs(student, batch).items()}
+        if takes_images(student):
+            patch = sides(student.config.patch_size)
+            yield from (unfold(np.asarray(pixels), patch) for pixels in inputs["pixel_values"])
+            continue
+        ids = inputs["input_ids"]
+        mask = inputs.get("attention_mask", torch.ones_like(ids)) > 0
+        types = inputs.get("token_type_ids", torch.zeros_like(ids))
+        for row, segment, real in zip(ids, types, mask, strict=True):
+            yield Encoded(tuple(row[real].tolist()), tuple(segment[real].tolist()))
+
+
+def by_length(items: Sequence[Any], student: PreTrainedModel) -> dict[int, list[Any]]:
+    """Inputs by the power of two that they are padded to (a graph each; padding changes no range); 0 for images."""
+    if takes_images(student):
+        return {0: list(items)}
+    longest, groups = longest_text(student), dict[int, list[Any]]()
+    for item in items:
+        length = max(SHORTEST, 1 << (len(item) - 1).bit_length())
+        groups.setdefault(min(length, longest), []).append(item)
+    return groups

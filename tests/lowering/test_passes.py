@@ -1,0 +1,221 @@
+"""Each pass keeps what the graph computes, and the lowered graph computes what the model computes."""
+
+import numpy as np
+import pytest
+import torch
+
+from mpcify.conversion.convert import convert, extra_parameters
+from mpcify.engines.plain import PlainEngine, evaluate_operation
+from mpcify.graph.graph import COMPOSITES
+from mpcify.lowering.passes import PASSES, lower
+from mpcify.lowering.trace import trace_graph
+from mpcify.recipe import Recipe, has_shift, is_freediv
+from mpcify.replacements.activation import FUNCTIONS
+from mpcify.replacements.attention import AttentionKind, attend
+
+LENGTH = 9
+FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "vit"]
+RECIPES = [
+    "exact",
+    "exact-tanh",
+    "puma",
+    "mpcformer",
+    "2quad-freediv",
+    "softmax-freediv",
+    Recipe("relu-freediv", "relu"),
+    Recipe("2relu", "gelu"),
+    Recipe("2quad", "quad", centre_keys=True),
+    Recipe("2quad-freediv", "quad", centre_keys=True),
+    Recipe("softmax-freediv", "gelu-poly", t=3),
+]
+MIXED = Recipe(("softmax", "2quad-freediv"), ("quad", "gelu-poly"))
+
+
+def student_of(model, recipe):
+    torch.manual_seed(2)
+    student = convert(model, recipe)
+    for parameter in extra_parameters(student).values():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return student
+
+
+def request(student, family, embeddings="client"):
+    """The same request for torch, and for the graph."""
+    torch.manual_seed(3)
+    if family == "vit":
+        pixels = torch.randn(2, 1, 8, 8)
+        patches = pixels.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).reshape(2, 16, 4)
+        return {"pixel_values": pixels}, {"patches": patches.numpy()}
+    ids = torch.randint(4, 15, (2, LENGTH))
+    mask = torch.tensor([[1] * LENGTH, [1] * 5 + [0] * (LENGTH - 5)])
+    types = torch.tensor([[0] * 4 + [1] * (LENGTH - 4)] * 2)
+    real = mask.numpy()[..., None].astype(float)
+    table = student.get_input_embeddings().weight.detach().numpy()
+    words = (
+        {"embeddings": table[ids.numpy()]} if embeddings == "client" else {"tokens": np.eye(len(table))[ids.numpy()]}
+    )
+    client = {
+        **words,
+        "mask": real,
+        "share": 16 * real / real.sum(1, keepdims=True),
+        "segment": types.numpy()[..., None],
+    }
+    torch_inputs = {"input_ids": ids, "attention_mask": mask}
+    if family not in ("roberta", "distilbert"):
+        torch_inputs["token_type_ids"] = types
+    return torch_inputs, client
+
+
+def run(graph, weights, client):
+    inputs = {item.name: client[item.name] for item in graph.role("client")}
+    return PlainEngine().compile(graph).load(weights).run(inputs)[0]["logits"]
+
+
+def run_with_composites(graph, weights, client):
+    """The graph in floats; composites by the formulas of `replacements`."""
+    values = {**weights, **client}
+    for operation in graph.operations:
+        inputs = [values[name] for name in operation.inputs]
+        if operation.kind == "activation":
+            output = FUNCTIONS[operation.attributes["activation"]](torch.tensor(inputs[0])).numpy()
+        elif operation.kind == "attention":
+            facts = operation.attributes
+            kind = AttentionKind(facts["attention"], facts["centre_keys"], facts["t"], facts["scaling"])
+            extra = [torch.tensor(item) for item in inputs[3:]]
+            c = extra.pop(0) if has_shift(kind.name) else None
+            gamma = extra.pop(0) if is_freediv(kind.name) else None
+            mask = torch.tensor(client["mask"]).transpose(1, 2)[:, None] if "mask" in client else None
+            output = attend(kind, *(torch.tensor(item) for item in inputs[:3]), mask, c, gamma)[0].numpy()
+        else:
+            output = evaluate_operation(operation, inputs)
+        values[operation.name] = output
+    return values["logits"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda item: item if isinstance(item, str) else item.name)
+def test_the_lowered_graph_computes_what_the_model_computes(family, recipe, teacher):
+    student = student_of(teacher(family), recipe)
+    torch_inputs, client = request(student, family)
+    with torch.no_grad():
+        expected = student(**torch_inputs).logits.numpy()
+    graph, weights = lower(*trace_graph(student, 2, LENGTH))
+    assert not [operation for operation in graph.operations if operation.kind in COMPOSITES]
+    np.testing.assert_allclose(run(graph, weights, client), expected, atol=2e-5)  # torch's own float32
+
+
+@pytest.mark.parametrize("family", ["bert", "vit"])
+@pytest.mark.parametrize("recipe", [*RECIPES, MIXED], ids=lambda item: item if isinstance(item, str) else item.name)
+def test_each_pass_keeps_the_result(family, recipe, teacher):
+    student = student_of(teacher(family), recipe)
+    _, client = request(student, family)
+    graph, weights = trace_graph(student, 2, LENGTH)
+    before = run_with_composites(graph, weights, client)
+    for step in PASSES:
+        graph, weights = step(graph, weights)
+        np.testing.assert_allclose(
+            run_with_composites(graph, weights, client), before, atol=1e-9, err_msg=step.__name__
+        )
+
+
+def test_one_hot_tokens_give_the_same_logits(teacher):
+    student = student_of(teacher("electra"), "2quad-freediv")
+    results = []
+    for embeddings in ("client", "one-hot"):
+        graph, weights = lower(*trace_graph(student, 2, LENGTH, embeddings))
+        results.append(run(graph, weights, request(student, "electra", embeddings)[1]))
+    np.testing.assert_allclose(*results, atol=1e-9)
+
+
+def layer_kinds(graph, layer):
+    kinds = [operation.kind for operation in graph.operations if operation.layer == layer]
+    free = ("reshape", "transpose", "slice", "concat", "broadcast")
+    return {kind: kinds.count(kind) for kind in kinds if kind not in free}
+
+
+def test_a_freediv_layer_costs_what_it_must_and_no_more(teacher):
+    """Four products with weights, two with secrets, mask on V, two squares, two layer norms.
+
+    No division, no scaling.
+    """
+    student = student_of(teacher("bert"), "2quad-freediv")
+    graph, _ = lower(*trace_graph(student, 1, LENGTH))
+    expected = {"linear": 4, "matmul": 2, "mul": 1, "square": 2, "layernorm": 2, "add": 3}
+    assert layer_kinds(graph, 1) == expected
+
+
+def test_softmax_freediv_adds_t_squares_and_the_mean_key(teacher):
+    graph, _ = lower(*trace_graph(student_of(teacher("bert"), "softmax-freediv"), 1, LENGTH))
+    expected = {"linear": 4, "matmul": 3, "mul": 1, "square": 7, "layernorm": 2, "add": 3, "scale": 1, "sub": 1}
+    assert layer_kinds(graph, 1) == expected
+
+
+def test_2quad_divides_once_a_row(teacher):
+    graph, _ = lower(*trace_graph(student_of(teacher("bert"), "mpcformer"), 1, LENGTH))
+    assert layer_kinds(graph, 1)["reciprocal"] == 1
+    (inverse,) = [
+        operation for operation in graph.operations if operation.kind == "reciprocal" and operation.layer == 1
+    ]
+    assert inverse.shape == (1, 4, LENGTH, 1)
+
+
+def test_operations_before_and_after(teacher):
+    """Counted once, so that a pass that stops folding is seen."""
+    student = student_of(teacher("bert"), "2quad-freediv")
+    graph, weights = trace_graph(student, 1, LENGTH)
+    lowered, _ = lower(graph, weights)
+    sums = [
+        sum(step.count().get(kind, 0) for kind in ("linear", "matmul", "scale", "shift")) for step in (graph, lowered)
+    ]
+    assert sums == [15, 15 - 2 * 2 + 2 * 2]  # Q, K, V of two layers are one product each; two secret products a layer
+
+
+def test_shared_layers_share_their_folded_weights(teacher):
+    _, weights = lower(*trace_graph(student_of(teacher("albert"), "2quad-freediv"), 1, LENGTH))
+    assert sum("query" in name and name.endswith("bias") for name in weights) == 1
+
+
+def test_images_need_no_mask(teacher):
+    graph, _ = lower(*trace_graph(student_of(teacher("vit"), "2quad-freediv"), 1, 0))
+    assert [item.name for item in graph.role("client")] == ["patches"]
+    assert graph.length == 17
+
+
+@pytest.mark.parametrize("recipe, masks", [("exact", {"mask"}), ("2quad-freediv", {"share"}), ("mpcformer", {"share"})])
+def test_the_client_shares_only_the_mask_that_is_read(recipe, masks, teacher):
+    graph, _ = lower(*trace_graph(student_of(teacher("bert"), recipe), 1, LENGTH))
+    assert {item.name for item in graph.role("client")} - {"embeddings", "segment"} == masks
+
+
+def test_no_operation_holds_a_weight(teacher):
+    """Attributes are shapes and public numbers: the same for two models of one shape with other weights."""
+    graphs = [
+        lower(*trace_graph(student_of(teacher("bert", seed=seed), "2quad-freediv"), 1, LENGTH))[0] for seed in (0, 1)
+    ]
+    assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_operations_know_their_layer(family, teacher):
+    graph, _ = lower(*trace_graph(student_of(teacher(family), "2quad-freediv"), 1, LENGTH))
+    squares = [operation.layer for operation in graph.operations if operation.kind == "square"]
+    assert squares == [0, 0, 1, 1]
+    assert graph.operations[-1].part == "head"
+    assert graph.operations[-1].layer is None
+
+
+def test_scores_are_told_from_contexts_even_where_they_have_the_same_shape(teacher):
+    """Heads are 8 wide: at 8 tokens QKᵀ and the weighted values are both 8 by 8."""
+    graph, _ = lower(*trace_graph(student_of(teacher("bert"), "2quad-freediv"), 1, 8))
+    products = [operation.rows for operation in graph.operations if operation.kind == "matmul" and operation.layer == 0]
+    assert products == ["scores", "heads"]
+    assert [operation.rows for operation in graph.operations if operation.kind == "square"][:2] == ["scores", "tokens"]
+
+
+@pytest.mark.parametrize("family, options", [("vit", {}), ("albert", {"layers": 4, "num_hidden_groups": 2})])
+def test_layers_count_as_they_run(family, options, teacher):
+    """A layer norm before its attention belongs to its own layer; groups of shared layers do not collide."""
+    graph, _ = lower(*trace_graph(student_of(teacher(family, **options), "2quad-freediv"), 1, LENGTH))
+    counts = [layer_kinds(graph, layer) for layer in range(options.get("layers", 2))]
+    assert [count["layernorm"] for count in counts] == [2] * len(counts)
+    assert [count["square"] for count in counts] == [2] * len(counts)
