@@ -108,7 +108,7 @@ def test_an_interrupted_export_leaves_nothing(student, source, tmp_path, monkeyp
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mpcify.graph.export.save_file", full)
+    monkeypatch.setattr("mpcify.lowering.export.save_file", full)
     with pytest.raises(MpcifyError, match=r"MPC-109 .*No space left"):
         export_folder(student, source, tmp_path / "out", [16], accept_embedding_leak=True)
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
