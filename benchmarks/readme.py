@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcify.cli.bench import best
+from mpcify.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -204,7 +205,7 @@ def write(page: Path, made: str) -> None:
     """Puts what was made between a page's two marks."""
     before, _, rest = page.read_text(encoding="utf-8").partition(START)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}{made}{END}{after}", encoding="utf-8")
+    write_whole(page, f"{before}{START}{made}{END}{after}")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
-from mpcify.paths import refuse_unwritable
+from mpcify.files import refuse_unwritable
 from mpcify.progress import progress
 from mpcify.recipe import read_recipe
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.calibrate import fit_layers, refuse_other
 from mpcify.conversion.convert import encoder_layers, load, load_model, recipe_of, task_of
 from mpcify.conversion.facts import weights_digest
-from mpcify.conversion.folder import copy_companions, new_folder
+from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import read_processor
 from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
@@ -31,9 +31,9 @@ from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pic
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
+from mpcify.files import new_folder, refuse_taken
 from mpcify.launch import Launch, read_launch
 from mpcify.lowering.prove import prove_equal
-from mpcify.paths import refuse_taken
 
 SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
 
