@@ -13,7 +13,7 @@ from mpcify.cli.early import TRAINING
 from mpcify.cli.verb import Answer, verb
 from mpcify.extras import require
 from mpcify.files import new_folder, refuse_taken, refuse_unwritable, write_whole
-from mpcify.progress import progress
+from mpcify.progress import progress_bar
 
 Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result there too, as JSON.")]
 Keep = Annotated[
@@ -34,7 +34,7 @@ def demo(report: Report = None, keep: Keep = None, seed: Seed = 0) -> Answer:
     from mpcify.demo.run import run
 
     with folder(keep) as place:
-        values = run(place, seed=seed, stage=progress)
+        values = run(place, seed=seed, stage=progress_bar)
     if report is not None:
         write_whole(report, json.dumps({"format": 1, **values}, indent=1) + "\n")
     return Answer(values, table(values))

@@ -28,6 +28,7 @@ from mpcify.inference import PrivateModel
 from mpcify.lowering.calibrate import calibrate
 from mpcify.measure.evaluate import evaluate, evaluate_private
 from mpcify.measure.provenance import provenance
+from mpcify.progress import Progress
 
 RECIPE = "2quad-freediv"
 BASELINES = ("puma", "mpcformer")
@@ -35,7 +36,7 @@ CALIBRATION = 1000  # sentences
 BATCH, RATE = 64, 2e-3  # of the distillation: a small model takes larger steps than the defaults
 EVALUATED_AT_ONCE = 50  # sentences
 
-Stage: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+Stage: TypeAlias = Callable[[str, int], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Scale:
 
 
 @contextmanager
-def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def silent(what: str, total: int) -> Iterator[Progress]:
     """A stage that shows no progress."""
     yield lambda done: None
 

@@ -1,6 +1,6 @@
 """The demo's teacher: a small BERT, trained from nothing on the demo's language, with its tokenizer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from tokenizers import Tokenizer
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from mpcify.demo.grammar import Review, vocabulary
+from mpcify.progress import Progress
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
@@ -75,7 +76,7 @@ def train(
     model: BertForSequenceClassification,
     tokenizer: PreTrainedTokenizerFast,
     steps: Sequence[Sequence[Review]],
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = lambda done: None,
 ) -> None:
     """Trains the model in place, a batch a step: AdamW, a tenth of the steps as warm-up, then linear decay.
 

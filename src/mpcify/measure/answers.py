@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.inference import Batch, PrivateModel
 from mpcify.measure.provenance import code_digest
+from mpcify.progress import Progress
 
 FORMAT = 1
 
 
 def answer(
-    private: PrivateModel, examples: Examples, progress: Callable[[int], None] | None, folder: Path | None
+    private: PrivateModel, examples: Examples, progress: Progress | None, folder: Path | None
 ) -> tuple[np.ndarray, Cost]:
     """Logits (N, labels) and their cost; with a folder, each batch is kept there, and what is there is not run again.
 
