@@ -128,6 +128,13 @@ def declare_on(student: Any, folder: Path, texts: list[Any]) -> None:
 # Data
 
 
+def write_bytes(folder: Path, name: str, content: str | bytes) -> Path:
+    """A file in a folder, to the byte (text as UTF-8); its path."""
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
 def make_texts(count: int = 40, seed: int = 0, pairs: bool = False, labels: bool = True) -> Examples:
     """Random texts of NUMBERED words, or pairs of them."""
     random = np.random.default_rng(seed)

@@ -5,6 +5,8 @@ texts and labels may stand in columns of other names. Nothing is guessed and no 
 a row, as it may be private.
 """
 
+import hashlib
+import json
 import math
 import re
 import warnings
@@ -60,9 +62,20 @@ class Examples:
             lines=None if self.lines is None else tuple(self.lines[place] for place in places),
         )
 
+    def digest(self) -> str:
+        """SHA-256 of the inputs: texts and paths as they stand, and the pixels of images that are open already."""
+        return hashlib.sha256(json.dumps([self.kind, [described(item) for item in self.texts]]).encode()).hexdigest()
+
     def where(self, index: int) -> str:
         """The source, the row (from 1, the header not counted) and the line of an example, as error texts say them."""
         return place(self.source, index, self.lines[index] if self.lines else None)
+
+
+def described(item: Any) -> str:
+    """An input as one text."""
+    if isinstance(item, str | tuple | Path):
+        return str(item)
+    return f"{item.mode} {item.size} {hashlib.sha256(item.tobytes()).hexdigest()}"
 
 
 def read_examples(

@@ -1,6 +1,5 @@
 """From a converted student to a distilled one, in one call: calibrate, train, choose the best, save."""
 
-import hashlib
 import math
 import shutil
 import signal
@@ -267,8 +266,7 @@ def fingerprint(
 ) -> dict[str, Any]:
     """What decides the weights that a run ends with: settings, and digests of the models and of the training data."""
     digests = {"student": weights_digest(student), "teacher": weights_digest(teacher)}
-    texts = "\0".join(str(text) if isinstance(text, str | tuple | Path) else "" for text in train.texts)
-    digests["training data"] = hashlib.sha256(texts.encode()).hexdigest()
+    digests["training data"] = train.digest()
     return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
 
 
