@@ -89,7 +89,7 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
         f"{best(first['ratios']['to'])}:\n\n"
     )
     columns = ["recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan"]
-    columns += ["MB told", "rounds told"] if told else []
+    columns += ["MB estimated", "rounds estimated"] if told else []
     cells = [
         [
             row["recipe"],
@@ -149,7 +149,7 @@ def lines(folder: Path) -> Iterator[str]:
     path = folder / "performance-lines.json"
     if not path.is_file():
         return
-    columns = ("recipe", "Gbit/s", "round trip, ms", "s measured", "s told", "MB", "rounds")
+    columns = ("recipe", "Gbit/s", "round trip, ms", "s measured", "s estimated", "MB", "rounds")
     cells = [
         [
             row["recipe"],

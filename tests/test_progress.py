@@ -1,4 +1,4 @@
-"""Progress: lines on stderr where nobody watches, and only on long work."""
+"""Progress: lines on stderr if nobody watches, and only on long work."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar where a person watches, now and then a line elsewhere."""
+"""Progress on stderr: a bar if a person watches, else a line now and then."""
 
 import sys
 import time

@@ -18,7 +18,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 LONGEST = 32  # tokens, of which a sentence takes up to 24
 BATCH, RATE = 64, 1e-3
-SHORT = 13  # words: the first half of the epochs sees shorter sentences alone, where negation is easier to learn
+SHORT = 13  # words: the first half of the epochs sees shorter sentences alone: negation in them is easier to learn
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -80,7 +80,7 @@ def train(
 ) -> None:
     """Trains the model in place, a batch a step: AdamW, a tenth of the steps as warm-up, then linear decay.
 
-    progress: told how many steps are done.
+    progress: called with how many steps are done.
     """
     warm_up = max(1, len(steps) // 10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
