@@ -151,6 +151,7 @@ def main() -> None:
         party(given.rank, given.work, given.repeat)
         return
     from mpcify.errors import MpcifyError
+    from mpcify.files import write_whole
     from mpcify.measure.network import Network
     from mpcify.measure.provenance import provenance
 
@@ -182,7 +183,7 @@ def main() -> None:
                 print(rows[-1], file=sys.stderr, flush=True)
     text = json.dumps({"format": 1, "lines": rows, **provenance(seed=0)}, indent=1) + "\n"
     if given.out:
-        given.out.write_text(text, encoding="utf-8")
+        write_whole(given.out, text)
     else:
         print(text)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcify.cli.bench import best
+from mpcify.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -88,7 +89,7 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
         f"{best(first['ratios']['to'])}:\n\n"
     )
     columns = ["recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan"]
-    columns += ["MB told", "rounds told"] if told else []
+    columns += ["MB estimated", "rounds estimated"] if told else []
     cells = [
         [
             row["recipe"],
@@ -148,7 +149,7 @@ def lines(folder: Path) -> Iterator[str]:
     path = folder / "performance-lines.json"
     if not path.is_file():
         return
-    columns = ("recipe", "Gbit/s", "round trip, ms", "s measured", "s told", "MB", "rounds")
+    columns = ("recipe", "Gbit/s", "round trip, ms", "s measured", "s estimated", "MB", "rounds")
     cells = [
         [
             row["recipe"],
@@ -204,7 +205,7 @@ def write(page: Path, made: str) -> None:
     """Puts what was made between a page's two marks."""
     before, _, rest = page.read_text(encoding="utf-8").partition(START)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}{made}{END}{after}", encoding="utf-8")
+    write_whole(page, f"{before}{START}{made}{END}{after}")
 
 
 def main() -> None:

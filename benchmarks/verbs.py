@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mpcify.files import write_whole
 from mpcify.measure.provenance import portable, provenance
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,4 +24,4 @@ def verb(*words: str, seed: int = 0) -> dict[str, Any]:
 def stage(path: Path, *words: str, seed: int = 0) -> None:
     """Runs a verb and keeps what it prints, unless it is there."""
     if not path.is_file():
-        path.write_text(json.dumps(verb(*words, seed=seed), indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(verb(*words, seed=seed), indent=1) + "\n")

@@ -19,7 +19,7 @@ sys.meta_path.insert(0, Hidden())
 
 
 def python(code: str, *hidden: str) -> str:
-    """What code prints where some packages are not installed."""
+    """What code prints if some packages are not installed."""
     done = subprocess.run(
         [sys.executable, "-c", HIDE.format(hidden=hidden) + code], capture_output=True, text=True, timeout=120
     )

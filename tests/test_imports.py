@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mpcify"
 # A package imports only from those in earlier rows, and from its own row.
 ORDER = (
     ("errors", "progress"),
-    ("numerics", "extras", "launch", "paths"),
+    ("numerics", "extras", "launch", "files"),
     ("data",),
     ("replacements", "recipe"),
     ("conversion",),
@@ -37,7 +37,7 @@ WITHOUT_TORCH = (
     "numerics",
     "extras",
     "launch",
-    "paths",
+    "files",
     "recipe",
     "data",
     "requests",

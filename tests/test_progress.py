@@ -1,4 +1,4 @@
-"""Progress: lines on stderr where nobody watches, and only on long work."""
+"""Progress: lines on stderr if nobody watches, and only on long work."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def test_a_log_gets_a_line_now_and_then(
     pause: float, lines: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "PAUSE", pause)
-    with module.progress("examples", 2) as advance:
+    with module.progress_bar("examples", 2) as advance:
         advance(1)
         advance(2)
     assert capfd.readouterr() == ("", lines)
@@ -19,7 +19,7 @@ def test_a_log_gets_a_line_now_and_then(
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with module.progress("examples", 2) as advance:
+    with module.progress_bar("examples", 2) as advance:
         advance(2)
     out, err = capfd.readouterr()
     assert out == ""

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.accuracy.tasks import options, result
 from mpcify.data.files import read_examples
+from mpcify.files import write_whole
 from mpcify.inference import compile
 from mpcify.measure.provenance import provenance
 
@@ -46,7 +47,7 @@ def main() -> None:
         row = {"a": one, "b": other, "examples": len(both), "agreement": same}
         pairs.append({**row, "max_logit_difference": float(np.abs(a - b).max())})
     made = {"format": 1, "pairs": pairs, **provenance(given.seed or 0)}
-    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":

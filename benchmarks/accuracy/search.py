@@ -30,6 +30,7 @@ from mpcify.distillation.base import freeze_base
 from mpcify.distillation.losses import LossWeights
 from mpcify.distillation.rows import calibration_batches, collator, pick, rows_of
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
+from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
 from mpcify.recipe import Recipe, read_recipe
 
@@ -182,7 +183,7 @@ def main() -> None:
         print(key, json.dumps(result), file=sys.stderr, flush=True)
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else found
         found["variants"][key] = {**result, **provenance(seed=options.seed)}
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

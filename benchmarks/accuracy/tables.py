@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.readme import cost, number, rows
+from mpcify.files import write_whole
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
@@ -187,7 +188,7 @@ def tables(results: Results) -> str:
 def main() -> None:
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{START}{tables(read())}{END}{after}", encoding="utf-8")
+    write_whole(PAGE, f"{before}{START}{tables(read())}{END}{after}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ EXTRAS = {
 
 
 def require(*packages: str) -> None:
-    """Raises MPC-504 for the first package that is not installed; imports none."""
+    """Raises MPC-504 for the first package that is not installed; imports none of them."""
     for package in packages:
         try:
             found = importlib.util.find_spec(package)

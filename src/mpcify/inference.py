@@ -26,11 +26,11 @@ from mpcify.graph.headroom import refuse_undeclared
 from mpcify.graph.ranges import RangeRecorder
 from mpcify.lowering.export import describe, export_graph
 from mpcify.lowering.prove import prove_graph, prove_inputs
+from mpcify.progress import Progress
 from mpcify.requests.images import ImageRequests
 from mpcify.requests.outputs import answers
 from mpcify.requests.text import TextRequests
 
-Progress = Callable[[int], None]
 EMBEDDINGS = ("client", "one-hot")
 
 TABLE_LEAKS = "the embedding table is not recorded as public: a real client would hold the owner's weights"

@@ -66,7 +66,7 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
 
 
 def meets(environment: Mapping[str, str]) -> bool:
-    """Whether the launcher answers where this process is to meet its peers; it does so before it starts any."""
+    """Whether the launcher answers at the address that the environment gives; it does so before it starts a process."""
     hosted = environment.get("TORCHELASTIC_USE_AGENT_STORE")
     if hosted == "False":  # the first process is where they meet, and may not be there yet
         return True

@@ -3,26 +3,12 @@
 import copy
 import math
 import re
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import (
-    AlbertConfig,
-    AlbertForSequenceClassification,
-    BertConfig,
-    BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    ElectraConfig,
-    ElectraForSequenceClassification,
-    PreTrainedModel,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-    ViTConfig,
-    ViTForImageClassification,
-)
+from transformers import PreTrainedModel
 
 from mpcify.conversion import fits
 from mpcify.conversion.blocks import find_blocks
@@ -32,38 +18,10 @@ from mpcify.conversion.convert import convert
 from mpcify.conversion.fits import scaling_scores
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.recipe import Recipe
+from tests.makers import make_calm_teacher, make_model
 
-SHAPE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-SHAPE |= {"intermediate_size": 32, "max_position_embeddings": 40}
-FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
-    "bert": lambda: BertForSequenceClassification(BertConfig(**SHAPE)),
-    "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**SHAPE)),
-    "electra": lambda: ElectraForSequenceClassification(ElectraConfig(**SHAPE, embedding_size=8)),
-    "distilbert": lambda: DistilBertForSequenceClassification(
-        DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40)
-    ),
-    "vit": lambda: ViTForImageClassification(
-        ViTConfig(
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            image_size=8,
-            patch_size=2,
-            num_channels=1,
-        )
-    ),
-}
-
-
-def make(family: str = "bert", scale: float = 0.2) -> PreTrainedModel:
-    """A random teacher whose scores and activations are of ordinary size."""
-    torch.manual_seed(0)
-    model = FAMILIES[family]().eval()
-    for weight in model.parameters():
-        if weight.ndim == 2:
-            torch.nn.init.normal_(weight, std=scale)
-    return model
+FAMILIES = ("bert", "roberta", "electra", "distilbert", "vit")
+make = partial(make_calm_teacher, vocabulary=50)
 
 
 def make_batches(model: PreTrainedModel, count: int = 4, size: int = 16) -> list[dict[str, Tensor]]:
@@ -346,7 +304,7 @@ def test_blocks_are_found_without_names() -> None:
 
 def test_a_layer_that_is_called_twice_keeps_its_weights() -> None:
     torch.manual_seed(0)
-    teacher = AlbertForSequenceClassification(AlbertConfig(**SHAPE, embedding_size=8)).eval()
+    teacher = make_model("albert", width=16, vocabulary=50)
     student = convert(teacher, "2quad-freediv")
     calibrate(student, make_batches(student), teacher)
     theirs = dict(teacher.named_parameters())

@@ -16,8 +16,7 @@ from mpcify.conversion.convert import convert, encoder_layers, extra_parameters,
 from mpcify.conversion.trace import export_program
 from mpcify.errors import MpcifyError
 from mpcify.recipe import RECIPES, Recipe
-
-FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "vit"]
+from tests.makers import FAMILIES
 
 
 def inputs(family):

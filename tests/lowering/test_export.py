@@ -10,7 +10,6 @@ from safetensors.numpy import load_file
 
 from mpcify.conversion.convert import convert, load_model
 from mpcify.conversion.facts import longest_text, table_digest, word_table
-from mpcify.conversion.folder import new_folder
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.lowering.export import describe, export_folder, export_graph
@@ -152,13 +151,6 @@ def test_unknown_embeddings_are_refused_and_nothing_written(student, source, tmp
     with pytest.raises(MpcifyError, match="MPC-501"):
         export_folder(student, source, tmp_path / "out", [16], embeddings="Client")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_failure_removes_the_folders_it_made(tmp_path):
-    (tmp_path / "old").mkdir()
-    with pytest.raises(ValueError, match="stop"), new_folder(tmp_path / "old" / "p" / "q" / "out"):
-        raise ValueError("stop")
-    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
 
 
 def test_one_hot_rows_have_a_declared_range(student, source):

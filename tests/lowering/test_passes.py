@@ -12,9 +12,9 @@ from mpcify.lowering.trace import trace_graph
 from mpcify.recipe import Recipe, has_shift, is_freediv
 from mpcify.replacements.activation import FUNCTIONS
 from mpcify.replacements.attention import AttentionKind, attend
+from tests.makers import FAMILIES
 
 LENGTH = 9
-FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "vit"]
 RECIPES = [
     "exact",
     "exact-tanh",

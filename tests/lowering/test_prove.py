@@ -16,8 +16,8 @@ from mpcify.conversion.processors import read_processor
 from mpcify.errors import MpcifyError
 from mpcify.lowering import prove as proof
 from mpcify.lowering.prove import prove_equal, prove_inputs
+from tests.makers import FAMILIES
 
-FAMILIES = ("bert", "roberta", "distilbert", "electra", "albert", "vit")
 PAIR = ("the film is good", "not very bad")
 
 

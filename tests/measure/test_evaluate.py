@@ -11,11 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertForSequenceClassification
 
 from mpcify.conversion.convert import convert
 from mpcify.data.files import Examples
@@ -24,36 +20,17 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.inference import compile
 from mpcify.measure.difference import unequal
 from mpcify.measure.evaluate import compare, evaluate, evaluate_private
+from tests.makers import LETTERS, make_fast_tokenizer, make_model
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
 KEYS = ["model", "recipe", "engine", "protocol", "ring", "examples", "accuracy", "agreement_with_plain"]
 KEYS += ["max_logit_error", "cost"]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    made = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = WhitespaceSplit()
-    made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]")
-
-
 def saved(folder: Path, labels: int, seed: int = 0) -> BertForSequenceClassification:
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-        num_labels=labels,
-        initializer_range=0.5,
-    )
-    model = BertForSequenceClassification(config).eval()
+    sizes = {"intermediate_size": 24, "max_position_embeddings": 32, "initializer_range": 0.5}
+    model = make_model("bert", width=16, layers=1, vocabulary=len(LETTERS), seed=seed, num_labels=labels, **sizes)
     model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    make_fast_tokenizer(LETTERS).save_pretrained(folder)
     return model
 
 
@@ -63,8 +40,9 @@ def texts(count: int) -> list[str]:
 
 
 def logits_of(model: BertForSequenceClassification, items: list[str]) -> np.ndarray:
+    tokenizer = make_fast_tokenizer(LETTERS)
     with torch.no_grad():
-        return np.concatenate([model(**tokenizer()(item, return_tensors="pt")).logits.numpy() for item in items])
+        return np.concatenate([model(**tokenizer(item, return_tensors="pt")).logits.numpy() for item in items])
 
 
 def examples(items: list[Any], labels: list[Any]) -> Examples:
@@ -134,7 +112,7 @@ def test_requests_that_leave_the_declared_ranges_are_counted(tmp_path: Path, dec
     declare(student, tmp_path / "teacher", texts(12))
     student.config.mpcify["ranges"]["logits"]["value"] = [0.0, 0.0]
     student.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    make_fast_tokenizer(LETTERS).save_pretrained(folder)
     report = evaluate(folder, examples(texts(5), [0, 1, 0, 1, 0]), engine="fixed")
     assert report["outside_ranges"] == 5
 
@@ -157,7 +135,7 @@ def test_an_uncalibrated_student_is_a_warning(tmp_path: Path) -> None:
     for calibrated in (False, True):
         student.config.mpcify = {**student.config.mpcify, "calibrated": calibrated}
         student.save_pretrained(tmp_path / "student")
-        tokenizer().save_pretrained(tmp_path / "student")
+        make_fast_tokenizer(LETTERS).save_pretrained(tmp_path / "student")
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             evaluate(tmp_path / "student", examples(["a b"], [1]))

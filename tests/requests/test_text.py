@@ -11,37 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
 from tokenizers.normalizers import Replace
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input
 from mpcify.requests.text import BUCKETS, Encoded, TextRequests
+from tests.makers import LETTERS, make_tokenizer
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
 READ = {"truncation": "right", "longest": 512, "types": 2, "skipped": None}
-ABOUT = {"positions": 512, "vocabulary": len(WORDS), "embeddings": "client", "text": READ}
-TABLE = np.random.default_rng(0).standard_normal((len(WORDS), 6)).astype(np.float32)
-
-
-def tokenizer() -> Tokenizer:
-    made = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = WhitespaceSplit()
-    made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return made
+ABOUT = {"positions": 512, "vocabulary": len(LETTERS), "embeddings": "client", "text": READ}
+TABLE = np.random.default_rng(0).standard_normal((len(LETTERS), 6)).astype(np.float32)
 
 
 def requests(**about: Any) -> TextRequests:
     text = {**READ, "longest": about.get("positions", 512), **about.pop("text", {})}
-    return TextRequests(tokenizer(), {**ABOUT, **about, "text": text}, TABLE)
+    return TextRequests(make_tokenizer(LETTERS), {**ABOUT, **about, "text": text}, TABLE)
 
 
 def graph(batch: int, length: int, *names: str) -> Graph:
-    widths = {"embeddings": 6, "tokens": len(WORDS)}
+    widths = {"embeddings": 6, "tokens": len(LETTERS)}
     inputs = (Input(name, "client", (batch, length, widths.get(name, 1))) for name in names)
     return Graph((*inputs, Input("weight", "owner", (6, 2))), (), (), batch, length)
 
@@ -57,7 +46,7 @@ def test_pairs_have_token_types_and_special_tokens() -> None:
 
 
 def test_the_tokenizers_own_padding_and_truncation_are_ignored() -> None:
-    stored = tokenizer()
+    stored = make_tokenizer(LETTERS)
     stored.enable_padding(length=32)
     stored.enable_truncation(4)
     (found,) = TextRequests(stored, ABOUT, TABLE).encode(["a b c d e"])
@@ -69,7 +58,7 @@ def test_the_tokenizers_own_padding_and_truncation_are_ignored() -> None:
 @given(st.lists(requested, min_size=1, max_size=5), st.integers(5, 20))
 def test_encoding_and_truncation_are_those_of_transformers(items: list[Any], longest: int) -> None:
     transformers = pytest.importorskip("transformers")
-    reference = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer())
+    reference = transformers.PreTrainedTokenizerFast(tokenizer_object=make_tokenizer(LETTERS))
     for item, found in zip(items, requests().encode(items, truncate=True, longest=longest), strict=True):
         words = item if isinstance(item, tuple) else (item,)
         expected = reference(*words, truncation=True, max_length=longest, return_token_type_ids=True)
@@ -97,7 +86,7 @@ def test_a_real_tokenizer_encodes_as_transformers_does() -> None:
 
 def test_texts_are_cut_on_the_tokenizers_side() -> None:
     transformers = pytest.importorskip("transformers")
-    reference = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer(), truncation_side="left")
+    reference = transformers.PreTrainedTokenizerFast(tokenizer_object=make_tokenizer(LETTERS), truncation_side="left")
     items: list[Any] = ["a b c d e f", ("a b c d e", "f g")]
     for item, found in zip(items, requests(text={"truncation": "left"}).encode(items, True, 6), strict=True):
         words = item if isinstance(item, tuple) else (item,)
@@ -184,7 +173,7 @@ def test_an_empty_text_is_refused(text: Any) -> None:
 
 
 def test_a_text_without_tokens_is_refused() -> None:
-    plain = tokenizer()
+    plain = make_tokenizer(LETTERS)
     plain.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     plain.normalizer = Replace("a", "")
     with pytest.raises(MpcifyError, match="MPC-105"):
@@ -221,7 +210,7 @@ def test_client_inputs_hold_the_tokens_and_zeros_beyond(items: list[Any], missin
     for row, item in enumerate([*encoded, *[encoded[0]] * missing]):
         real = len(item)
         assert np.array_equal(inputs["embeddings"][row, :real], TABLE[list(item.ids)])
-        assert np.array_equal(inputs["tokens"][row, :real], np.eye(len(WORDS))[list(item.ids)])
+        assert np.array_equal(inputs["tokens"][row, :real], np.eye(len(LETTERS))[list(item.ids)])
         assert inputs["segment"][row, :real, 0].tolist() == list(item.types)
         assert inputs["mask"][row].sum() == inputs["mask"][row, :real].sum() == real
         assert not any(inputs[name][row, real:].any() for name in inputs)
@@ -235,14 +224,14 @@ def test_a_partial_batch_asks_its_first_text_again() -> None:
 
 
 def test_only_what_the_graph_asks_for_is_made() -> None:
-    one = TextRequests(tokenizer(), ABOUT)
+    one = TextRequests(make_tokenizer(LETTERS), ABOUT)
     inputs = one.inputs(one.encode(["a b"]), graph(1, 16, "tokens", "share"))
     assert {name: value.shape for name, value in inputs.items()} == {"tokens": (1, 16, 12), "share": (1, 16, 1)}
 
 
 @pytest.mark.parametrize("name", ["embeddings", "positions"])
 def test_an_input_that_cannot_be_made_is_refused(name: str) -> None:
-    one = TextRequests(tokenizer(), ABOUT)
+    one = TextRequests(make_tokenizer(LETTERS), ABOUT)
     with pytest.raises(MpcifyError, match="MPC-404"):
         one.inputs(one.encode(["a b"]), graph(1, 16, name))
 
@@ -277,5 +266,7 @@ patches = ImageRequests(image).patches(np.zeros((8, 8), np.uint8))
 print(inputs["embeddings"].sum(), inputs["share"].sum(), patches.shape)
 print(answers(np.zeros((1, 2)), {"task": "classification", "labels": ["a", "b"]})[0]["label"])
 """
-    child = subprocess.run([sys.executable, "-c", code], input=tokenizer().to_str(), capture_output=True, text=True)
+    child = subprocess.run(
+        [sys.executable, "-c", code], input=make_tokenizer(LETTERS).to_str(), capture_output=True, text=True
+    )
     assert child.stdout.split("\n") == ["16.0 16.0 (4, 16)", "a", ""], child.stderr

@@ -33,14 +33,13 @@ from mpcify.lowering.trace import trace_graph
 from mpcify.measure.estimate import works_of
 from mpcify.measure.network import Network
 from mpcify.measure.profile import KINDS, rows_of, total
+from mpcify.progress import Progress
 from mpcify.recipe import read_recipe
 
 EXACT = ("exact", "exact-tanh", "puma")  # the least of them is what the others are compared with
 SECTIONS = ("embedding", "layers", "head")
 NETWORKS = ("lan", "wan")
 HEADROOM = 0.8  # of the memory that is free
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcify.errors import MpcifyError
+from mpcify.files import write_whole
 
 FORMAT = 1
 
@@ -13,10 +14,8 @@ Row = Mapping[str, Any]
 
 
 def keep(values: Mapping[str, Any], path: Path) -> None:
-    """Writes a result, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """Writes a result, whole or not at all. Raises MPC-109."""
+    write_whole(path, json.dumps({"format": FORMAT, **values}, indent=1) + "\n")
 
 
 def read_kept(path: str | Path) -> dict[tuple[Any, ...], Row]:

@@ -15,8 +15,8 @@ from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
-from mpcify.paths import refuse_unwritable
-from mpcify.progress import progress
+from mpcify.files import refuse_unwritable
+from mpcify.progress import progress_bar
 from mpcify.recipe import read_recipe
 
 Shape = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="bert-base, bert-large, minilm, or a checkpoint.")]
@@ -67,7 +67,7 @@ def bench(
     from mpcify.measure.provenance import provenance
 
     total = benchmark.steps(lengths, len(names) * len(engines) * len(rings), repeat)
-    with progress("bench", total) as advance:
+    with progress_bar("bench", total) as advance:
         found = benchmark.bench(
             shape,
             names,

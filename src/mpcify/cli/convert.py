@@ -9,7 +9,7 @@ import typer
 from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, Model, Out
 from mpcify.cli.verb import Answer, verb
-from mpcify.paths import refuse_taken
+from mpcify.files import new_folder, refuse_taken
 from mpcify.recipe import RECIPES, read_recipe
 
 RecipeName = Annotated[str, typer.Option(metavar="NAME|FILE", help=f"{', '.join(RECIPES)}, or a JSON file.")]
@@ -35,7 +35,7 @@ def convert(
     check_model(model)
     from mpcify.conversion.convert import convert as converted
     from mpcify.conversion.convert import load_model, recipe_of
-    from mpcify.conversion.folder import copy_companions, new_folder
+    from mpcify.conversion.folder import copy_companions
     from mpcify.lowering.prove import prove_equal
 
     with new_folder(out) as folder:

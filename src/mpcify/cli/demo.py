@@ -12,8 +12,8 @@ import typer
 from mpcify.cli.early import TRAINING
 from mpcify.cli.verb import Answer, verb
 from mpcify.extras import require
-from mpcify.paths import refuse_taken, refuse_unwritable
-from mpcify.progress import progress
+from mpcify.files import new_folder, refuse_taken, refuse_unwritable, write_whole
+from mpcify.progress import progress_bar
 
 Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result there too, as JSON.")]
 Keep = Annotated[
@@ -34,9 +34,9 @@ def demo(report: Report = None, keep: Keep = None, seed: Seed = 0) -> Answer:
     from mpcify.demo.run import run
 
     with folder(keep) as place:
-        values = run(place, seed=seed, stage=progress)
+        values = run(place, seed=seed, stage=progress_bar)
     if report is not None:
-        write(report, json.dumps({"format": 1, **values}, indent=1) + "\n")
+        write_whole(report, json.dumps({"format": 1, **values}, indent=1) + "\n")
     return Answer(values, table(values))
 
 
@@ -47,17 +47,5 @@ def folder(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="mpcify-demo-") as place:
             yield Path(place)
         return
-    from mpcify.conversion.folder import new_folder
-
     with new_folder(keep) as place:
         yield place
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -10,8 +10,8 @@ from mpcify.cli.options import ColumnNames, Out
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.distillation.resume import look, training_folder
 from mpcify.extras import require
+from mpcify.files import refuse_taken
 from mpcify.launch import read_launch
-from mpcify.paths import refuse_taken
 
 Student = Annotated[str, typer.Argument(metavar="STUDENT", help="A folder that `mpcify convert` wrote.")]
 Teacher = Annotated[str, typer.Option(metavar="MODEL", help="The model that the student was converted from.")]

@@ -103,7 +103,7 @@ def check_embeddings(embeddings: str) -> None:
 
 def check_plot(plot: Path | None) -> None:
     """Raises MPC-901 for a picture of another kind, MPC-109 if it cannot be written, MPC-504 without matplotlib."""
-    from mpcify.paths import refuse_unwritable
+    from mpcify.files import refuse_unwritable
 
     if plot is None:
         return

@@ -12,7 +12,7 @@ from mpcify.cli.profile import Plot, draw_profile, kinds_table
 from mpcify.cli.verb import Answer, verb
 from mpcify.errors import MpcifyWarning
 from mpcify.extras import require
-from mpcify.paths import refuse_unwritable
+from mpcify.files import refuse_unwritable
 
 Protocol = Annotated[str, typer.Option(help="aby3 or semi2k.")]
 Ring = Annotated[int, typer.Option(metavar="BITS", help="64 or 32.")]

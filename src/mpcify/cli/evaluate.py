@@ -9,7 +9,7 @@ from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyError
-from mpcify.progress import progress
+from mpcify.progress import progress_bar
 
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N examples only.")]
 Answers = Annotated[
@@ -42,7 +42,7 @@ def evaluate(
         check_model(name)
     from mpcify.measure import evaluate as measure
 
-    with progress("examples", len(examples)) as advance:
+    with progress_bar("examples", len(examples)) as advance:
         if compare is None:
             report = measure.evaluate(model, examples, answers=answers, progress=advance, **settings.keywords())
             return Answer(report, table(heading(report), ("", model), zip(*measures(report), strict=True)))

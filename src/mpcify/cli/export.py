@@ -7,7 +7,7 @@ import typer
 from mpcify.cli.early import check_embeddings, check_lengths, check_model
 from mpcify.cli.options import AcceptEmbeddingLeak, Model, Out
 from mpcify.cli.verb import Answer, verb
-from mpcify.paths import refuse_taken
+from mpcify.files import refuse_taken
 
 Lengths = Annotated[str, typer.Option("--length", metavar="N,N…", help="Padded lengths; images have none.")]
 Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]

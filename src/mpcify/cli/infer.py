@@ -10,7 +10,7 @@ from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyWarning
-from mpcify.progress import progress
+from mpcify.progress import progress_bar
 
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
 Pairs = Annotated[
@@ -39,7 +39,7 @@ def infer(
     with compile(model, **settings.keywords()) as private:
         if private.engine.protocol is not None:
             warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
-        with progress("inputs", len(items)) as advance:
+        with progress_bar("inputs", len(items)) as advance:
             logits, cost = private(items, advance)
     results = [
         {"input": shown(item), **{key: value for key, value in answer.items() if key != "score"}}

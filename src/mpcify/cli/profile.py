@@ -8,7 +8,7 @@ import typer
 from mpcify.cli.early import check_model, check_plot
 from mpcify.cli.options import EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
-from mpcify.progress import progress
+from mpcify.progress import progress_bar
 
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="A picture: FILE.png or FILE.html.")]
 
@@ -22,7 +22,7 @@ def profile(model: Model, settings: EngineSettings, plot: Plot = None) -> Answer
     from mpcify.measure.profile import STEPS
     from mpcify.measure.profile import profile as measure
 
-    with progress("profile", STEPS) as advance:
+    with progress_bar("profile", STEPS) as advance:
         found = measure(model, progress=advance, **settings.keywords())
     if plot is not None:
         draw_profile(found, plot)

@@ -12,7 +12,7 @@ from mpcify.conversion.blocks import LayerBlocks, evaluating, find_blocks, not_f
 from mpcify.conversion.convert import extra_parameters
 from mpcify.conversion.fits import State, fit_gamma, fit_scale, fit_shift, fit_vertex, refit
 from mpcify.errors import MpcifyError
-from mpcify.progress import progress
+from mpcify.progress import progress_bar
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def fit_layers(
     if not batches:
         raise MpcifyError(108, "calibration", "there are no texts to calibrate on", "give about 1,000 training texts")
     both = (student,) if teacher is None else (student, teacher)
-    with evaluating(*both), progress("calibration, layers", len(layers)) as report:
+    with evaluating(*both), progress_bar("calibration, layers", len(layers)) as report:
         states = enter(student, batches, layers[0])
         targets = None if teacher is None else enter(teacher, batches, layers[0])
         for done, blocks in enumerate(layers, 1):

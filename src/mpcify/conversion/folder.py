@@ -1,49 +1,13 @@
-"""Folders with a model in them: written whole or not at all."""
+"""Folders with a model in them."""
 
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
 from mpcify.conversion.contents import COMPANIONS
-from mpcify.errors import MpcifyError
-from mpcify.paths import refuse_taken
-
-
-@contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder to fill; it takes its place under `path` when the block ends well, and leaves nothing when it does not.
-
-    Raises MPC-109 where something is there already, or the disk refuses.
-    """
-    target = Path(path)
-    refuse_taken(target)
-    made = [parent for parent in target.absolute().parents if not parent.exists()]  # the innermost first
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as problem:
-        raise MpcifyError(
-            109, str(target), problem.strerror or "no folder can be made", "name a folder you may write"
-        ) from None
-    try:
-        yield draft
-        draft.chmod(0o755)
-        if target.is_dir():
-            target.rmdir()
-        draft.rename(target)
-    except OSError as problem:
-        reason = problem.strerror or "the disk refuses"
-        raise MpcifyError(109, str(target), reason, "free some space, or name another folder") from problem
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        for parent in made:
-            if not any(parent.iterdir()):
-                parent.rmdir()
+from mpcify.files import new_folder
 
 
 def beside(source: str | Path, name: str) -> Path | None:

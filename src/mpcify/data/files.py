@@ -5,6 +5,8 @@ texts and labels may stand in columns of other names. Nothing is guessed and no 
 a row, as it may be private.
 """
 
+import hashlib
+import json
 import math
 import re
 import warnings
@@ -36,9 +38,9 @@ class Examples:
     """Inputs in the order of the file, with their labels.
 
     kind: "single" texts, "pair"s of texts, or "image"s. texts: the inputs: str, (str, str), or the image's path (a PIL
-    image where it comes from `datasets`). labels: whole numbers, decimals, or names; None where there is no such
-    column; `check_labels` turns them into what a model predicts. lines: of the file, one an example. written: labels
-    are a file's, where the number 1 may be a name of the model's, "1"; else a number is what the model predicts.
+    image if it comes from `datasets`). labels: whole numbers, decimals, or names; None if there is no such column;
+    `check_labels` turns them into what a model predicts. lines: of the file, one an example. written: the labels come
+    from a file, in which the number 1 may be a name of the model's, "1"; else a number is what the model predicts.
     """
 
     kind: Kind
@@ -60,9 +62,20 @@ class Examples:
             lines=None if self.lines is None else tuple(self.lines[place] for place in places),
         )
 
+    def digest(self) -> str:
+        """SHA-256 of the inputs: texts and paths as they stand, and the pixels of images that are open already."""
+        return hashlib.sha256(json.dumps([self.kind, [described(item) for item in self.texts]]).encode()).hexdigest()
+
     def where(self, index: int) -> str:
         """The source, the row (from 1, the header not counted) and the line of an example, as error texts say them."""
         return place(self.source, index, self.lines[index] if self.lines else None)
+
+
+def described(item: Any) -> str:
+    """An input as one text."""
+    if isinstance(item, str | tuple | Path):
+        return str(item)
+    return f"{item.mode} {item.size} {hashlib.sha256(item.tobytes()).hexdigest()}"
 
 
 def read_examples(
@@ -78,10 +91,10 @@ def read_examples(
     """The examples in a file, or in a data set.
 
     file: a path that ends in .tsv, .csv or .jsonl; else "name", "name:split" or "name:configuration:split" for
-    `datasets.load_dataset`. split: the same, apart. limit: how many rows are read, all where None. labels: False where
-    they are not needed: each is then kept, whatever it is. text_column, pair_column (of the second texts),
+    `datasets.load_dataset`. split: the same, apart. limit: how many rows are read; None: all. labels: False if they
+    are not needed: each is then kept, whatever it is. text_column, pair_column (of the second texts),
     label_column: columns that have other names than `sentence` | `sentence1`, `sentence2`, and `label`.
-    Raises MPC-101 (not there), 102 (unreadable), 103 (columns), 104 (a label that is none), 105 (empty text),
+    Raises MPC-101 (not there), 102 (unreadable), 103 (columns), 104 (not a label), 105 (empty text),
     107 (no such image), 108 (no rows).
     """
     source = str(file)
@@ -108,9 +121,9 @@ def check_labels(examples: Examples, labels: Sequence[str]) -> Examples:
     """The same examples with labels as a model predicts them.
 
     labels: the model's label names, in its order. With two or more, either every label is, as it is written, one of the
-    names, or every label is a whole number below their count; names go first, and a warning says so where the numbers
+    names, or every label is a whole number below their count; names go first, and a warning says so if the numbers
     would mean other classes. With one (regression), a label is a decimal that float32 holds.
-    Raises MPC-103 where the examples have no labels, MPC-104 with the row for any other label.
+    Raises MPC-103 if the examples have no labels, MPC-104 with the row for any other label.
     """
     if examples.labels is None:
         remedy = f"add a column {LABEL} with the right answers, or name it: --label-column"
@@ -195,14 +208,14 @@ def listed(columns: Sequence[str]) -> str:
 
 
 def field(row: Mapping[str, Any], name: str, where: str) -> Any:
-    """A row's value in a column. Raises MPC-102 where it has none (JSONL)."""
+    """A row's value in a column. Raises MPC-102 if it has none (JSONL)."""
     if name not in row:
         raise MpcifyError(102, where, f"the row has no {name}", "give every row the same fields")
     return row[name]
 
 
 def text(values: Sequence[Any], where: str) -> str | tuple[str, str]:
-    """The text, or pair of texts, in a row. Raises MPC-102 for what is no text, MPC-105 where one is empty."""
+    """The text, or pair of texts, in a row. Raises MPC-102 for what is not text, MPC-105 if one is empty."""
     if not all(isinstance(value, str) for value in values):
         raise MpcifyError(102, where, "the text is not a string", "write texts as strings")
     if not all(value.strip() for value in values):
@@ -213,7 +226,7 @@ def text(values: Sequence[Any], where: str) -> str | tuple[str, str]:
 
 
 def image(value: Any, folder: Path, where: str) -> Any:
-    """The image's path, or the image that `datasets` has opened. Raises MPC-107 where there is no such file."""
+    """The image's path, or the image that `datasets` has opened. Raises MPC-107 if there is no such file."""
     if not isinstance(value, str):
         return value
     path = folder / value
@@ -225,7 +238,7 @@ def image(value: Any, folder: Path, where: str) -> Any:
 def cell(value: Any, where: str, needed: bool) -> Any:
     """A label as it is written; a whole number as a number, if that loses nothing.
 
-    Raises MPC-104 if a label is needed and this is none.
+    Raises MPC-104 if a label is needed and this is not one.
     """
     known = isinstance(value, int | float | str) and not isinstance(value, bool)
     empty = isinstance(value, str) and not value.strip()

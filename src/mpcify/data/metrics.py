@@ -13,7 +13,7 @@ TOLERANCE = 2e-2  # two regression answers agree within it
 class Metrics:
     """accuracy: share of right answers, None for regression. pearson, spearman: correlations with the right values.
 
-    A correlation is None where it does not exist: one example, or values that are all equal.
+    A correlation is None if it does not exist: one example, or values that are all equal.
     """
 
     accuracy: float | None
@@ -51,7 +51,7 @@ def max_error(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Σ(a − ā)(b − b̄) / √(Σ(a − ā)² Σ(b − b̄)²); None where a side is constant."""
+    """Σ(a − ā)(b − b̄) / √(Σ(a − ā)² Σ(b − b̄)²); None if a side is constant."""
     x, y = (np.asarray(values, np.float64) - np.mean(values, dtype=np.float64) for values in (a, b))
     norm = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / norm if norm > 0 else None

@@ -14,7 +14,7 @@ from typing import Any
 
 from mpcify.errors import MpcifyError
 
-OTHER_FILES = {  # what stands at the start of a file that is no UTF-8 text
+OTHER_FILES = {  # what stands at the start of a file that is not UTF-8 text
     b"PK\x03\x04": "a ZIP archive (xlsx is one)",
     b"PAR1": "Parquet",
     b"\x1f\x8b": "compressed by gzip",
@@ -79,7 +79,7 @@ def read_text(path: Path) -> str:
 
 
 def no_text(path: Path, content: bytes, position: int, what: str) -> MpcifyError:
-    """The error for a file that is no text: told by its first bytes, else by the line of what is wrong."""
+    """The error for a file that is not text: its first bytes show what it is, or else the line is named."""
     kind = next((kind for start, kind in OTHER_FILES.items() if content.startswith(start)), None)
     if kind is not None:
         return MpcifyError(102, str(path), f"the file is {kind}", "save it as TSV, CSV or JSONL in UTF-8")
@@ -95,7 +95,7 @@ def lines_of(content: str, source: str) -> list[str]:
 
 
 def refuse_separator(content: str, source: str, own: str) -> None:
-    """Raises MPC-103 where another character than `own` separates the words of the header."""
+    """Raises MPC-103 if another character than `own` separates the words of the header."""
     header = content.partition("\n")[0]
     for mark, name in SEPARATORS.items():
         words = [word.strip(' "\r') for word in header.split(mark)]
@@ -178,7 +178,7 @@ def read_jsonl(content: str, source: str) -> Table:
 
 
 def json_object(line: str) -> dict[str, Any]:
-    """The object that a line holds. Raises ValueError for anything else, UnicodeEncodeError for what is no Unicode."""
+    """The object that a line holds. Raises ValueError for anything else, UnicodeEncodeError for what is not Unicode."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
@@ -191,7 +191,7 @@ def json_object(line: str) -> dict[str, Any]:
 
     values = json.loads(line, object_pairs_hook=once, parse_int=whole)
     if not isinstance(values, dict):
-        raise ValueError("no object")
+        raise ValueError("not an object")
     json.dumps(values, ensure_ascii=False).encode()
     return values
 
@@ -200,7 +200,7 @@ READERS: dict[str, Callable[[str, str], Table]] = {".tsv": read_tsv, ".csv": rea
 
 
 def load_dataset(source: str, name: str, configuration: str | None, split: str | None) -> Table:
-    """A data set from `datasets`. Raises MPC-101 whatever the reason is for which there is none."""
+    """A data set from `datasets`. Raises MPC-101 if there is none, whatever the reason."""
     remedy = "give a path that ends in .tsv, .csv or .jsonl, or name:split of a data set on the hub (mpcify[train])"
     try:
         import datasets

@@ -2,8 +2,8 @@
 
 A sentence is built from the sign that it shall have, downwards: what turns a sign around (negation, "used to be",
 "could have been", "nobody would say that ...") asks its inside for the opposite, and what sets two parts against each
-other (contrast, asides, comparisons, weights) asks one part for each sign. So every word meets both labels equally
-often in most constructions, and counting words does not tell them.
+other (contrast, asides, comparisons, weights) asks one part for each sign. So in most constructions every word stands
+under both labels equally often, and counting words does not tell the labels apart.
 """
 
 from collections.abc import Callable
@@ -104,7 +104,7 @@ def predicate(random: Random, sign: int) -> str:
 
 
 def clause(random: Random, sign: int, *, deep: bool = True) -> str:
-    """A noun and its predicate; where `deep`, perhaps inside a judgement that agrees or denies (double negation)."""
+    """A noun and its predicate; if `deep`, perhaps inside a judgement that agrees or denies (double negation)."""
     judged = deep and random.random() < 0.5
     denied = judged and random.random() < 0.5
     inside = f"the {random.choice(NOUNS)} {predicate(random, -sign if denied else sign)}"

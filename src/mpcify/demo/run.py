@@ -28,6 +28,7 @@ from mpcify.inference import PrivateModel
 from mpcify.lowering.calibrate import calibrate
 from mpcify.measure.evaluate import evaluate, evaluate_private
 from mpcify.measure.provenance import provenance
+from mpcify.progress import Progress
 
 RECIPE = "2quad-freediv"
 BASELINES = ("puma", "mpcformer")
@@ -35,7 +36,7 @@ CALIBRATION = 1000  # sentences
 BATCH, RATE = 64, 2e-3  # of the distillation: a small model takes larger steps than the defaults
 EVALUATED_AT_ONCE = 50  # sentences
 
-Stage: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+Stage: TypeAlias = Callable[[str, int], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Scale:
 
 
 @contextmanager
-def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def silent(what: str, total: int) -> Iterator[Progress]:
     """A stage that shows no progress."""
     yield lambda done: None
 
@@ -71,7 +72,7 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
     """Runs the demo; `folder` then holds train.tsv, test.tsv, teacher/ and student/. Returns what `mpcify demo` writes.
 
     stage: opens each stage's progress by its name and length. Accuracies are on the test sentences, under SPU on the
-    first of them; costs are medians of one request of 32 tokens. Raises MPC-109 where student/ is there already.
+    first of them; costs are medians of one request of 32 tokens. Raises MPC-109 if student/ is there already.
     """
     began, scale = time.monotonic(), scale or Scale()
     teacher, student = folder / "teacher", folder / "student"

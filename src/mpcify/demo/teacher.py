@@ -1,6 +1,6 @@
 """The demo's teacher: a small BERT, trained from nothing on the demo's language, with its tokenizer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from tokenizers import Tokenizer
@@ -12,12 +12,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from mpcify.demo.grammar import Review, vocabulary
+from mpcify.progress import Progress
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 LONGEST = 32  # tokens, of which a sentence takes up to 24
 BATCH, RATE = 64, 1e-3
-SHORT = 13  # words: the first half of the epochs sees shorter sentences alone, where negation is easier to learn
+SHORT = 13  # words: the first half of the epochs sees shorter sentences alone: negation in them is easier to learn
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -75,11 +76,11 @@ def train(
     model: BertForSequenceClassification,
     tokenizer: PreTrainedTokenizerFast,
     steps: Sequence[Sequence[Review]],
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = lambda done: None,
 ) -> None:
     """Trains the model in place, a batch a step: AdamW, a tenth of the steps as warm-up, then linear decay.
 
-    progress: told how many steps are done.
+    progress: called with how many steps are done.
     """
     warm_up = max(1, len(steps) // 10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)

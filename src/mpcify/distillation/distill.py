@@ -1,6 +1,5 @@
 """From a converted student to a distilled one, in one call: calibrate, train, choose the best, save."""
 
-import hashlib
 import math
 import shutil
 import signal
@@ -20,7 +19,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.calibrate import fit_layers, refuse_other
 from mpcify.conversion.convert import encoder_layers, load, load_model, recipe_of, task_of
 from mpcify.conversion.facts import weights_digest
-from mpcify.conversion.folder import copy_companions, new_folder
+from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import read_processor
 from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
@@ -31,9 +30,9 @@ from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pic
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
+from mpcify.files import new_folder, refuse_taken
 from mpcify.launch import Launch, read_launch
 from mpcify.lowering.prove import prove_equal
-from mpcify.paths import refuse_taken
 
 SIGMAS = 2.33  # of the normal distribution: one of a hundred lies below
 
@@ -267,8 +266,7 @@ def fingerprint(
 ) -> dict[str, Any]:
     """What decides the weights that a run ends with: settings, and digests of the models and of the training data."""
     digests = {"student": weights_digest(student), "teacher": weights_digest(teacher)}
-    texts = "\0".join(str(text) if isinstance(text, str | tuple | Path) else "" for text in train.texts)
-    digests["training data"] = hashlib.sha256(texts.encode()).hexdigest()
+    digests["training data"] = train.digest()
     return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcify.errors import MpcifyError
-from mpcify.paths import refuse_taken
+from mpcify.files import refuse_taken, write_whole
 
 RUN = "distillation.json"  # what a run that is resumed must share
 STATE = "trainer_state.json"  # Trainer writes it last, so a checkpoint that has it is whole
@@ -53,5 +53,5 @@ def take_up(folder: Path, run: dict[str, Any], resume: bool, write: bool = True)
         raise MpcifyError(601, str(folder), f"the run was started with another {changed[0]}", remedy)
     if write:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RUN).write_text(json.dumps(run), encoding="utf-8")
+        write_whole(folder / RUN, json.dumps(run))
     return checkpoint

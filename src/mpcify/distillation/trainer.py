@@ -148,7 +148,7 @@ class DistillationTrainer(Trainer):
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
         if not args.disable_tqdm and args.process_index == 0:
-            self.add_callback(Progress)
+            self.add_callback(EpochProgress)
         # only an exact student gives raw scores; without them the teacher runs as it is, which is faster
         self.teacher = convert(teacher, "exact") if self.weights.scores else teacher
         self.teacher.eval().to(self.args.device)
@@ -353,7 +353,7 @@ def divergence(ours: Tensor, theirs: Tensor, regression: bool) -> Tensor:
     return answer_loss(ours, theirs, regression) - answer_loss(theirs, theirs, regression)
 
 
-class Progress(TrainerCallback):
+class EpochProgress(TrainerCallback):
     """A progress bar and a line an epoch, on stderr: stdout belongs to the answer."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import Ranges, declare, merge
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
-from mpcify.progress import progress
+from mpcify.progress import progress_bar
 from mpcify.requests.images import client_patches, sides, unfold
 from mpcify.requests.text import Encoded, client_inputs
 
@@ -54,7 +54,7 @@ def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tens
     table = None if takes_images(student) else word_table(student)
     measured: Ranges = {}
     groups, done = by_length(items, student), 0
-    with progress("ranges, inputs", len(items)) as advance, on_cpu(student):
+    with progress_bar("ranges, inputs", len(items)) as advance, on_cpu(student):
 
         def requests(graph: Graph, chosen: Sequence[Any]) -> Iterator[dict[str, np.ndarray]]:
             nonlocal done

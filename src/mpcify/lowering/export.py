@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import recipe_of, task_of, teacher_class
 from mpcify.conversion.facts import table_is_public, takes_images, word_table
-from mpcify.conversion.folder import new_folder
 from mpcify.conversion.processors import backend_of, input_facts, read_processor
 from mpcify.errors import MpcifyError
+from mpcify.files import new_folder
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import Ranges, rounded
 from mpcify.lowering.passes import lower

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.inference import Batch, PrivateModel
 from mpcify.measure.provenance import code_digest
+from mpcify.progress import Progress
 
 FORMAT = 1
 
 
 def answer(
-    private: PrivateModel, examples: Examples, progress: Callable[[int], None] | None, folder: Path | None
+    private: PrivateModel, examples: Examples, progress: Progress | None, folder: Path | None
 ) -> tuple[np.ndarray, Cost]:
     """Logits (N, labels) and their cost; with a folder, each batch is kept there, and what is there is not run again.
 
@@ -59,7 +59,6 @@ def answer(
 
 def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
     """What decides a run's answers: version and digests of the program, weights and examples, the engine's settings."""
-    texts = hashlib.sha256(json.dumps([examples.kind, [str(text) for text in examples.texts]]).encode()).hexdigest()
     engine = private.engine
     return {
         "format": FORMAT,
@@ -67,7 +66,7 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
         "code": code_digest(),
         "weights": weights_digest(private.student),
         "recipe": private.about["recipe"],
-        "examples": texts,
+        "examples": examples.digest(),
         "engine": engine.name,
         "protocol": engine.protocol,
         "ring": engine.ring,

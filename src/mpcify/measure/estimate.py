@@ -20,6 +20,7 @@ from mpcify.engines.spu.fit import fit
 from mpcify.engines.spu.formulas import Formulas, Work, work_of
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
+from mpcify.files import write_whole
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import public_values
@@ -129,9 +130,7 @@ def calibrated(settings: Settings, path: str | Path | None, notice: Callable[[st
     speed = measure_speed(settings)
     if path is not None:
         known["speeds"][key] = asdict(speed)
-        temporary = Path(f"{path}.new")
-        temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps(known, indent=1) + "\n")
     return speed
 
 

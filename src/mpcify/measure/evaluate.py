@@ -1,7 +1,6 @@
 """How good a model's answers are on an engine, and how close to the same model in floats: one metric path for all."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from mpcify.graph.ranges import RangeRecorder, Ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
 from mpcify.measure.answers import answer
 from mpcify.measure.difference import grows_at, unequal
-
-Progress = Callable[[int], None]
+from mpcify.progress import Progress
 
 TIGHTEST = 8  # rows of the range report that an evaluation shows
 

@@ -1,13 +1,13 @@
 """Pictures of costs: stacked bars by kind of operation, as PNG or as one HTML file that needs nothing else."""
 
 import io
-import os
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from mpcify.extras import require
+from mpcify.files import write_whole
 from mpcify.measure.profile import KINDS, Profile
 
 MEASURES = (("seconds", 1.0, "seconds"), ("bytes", 1e6, "MB sent"), ("rounds", 1.0, "rounds"))
@@ -25,7 +25,7 @@ def draw_profile(profile: Profile, path: Path) -> None:
 def draw(bars: Bars, title: str, path: Path) -> None:
     """Stacked horizontal bars side by side for seconds, bytes and rounds; written whole or not at all.
 
-    Raises MPC-504 without matplotlib.
+    Raises MPC-504 without matplotlib, MPC-109 if the disk refuses.
     """
     require("matplotlib")
     from matplotlib.figure import Figure
@@ -50,9 +50,7 @@ def draw(bars: Bars, title: str, path: Path) -> None:
     written = io.BytesIO()
     figure.savefig(written, format="svg" if path.suffix == ".html" else "png", dpi=130, metadata=None)
     content = page(title, bars, written.getvalue().decode()) if path.suffix == ".html" else written.getvalue()
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_whole(path, content)
 
 
 def page(title: str, bars: Bars, drawn: str) -> bytes:

@@ -1,6 +1,6 @@
 """Where the cost of a request goes: per operation, encoder layer and kind."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from mpcify.engines.plain import measure_ranges
 from mpcify.graph.graph import Graph, Part
 from mpcify.graph.ranges import declare
 from mpcify.inference import PrivateModel, compile
+from mpcify.progress import Progress
 from mpcify.requests.text import Encoded
 
 KINDS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
@@ -73,7 +74,7 @@ def total(rows: Iterable[OperationCost]) -> dict[str, float]:
     }
 
 
-def profile(model: str | Path, *, progress: Callable[[int], None] | None = None, **settings: Any) -> Profile:
+def profile(model: str | Path, *, progress: Progress | None = None, **settings: Any) -> Profile:
     """Runs a request of made-up tokens (or pixels) whole, and then operation by operation.
 
     progress: told how many of STEPS are done.

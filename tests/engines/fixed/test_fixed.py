@@ -18,6 +18,7 @@ from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import declare
 from mpcify.numerics import FixedPoint
+from tests.makers import transformer, transformer_requests
 
 RINGS = (64, 48, 32)
 Arrays = dict[str, np.ndarray]
@@ -142,68 +143,6 @@ def test_relu_and_max_go_by_the_sign_of_the_wrapped_value(ring: int) -> None:
 # Graphs
 
 
-def transformer(number_of_layers: int = 2, scale: float = 1.0) -> tuple[Graph, Arrays]:
-    """A student in small, freeDiv and quad: 2 requests of 6 tokens, 16 wide, 2 heads. scale: of what quad squares."""
-    rng, batch, n, width, heads = np.random.default_rng(0), 2, 6, 16, 2
-    builder = Builder(batch, n)
-
-    def weight(name: str, *shape: int, scale: float = 1.0) -> str:
-        spread = scale / math.sqrt(shape[0]) if len(shape) == 2 else 0.1
-        return builder.weight(name, (rng.standard_normal(shape) * spread).astype(np.float32))
-
-    def linear(name: str, x: str, p: int, q: int, scale: float = 1.0) -> str:
-        return builder.emit(name, "linear", (x, weight(f"{name}.w", p, q, scale=scale), weight(f"{name}.b", q)))
-
-    def norm(name: str, x: str) -> str:
-        g = builder.weight(f"{name}.g", np.ones(width, np.float32))
-        return builder.emit(name, "layernorm", (x, g, weight(f"{name}.b", width)), eps=1e-12)
-
-    x, share = builder.input("embeddings", "client", (batch, n, width)), builder.input("share", "client", (batch, n, 1))
-    for layer in range(number_of_layers):
-        builder.layer, builder.part = layer, "attention"
-        q, k, v = (linear(f"{layer}.{name}", x, width, width) for name in "qkv")
-        v = builder.emit(f"{layer}.masked", "mul", (v, share))
-        q, k, v = (
-            builder.emit(
-                f"{y}.heads",
-                "transpose",
-                (builder.emit(f"{y}.split", "reshape", (y,), shape=(batch, n, heads, 8)),),
-                axes=(0, 2, 1, 3),
-            )
-            for y in (q, k, v)
-        )
-        scores = builder.emit(f"{layer}.scores", "matmul", (q, k), transpose=True)
-        scores = builder.emit(
-            f"{layer}.shifted", "shift", (builder.emit(f"{layer}.scaled", "scale", (scores,), by=0.02),), by=0.2
-        )
-        context = builder.emit(
-            f"{layer}.context", "matmul", (builder.emit(f"{layer}.squares", "square", (scores,)), v), transpose=False
-        )
-        context = builder.emit(f"{layer}.back", "transpose", (context,), axes=(0, 2, 1, 3))
-        context = builder.emit(f"{layer}.joined", "reshape", (context,), shape=(batch, n, width))
-        x = norm(
-            f"{layer}.norm", builder.emit(f"{layer}.sum", "add", (x, linear(f"{layer}.out", context, width, width)))
-        )
-        builder.part = "activation"
-        hidden = linear(f"{layer}.first", x, width, 32, scale)
-        hidden = builder.emit(f"{layer}.quad", "square", (hidden,))
-        x = builder.emit(f"{layer}.residual", "add", (x, linear(f"{layer}.second", hidden, 32, width)))
-        x = norm(f"{layer}.last", x)
-    builder.layer, builder.part = None, "head"
-    first = builder.emit("first", "slice", (x,), axis=1, start=0, stop=1)
-    pooled = builder.emit("pooled", "tanh", (linear("pool", first, width, width),))
-    linear("logits", pooled, width, 3)
-    return builder.finish(None, ["logits"]), builder.weights
-
-
-def requests(seed: int = 0, padding: float = 0.0) -> Arrays:
-    """Two requests, of 6 and of 4 real tokens; `padding` stands in the rows of padding."""
-    rng = np.random.default_rng(seed)
-    mask = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]], np.float32)[:, :, None]
-    embeddings = rng.standard_normal((2, 6, 16)).astype(np.float32)
-    return {"embeddings": np.where(mask > 0, embeddings, padding), "share": 16 * mask / mask.sum(1, keepdims=True)}
-
-
 def compare(graph: Graph, weights: Arrays, inputs: Arrays, ring: int, **options: Any) -> float:
     """The largest difference between fixed and plain."""
     plain, _ = PlainEngine().compile(graph).load(weights).run(inputs)
@@ -218,7 +157,7 @@ def compare(graph: Graph, weights: Arrays, inputs: Arrays, ring: int, **options:
 def test_a_transformer_in_fixed_point_is_near_the_one_in_floats(ring: int, tolerance: float) -> None:
     graph, weights = transformer()
     # tanh alone errs by up to 5e-3, the mean of sixteen by less; in the ring 2^32 rsqrt adds 1 %
-    assert max(compare(graph, weights, requests(seed), ring) for seed in range(3)) < tolerance
+    assert max(compare(graph, weights, transformer_requests(seed), ring) for seed in range(3)) < tolerance
 
 
 def test_more_fraction_bits_bring_the_products_nearer() -> None:
@@ -236,13 +175,13 @@ def test_more_fraction_bits_bring_the_products_nearer() -> None:
 def test_rows_of_padding_may_wrap_and_change_no_answer(ring: int) -> None:
     graph, weights = transformer()
     session = FixedEngine(ring).compile(graph).load(weights)
-    quiet, loud = (session.run(requests(padding=padding))[0]["logits"] for padding in (0.0, 1e6))
+    quiet, loud = (session.run(transformer_requests(padding=padding))[0]["logits"] for padding in (0.0, 1e6))
     np.testing.assert_array_equal(quiet, loud)
 
 
 def test_outputs_do_not_depend_on_the_order_of_requests() -> None:
     graph, weights = transformer()
-    session, inputs = FixedEngine(64).compile(graph).load(weights), requests()
+    session, inputs = FixedEngine(64).compile(graph).load(weights), transformer_requests()
     there, _ = session.run(inputs)
     back, _ = session.run({name: array[::-1] for name, array in inputs.items()})
     np.testing.assert_array_equal(there["logits"], back["logits"][::-1])
@@ -250,19 +189,19 @@ def test_outputs_do_not_depend_on_the_order_of_requests() -> None:
 
 def test_declared_ranges_that_overflow_are_refused_with_the_layers_name() -> None:
     graph, weights = transformer(scale=4.0)  # products reach 64 and squares 160, the ring 2^32 holds less
-    ranges = declare(graph, measure_ranges(graph, weights, [requests(seed) for seed in range(3)]))
+    ranges = declare(graph, measure_ranges(graph, weights, [transformer_requests(seed) for seed in range(3)]))
     declared = graph.with_ranges(ranges)
     with pytest.raises(MpcifyError, match=r"MPC-402 layer 0 attention \(0\.norm\).*ring") as error:
         FixedEngine(32).compile(declared)
     assert error.value.code == 402
-    assert compare(declared, weights, requests(), 32, force=True) > 0.1, "forced, it wraps"
-    assert compare(declared, weights, requests(), 64) < 1e-2, "a wider ring holds it"
+    assert compare(declared, weights, transformer_requests(), 32, force=True) > 0.1, "forced, it wraps"
+    assert compare(declared, weights, transformer_requests(), 64) < 1e-2, "a wider ring holds it"
     FixedEngine(32).compile(graph)  # nothing is declared, nothing is proven
 
 
 def test_inside_ranges_that_are_proven_nothing_wraps() -> None:
     graph, weights = transformer(scale=0.1)
-    batches = [requests(seed) for seed in range(3)]
+    batches = [transformer_requests(seed) for seed in range(3)]
     ranges = declare(graph, measure_ranges(graph, weights, batches))
     FixedEngine(48).compile(graph.with_ranges(ranges))
     assert all(compare(graph.with_ranges(ranges), weights, batch, 48) < 2e-2 for batch in batches)
@@ -270,8 +209,10 @@ def test_inside_ranges_that_are_proven_nothing_wraps() -> None:
 
 def test_the_range_report_says_what_overflows_and_on_which_layer() -> None:
     graph, weights = transformer(scale=4.0)
-    rows = range_report(graph, weights, [requests(seed, padding=1e6) for seed in range(3)], FixedPoint.of(32))
-    measured = measure_ranges(graph, weights, [requests(seed) for seed in range(3)])
+    rows = range_report(
+        graph, weights, [transformer_requests(seed, padding=1e6) for seed in range(3)], FixedPoint.of(32)
+    )
+    measured = measure_ranges(graph, weights, [transformer_requests(seed) for seed in range(3)])
     assert {row.operation for row in rows} == {operation.name for operation in graph.operations}
     for row in rows:
         assert (row.least, row.largest) == pytest.approx(measured[row.operation][row.quantity]), (
@@ -282,7 +223,7 @@ def test_the_range_report_says_what_overflows_and_on_which_layer() -> None:
     assert overflowing == {(0, "0.quad"), (1, "1.quad")}
     worst = next(row for row in rows if row.operation == "0.quad")
     assert worst.headroom_bits == pytest.approx(math.log2(64 / worst.largest))
-    assert not any(row.overflow for row in range_report(graph, weights, [requests()], FixedPoint.of(64)))
+    assert not any(row.overflow for row in range_report(graph, weights, [transformer_requests()], FixedPoint.of(64)))
 
 
 # Settings

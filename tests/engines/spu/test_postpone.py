@@ -13,8 +13,8 @@ from mpcify.engines.spu.postpone import postpone_truncations, weights_for
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
-from mpcify.graph.ranges import recorded
 from mpcify.numerics import FixedPoint
+from tests.makers import declared
 
 RING_64 = FixedPoint.of(64)
 WEIGHTS = {"w": np.ones((3, 2), np.float32), "b": np.zeros(2, np.float32)}
@@ -170,12 +170,6 @@ def test_weights_are_divided_only_where_a_graph_reads_them_so() -> None:
     again = weights_for(postpone_truncations(squared(), RING_64).role("owner"), divided)
     np.testing.assert_array_equal(again["w/raw4"], divided["w/raw4"])
     assert not weights_for(squared().role("owner"), {}), "a weight that is missing is for the engine to name"
-
-
-def declared(graph: Graph, **special: dict[str, tuple[float, float]]) -> Graph:
-    """The graph with a range for every quantity, between −1 and 1 but for those named."""
-    usual = {item.name: dict.fromkeys(recorded(item, exponent=False), (-1.0, 1.0)) for item in graph.operations}
-    return graph.with_ranges({name: entry | special.get(name, {}) for name, entry in usual.items()})
 
 
 def test_the_engine_refuses_what_the_proof_refuses() -> None:

@@ -23,31 +23,13 @@ from mpcify.engines.spu.worker import reason
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
-from mpcify.graph.ranges import recorded
 from mpcify.numerics import FixedPoint
+from tests.makers import declared, small_model
 
 WIDTH = 48
 INPUT = np.random.default_rng(1).standard_normal((1, 4, WIDTH)).astype(np.float32)
 
 Model = tuple[Graph, dict[str, np.ndarray]]
-
-
-def small_model(length: int = 4, activation: str = "square", width: int = WIDTH) -> Model:
-    """A LayerNorm, and two linear layers around an activation; and its weights."""
-    generator = np.random.default_rng(0)
-
-    def random(*shape: int) -> np.ndarray:
-        return (0.1 * generator.standard_normal(shape)).astype(np.float32)
-
-    builder = Builder(1, length)
-    x = builder.input("x", "client", (1, length, width))
-    scale, bias = builder.weight("norm.g", 1 + random(width)), builder.weight("norm.b", random(width))
-    x = builder.emit("norm", "layernorm", [x, scale, bias], eps=1e-12)
-    builder.layer, builder.part = 0, "linear"
-    x = builder.emit("up", "linear", [x, builder.weight("up.w", random(width, 64)), builder.weight("up.b", random(64))])
-    x = builder.emit("activation", activation, [x])
-    down = [x, builder.weight("down.w", random(64, 2)), builder.weight("down.b", random(2))]
-    return builder.finish(None, [builder.emit("logits", "linear", down)]), builder.weights
 
 
 def plain(model: Model, x: np.ndarray) -> np.ndarray:
@@ -81,7 +63,8 @@ def python(code: str, folder: Path, *options: str) -> subprocess.CompletedProces
     prelude = f"import importlib.util, sys; spec = importlib.util.spec_from_file_location('sessions', {__file__!r}); "
     prelude += "m = importlib.util.module_from_spec(spec); spec.loader.exec_module(m); g, w = m.small_model()\n"
     command = [sys.executable, *options, "-c", prelude + code]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 
 # Weights
@@ -186,12 +169,6 @@ def test_a_wide_layernorm_with_few_fraction_bits() -> None:
     # rsqrt truncates five times, by chance up or down a step of 2^-8, and meets deviations up to 5: sixty runs erred by
     # 0.013 to 0.050; were 1/1024 a factor, which is 0 with 8 fraction bits, they would err by whole numbers
     np.testing.assert_allclose(outputs["norm"], expected, atol=5 * 5 * 2**-8)
-
-
-def declared(graph: Graph, **special: dict[str, tuple[float, float]]) -> Graph:
-    """The graph with a range for every quantity, from 0.5 to 1 but for those named."""
-    usual = {item.name: dict.fromkeys(recorded(item, exponent=False), (0.5, 1.0)) for item in graph.operations}
-    return graph.with_ranges({name: entry | special.get(name, {}) for name, entry in usual.items()})
 
 
 @pytest.mark.parametrize("kind", NOT_IN_FM32)
