@@ -60,12 +60,24 @@ COMPOSITES = ("attention", "activation")
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """How an input holds a weight, if not as numbers: the integers of the weight `of`, divided by `room`.
+
+    They are what the ring holds of the quotient; nothing but integers is multiplied with them.
+    """
+
+    of: str
+    room: int
+
+
+@dataclass(frozen=True)
 class Input:
-    """An input: who holds it, and its shape."""
+    """An input: who holds it, and its shape. encoding: of a weight that is held as integers; None: numbers."""
 
     name: str
     role: Role
     shape: tuple[int, ...]
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +173,11 @@ class Graph:
 
     def to_json(self) -> dict[str, Any]:
         """The graph as a JSON object; it holds no weight."""
-        return {"format": FORMAT, **asdict(self)}
+        values = asdict(self)
+        for item in values["inputs"]:
+            if item["encoding"] is None:
+                del item["encoding"]
+        return {"format": FORMAT, **values}
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Graph":
@@ -170,7 +186,10 @@ class Graph:
             if values["format"] != FORMAT:
                 raise broken(f"format {values['format']!r} is not {FORMAT}")
             return Graph(
-                inputs=tuple(Input(**{**item, "shape": tuple(item["shape"])}) for item in values["inputs"]),
+                inputs=tuple(
+                    Input(item["name"], item["role"], tuple(item["shape"]), read_encoding(item))
+                    for item in values["inputs"]
+                ),
                 operations=tuple(
                     Operation(**{**item, "inputs": tuple(item["inputs"]), "shape": tuple(item["shape"])})
                     for item in values["operations"]
@@ -195,6 +214,11 @@ class Graph:
         except (OSError, ValueError):
             raise MpcifyError(404, str(path), "the graph cannot be read", "export the model again") from None
         return Graph.from_json(values)
+
+
+def read_encoding(item: Mapping[str, Any]) -> Encoding | None:
+    """The encoding in an input's JSON object, if there is one."""
+    return Encoding(**item["encoding"]) if "encoding" in item else None
 
 
 def broken(what: str) -> MpcifyError:

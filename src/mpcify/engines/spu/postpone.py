@@ -8,19 +8,16 @@ held as W/4, and the second truncation gives the 4 back, for two bits of W.
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mpcify.graph.graph import Graph, Input, Operation
+from mpcify.graph.graph import Encoding, Graph, Input, Operation
 from mpcify.numerics import FixedPoint
 
 ROOM = 4  # of a linear layer that needs room
-RAW = "/raw"  # and the room: how a weight's name ends that is held as W/room, in integers where an engine can
-RAW_NAME = re.compile(rf"(.+){RAW}(\d)")
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,10 @@ def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
     )
     read = {name for operation in operations for name in operation.inputs}
     kept = [item for item in graph.inputs if item.role != "owner" or item.name in read]
-    names = {item.name + f"{RAW}{room}": item for item in graph.role("owner") for room in (1, ROOM)}
-    raw = [replace(item, name=name) for name, item in names.items() if name in read]
+    encoded = (as_integers(item, room) for item in graph.role("owner") for room in (1, ROOM))
+    added = (item for item in encoded if item.name in read)
     ranges = {name: entry for name, entry in graph.ranges.items() if name not in gone}
-    return replace(graph, inputs=(*kept, *raw), operations=operations, ranges=ranges).check()
+    return replace(graph, inputs=(*kept, *added), operations=operations, ranges=ranges).check()
 
 
 def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]]:
@@ -102,23 +99,27 @@ def join(operation: Operation, square: Operation, room: int) -> Operation:
     others = operation.inputs[1:]
     if operation.kind == "linear":
         attributes["room"] = room
-        others = (f"{others[0]}{RAW}{room}", *others[1:])
+        others = (encoded_name(others[0], room), *others[1:])
     kind = PRODUCTS[operation.kind].kind
     return replace(operation, kind=kind, inputs=(*square.inputs, *others), attributes=attributes)
 
 
+def encoded_name(weight: str, room: int) -> str:
+    """The name of the input that holds W/room as integers."""
+    return f"{weight}/raw{room}"
+
+
+def as_integers(item: Input, room: int) -> Input:
+    """The input that holds a weight as the integers of W/room."""
+    return replace(item, name=encoded_name(item.name, room), encoding=Encoding(item.name, room))
+
+
 def weights_for(wanted: Iterable[Input], weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The wanted weights, by the names under which a graph with postponed truncations reads them."""
+    """The wanted weights by their names, one with an encoding as W/room: in numbers, to be encoded by the engine."""
     found = {}
     for item in wanted:
-        raw = RAW_NAME.fullmatch(item.name)
         if item.name in weights:
             found[item.name] = weights[item.name]
-        elif raw and raw[1] in weights:
-            found[item.name] = weights[raw[1]] / int(raw[2])
+        elif item.encoding is not None and item.encoding.of in weights:
+            found[item.name] = weights[item.encoding.of] / item.encoding.room
     return found
-
-
-def is_raw(item: Input) -> bool:
-    """Whether an input is a weight that only integers multiply."""
-    return item.role == "owner" and RAW_NAME.fullmatch(item.name) is not None
