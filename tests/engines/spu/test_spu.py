@@ -12,7 +12,8 @@ from mpcify.engines.cost import Cost
 from mpcify.engines.plain import evaluate_operation
 from mpcify.engines.spu.engine import SpuEngine, SpuSession
 from mpcify.graph.build import Builder
-from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
+from mpcify.graph.graph import Graph, Input
+from mpcify.graph.kinds import COMPOSITES, KINDS
 
 generator = np.random.default_rng(0)
 STEP = 2.0**-18

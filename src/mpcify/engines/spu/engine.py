@@ -18,8 +18,9 @@ from mpcify.engines.spu.limits import prove
 from mpcify.engines.spu.postpone import weights_for
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
-from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
+from mpcify.graph.graph import Graph, Input
 from mpcify.graph.headroom import refuse_undeclared
+from mpcify.graph.kinds import COMPOSITES, KINDS
 from mpcify.numerics import FixedPoint
 
 SPU_KINDS = {kind: None for kind in KINDS if kind not in COMPOSITES}
