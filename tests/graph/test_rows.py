@@ -59,7 +59,40 @@ def test_each_operation_of_an_attention_layer(teacher: Any) -> None:
     assert {name.removeprefix(layer): word for name, word in found.items() if name.startswith(layer)} == ATTENTION
 
 
-ATTENTION: dict[str, str] = {}
+ATTENTION = {
+    **dict.fromkeys(
+        (
+            "value.fused",
+            "value",
+            "query.scaled",
+            "key.scaled",
+            "query.split",
+            "key.split",
+            "value.masked",
+            "value.split",
+            "transpose.4",
+            "reshape.4",
+        ),
+        "tokens",
+    ),
+    **dict.fromkeys(
+        (
+            "query.heads",
+            "key.heads",
+            "value.heads",
+            "column",
+            "column.heads",
+            "value.extended",
+            "both",
+            "numerator",
+            "total",
+            "inverse",
+            "output",
+        ),
+        "heads",
+    ),
+    **dict.fromkeys(("scores", "shifted", "square"), "scores"),
+}
 
 
 def chain(*steps: tuple[str, dict[str, Any]], shape: tuple[int, ...] = (3, 5, 6), length: int = 5) -> list[str]:

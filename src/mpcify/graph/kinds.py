@@ -1,4 +1,4 @@
-"""Every kind of operation in one table: its inputs and attributes, the shape of its output, where tokens are in it.
+"""Every kind of operation in one table: its inputs and attributes, the shape of its output, the axes of tokens in it.
 
 x, a, b are inputs; shapes are numpy's, with broadcasting if the table says so. A kind belongs to a stage of a graph:
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 Stage = Literal["traced", "lowered", "fitted"]
 Shape = tuple[int, ...]
-# The axes that run over tokens: each a (first, behind the last) of neighbours. Two where an image's rows and columns
+# The axes that run over tokens: each a (first, behind the last) of neighbours. Two if an image's rows and columns
 # stand apart, (2, 4); queries and keys are one axis each, (2, 3) and (3, 4).
 TokenAxes = frozenset[tuple[int, int]]
 Attributes = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 Measured on calibration data over real tokens (rows of padding may wrap: they are multiplied by an exact zero), declared
 with a margin and rounded outwards, stored with the graph. An engine proves at compile time that nothing wraps inside
-the declared ranges: see `limits`.
+the declared ranges.
 """
 
 import math
@@ -146,7 +146,7 @@ def declare(graph: Graph, measured: AnyRanges) -> Ranges:
     """Measured ranges with their margins: ×4 outwards, ÷4 towards zero; variances, and the squares in them, ×8 and ÷8.
 
     An exponent of exp_t gets ×2, and a row's maximum may fall by 8. All are rounded outwards, see `rounded`.
-    `check_ranges` says whether all that fits a ring.
+    An engine's rules say whether all that fits a ring.
     """
     kinds = {operation.name: operation.kind for operation in graph.operations}
     declared: Ranges = {}

@@ -103,7 +103,7 @@ class SpuSession(Session):
         self.program, self.child, self.environment = program, child, environment
         self.graph = program.graph
         with child.turn:  # what is missing stays so until it is shared
-            reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
+            reply, _ = child.ask({"do": "compile", "graph": program.graph.with_ranges({}).to_json()})
             self.number, missing = reply["program"], set(reply["missing"])
             for item in program.graph.role("owner"):
                 if item.name in missing:

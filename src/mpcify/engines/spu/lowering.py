@@ -56,7 +56,7 @@ def square_matmul(step: jax.Array, a: jax.Array, b: jax.Array, transpose: bool) 
 
 
 def products(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
-    """a @ b (or a @ bᵀ) in integers over equal leading axes, several products as one where that is cheap.
+    """a @ b (or a @ bᵀ) in integers over equal leading axes, several products as one if that is cheap.
 
     SPU runs batched products one after the other, with a message each. g of them are one product of [A₁ … A_g] with the
     block diagonal of B₁ … B_g: the same bytes, g times the multiplications.
@@ -168,7 +168,7 @@ def gelu_poly(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(x < -4.0, 0.0, jnp.where(x < -1.95, low, jnp.where(x > 3.0, x, high)))
 
 
-KINDS: Mapping[str, Callable[..., jax.Array]] = {
+FUNCTIONS: Mapping[str, Callable[..., jax.Array]] = {
     "linear": linear,
     "mul": lambda a, b: a * b,
     "square": lambda x: x * x,
@@ -192,25 +192,30 @@ KINDS: Mapping[str, Callable[..., jax.Array]] = {
 }
 
 
+def functions(point: FixedPoint, step: jax.Array) -> dict[str, Callable[..., jax.Array]]:
+    """What each kind of operation computes."""
+    return {
+        **FUNCTIONS,
+        "matmul": partial(matmul, step),
+        "square-linear": partial(square_linear, step),
+        "square-matmul": partial(square_matmul, step),
+        "layernorm": partial(layernorm, point, step),
+        "scale": partial(scale, point, step),
+        "exp": partial(exp, point, step),
+        "gelu-poly": partial(gelu_poly, point, step),
+    }
+
+
 def function_of(graph: Graph, point: FixedPoint) -> Callable[..., tuple[jax.Array, ...]]:
     """f(every input of the graph, in order, and STEP) → its outputs, in order."""
 
     def function(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         *given, step = arrays
-        kinds: dict[str, Callable[..., jax.Array]] = {
-            **KINDS,
-            "matmul": partial(matmul, step),
-            "square-linear": partial(square_linear, step),
-            "square-matmul": partial(square_matmul, step),
-            "layernorm": partial(layernorm, point, step),
-            "scale": partial(scale, point, step),
-            "exp": partial(exp, point, step),
-            "gelu-poly": partial(gelu_poly, point, step),
-        }
+        computes = functions(point, step)
         values = dict(zip((item.name for item in graph.inputs), given, strict=True))
         for operation in graph.operations:
             inputs = (values[name] for name in operation.inputs)
-            values[operation.name] = kinds[operation.kind](*inputs, **operation.attributes)
+            values[operation.name] = computes[operation.kind](*inputs, **operation.attributes)
         return tuple(values[name] for name in graph.outputs)
 
     return function
@@ -219,7 +224,7 @@ def function_of(graph: Graph, point: FixedPoint) -> Callable[..., tuple[jax.Arra
 def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     """The graph as one SPU executable: reads the variables named as its inputs, writes OUTPUT + each output's name.
 
-    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there where
+    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there if
     something reads it.
     """
     given = (*graph.inputs, Input(STEP, "public", ()))

@@ -1,9 +1,9 @@
 """Truncations that can wait: a square that one product reads keeps its 2f fraction bits until that product.
 
 x² has 2f fraction bits, times a number of f bits 3f; the product is then truncated twice by f. A truncation an element
-of x² becomes one an element of the product, which pays where there are fewer of those: n × H for n × 4H (Quad),
+of x² becomes one an element of the product, which pays if there are fewer of those: n × H for n × 4H (Quad),
 heads × n × d for heads × n × n (freeDiv attention, n > d). Nothing but the product is truncated, so that it alone must
-fit: |product| below 2^(K−2−3f), 256 where K = 64 and f = 18. A linear layer that needs more room has it: its weight is
+fit: |product| below 2^(K−2−3f), 256 if K = 64 and f = 18. A linear layer that needs more room has it: its weight is
 held as W/4, and the second truncation gives the 4 back, for two bits of W.
 """
 
@@ -37,16 +37,16 @@ QUANTITIES = {product.kind: product.quantity for product in PRODUCTS.values()}
 
 
 def postponed_limit(operation: Operation, quantity: str, number: FixedPoint) -> float | None:
-    """What a quantity stays below where a square's truncation waited for it; None for any other."""
+    """What a quantity stays below if a square's truncation waited for it; None for any other."""
     if QUANTITIES.get(operation.kind) != quantity:
         return None
     return number.postponed_bound * operation.attributes.get("room", 1)
 
 
 def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
-    """The graph with `square-linear` and `square-matmul` where a square's truncation can wait in this ring.
+    """The graph with `square-linear` and `square-matmul` for each square whose truncation can wait in this ring.
 
-    That is where one product alone reads the square, as its first factor, has fewer elements, and fits by its declared
+    It can if one product alone reads the square, as its first factor, has fewer elements, and fits by its declared
     range (without one it is taken to fit, as any other operation is). `weights_for` gives the weights that it reads.
     """
     joined = waiting(graph, number)
@@ -86,7 +86,7 @@ def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]
 
 
 def room_for(declared: tuple[float, float] | None, product: Postponed, number: FixedPoint) -> int | None:
-    """The least room that holds a declared range, the largest where there is none; None where no room does."""
+    """The least room that holds a declared range, the largest if it is not declared; None if no room does."""
     if declared is None:
         return product.rooms[-1]
     largest = max(map(abs, declared))
