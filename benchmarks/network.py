@@ -35,7 +35,7 @@ def party(rank: int, work: Path, repeat: int) -> None:
     from mpcify.numerics import FixedPoint
 
     number = FixedPoint(64, 18)
-    graph = Graph.read(work / "graph.json")
+    graph = Graph.read(work / "graph.json", "fitted")
     executable = compile_graph(graph, number)
     description = libspu.link.Desc()
     description.recv_timeout_ms = 600_000

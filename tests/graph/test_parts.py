@@ -2,7 +2,7 @@ import numpy as np
 
 from mpcify.conversion.convert import convert
 from mpcify.engines.plain import PlainEngine
-from mpcify.graph.parts import cut, encoder_layers
+from mpcify.graph.parts import encoder_layers, subgraph
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
 
@@ -21,9 +21,9 @@ def test_embedding_layers_and_head_in_a_row_are_the_whole_graph(teacher):
     inputs = {"embeddings": generator.standard_normal((1, 9, 32)), "segment": 0 * mask, "mask": mask}
     values = dict(inputs)
     for part in (
-        cut(graph, lambda o: o.part == "embedding"),
+        subgraph(graph, lambda o: o.part == "embedding"),
         encoder_layers(graph),
-        cut(graph, lambda o: o.part == "head"),
+        subgraph(graph, lambda o: o.part == "head"),
     ):
         values |= run(part, weights, values)
     np.testing.assert_array_equal(values["logits"], run(graph, weights, inputs)["logits"])

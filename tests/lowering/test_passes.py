@@ -6,7 +6,7 @@ import torch
 
 from mpcify.conversion.convert import convert, extra_parameters
 from mpcify.engines.plain import PlainEngine, evaluate_operation
-from mpcify.graph.graph import COMPOSITES
+from mpcify.graph.kinds import COMPOSITES
 from mpcify.lowering.passes import PASSES, lower
 from mpcify.lowering.trace import trace_graph
 from mpcify.recipe import Recipe, has_shift, is_freediv

@@ -19,7 +19,7 @@ from mpcify.engines.spu.formulas import COSTS, LOCAL, Formulas
 from mpcify.engines.spu.settings import NOT_IN_FM32, Settings, merged
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
-from mpcify.graph.graph import COMPOSITES, KINDS
+from mpcify.graph.kinds import COMPOSITES, KINDS
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
 from mpcify.measure.estimate import Speed, calibrated, estimate, works_of

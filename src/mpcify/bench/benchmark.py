@@ -24,7 +24,7 @@ from mpcify.engines.spu.engine import SpuEngine
 from mpcify.engines.spu.formulas import ESTIMATED, Formulas, Work
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.graph import Graph
-from mpcify.graph.parts import cut
+from mpcify.graph.parts import subgraph
 from mpcify.graph.ranges import declare
 from mpcify.lowering.export import declared_ranges
 from mpcify.lowering.passes import lower
@@ -164,7 +164,7 @@ def prepare(
 
 def section(graph: Graph, name: str) -> Graph:
     """The embedding, the encoder layers or the head of a graph."""
-    return cut(graph, lambda operation: (operation.part if operation.layer is None else "layers") == name)
+    return subgraph(graph, lambda operation: (operation.part if operation.layer is None else "layers") == name)
 
 
 def sample_inputs(graph: Graph) -> dict[str, np.ndarray]:

@@ -1,51 +1,24 @@
 """Building graphs: an operation list that grows, with shapes inferred and weights beside it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mpcify.graph.graph import Graph, Input, Operation, Part, Role, Rows
+from mpcify.graph.kinds import KINDS, NOWHERE, Shape, TokenAxes, infer_shape
 
-Shape = tuple[int, ...]
 Weights = dict[str, np.ndarray]
-
-
-def infer_shape(kind: str, shapes: Sequence[Shape], attributes: Mapping[str, Any]) -> Shape:
-    """The shape of an operation's output, from its inputs' shapes; a `reshape` may hold one −1."""
-    first = shapes[0]
-    if kind in ("linear", "square-linear"):
-        return (*first[:-1], shapes[1][1])
-    if kind in ("matmul", "square-matmul"):
-        return (
-            *np.broadcast_shapes(first[:-2], shapes[1][:-2]),
-            first[-2],
-            shapes[1][-2 if attributes["transpose"] else -1],
-        )
-    if kind in ("mul", "add", "sub"):
-        return tuple(np.broadcast_shapes(*shapes))
-    if kind in ("sum", "max"):
-        axis = attributes["axis"] % len(first)
-        return (*first[:axis], 1, *first[axis + 1 :])
-    if kind in ("reshape", "broadcast"):
-        return tuple(attributes["shape"])
-    if kind == "transpose":
-        return tuple(first[axis] for axis in attributes["axes"])
-    if kind == "slice":
-        axis = attributes["axis"] % len(first)
-        return (*first[:axis], attributes["stop"] - attributes["start"], *first[axis + 1 :])
-    if kind == "concat":
-        axis = attributes["axis"] % len(first)
-        return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
-    return first
 
 
 @dataclass
 class Builder:
     """A graph under construction: inputs, operations in order, and the owner's weights (float64 until written).
 
-    batch, length: of the graph. place: the layer and part that the next operations get.
+    batch, length: of the graph. axes: which axes of each value run over tokens, see `kinds`. layer, part: of the next
+    operations.
     """
 
     batch: int
@@ -53,13 +26,17 @@ class Builder:
     inputs: dict[str, Input] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     weights: Weights = field(default_factory=dict)
+    axes: dict[str, TokenAxes] = field(default_factory=dict)
     layer: int | None = None
     part: Part = "embedding"
 
     @staticmethod
     def like(graph: Graph, weights: Mapping[str, np.ndarray]) -> "Builder":
         """An empty list of operations over a graph's inputs and weights."""
-        return Builder(graph.batch, graph.length, {item.name: item for item in graph.inputs}, {}, dict(weights))
+        builder = Builder(graph.batch, graph.length, weights=dict(weights))
+        for item in graph.inputs:
+            builder.add(item)
+        return builder
 
     def shape(self, name: str) -> Shape:
         """The shape of an input or an operation's output."""
@@ -67,8 +44,15 @@ class Builder:
 
     def input(self, name: str, role: Role, shape: Shape) -> str:
         """Declares an input, once; returns its name."""
-        self.inputs.setdefault(name, Input(name, role, shape))
+        if name not in self.inputs:
+            self.add(Input(name, role, shape))
         return name
+
+    def add(self, item: Input) -> None:
+        """Adds an input. The owner's have no tokens; others are (batch, tokens, width), or have heads before tokens."""
+        self.inputs[item.name] = item
+        rank = len(item.shape)
+        self.axes[item.name] = frozenset({(rank - 2, rank - 1)}) if item.role != "owner" and rank in (3, 4) else NOWHERE
 
     def weight(self, name: str, value: np.ndarray) -> str:
         """Adds a weight under this name, or under a free one like it; an equal weight of the name is used again."""
@@ -82,32 +66,26 @@ class Builder:
     def emit(self, name: str, kind: str, inputs: Iterable[str], **attributes: Any) -> str:
         """Appends an operation under this name, or a free one like it; returns its name."""
         inputs = tuple(inputs)
+        if kind == "reshape":
+            attributes["shape"] = resolved(attributes["shape"], math.prod(self.shape(inputs[0])))
         shape = infer_shape(kind, [self.shape(item) for item in inputs], attributes)
         free, number = name, 1
         while free in self.operations or free in self.inputs:
             number += 1
             free = f"{name}.{number}"
-        rows: Rows = "scores" if attributes.get("transpose") else self.rows(shape, inputs, kind)
-        self.operations[free] = Operation(free, kind, inputs, shape, attributes, self.layer, self.part, rows)
-        return free
-
-    def rows(self, shape: Shape, inputs: Sequence[str], kind: str) -> Rows:
-        """Which of an output's values belong to real tokens (see Operation.rows); a product with a transpose is QKᵀ."""
-        if kind in ("add", "sub", "square", "exp", "relu", "mul", "shift", "scale") and len(shape) == 4:
-            known = [self.operations[name].rows for name in inputs if name in self.operations]
-            if "scores" in known:
-                return "scores"
-        if len(shape) == 4 and shape[2] == self.length:
-            return "heads"
-        if len(shape) >= 3 and shape[1] == self.length:
-            return "tokens"
-        return "all"
+        return self.append(Operation(free, kind, inputs, shape, attributes, self.layer, self.part))
 
     def copy(self, operation: Operation, names: Mapping[str, str]) -> str:
         """Appends an operation of another graph as it is, its inputs under their new names."""
-        kept = replace(operation, inputs=tuple(names.get(name, name) for name in operation.inputs))
-        self.operations[kept.name] = kept
-        return kept.name
+        return self.append(replace(operation, inputs=tuple(names.get(name, name) for name in operation.inputs)))
+
+    def append(self, operation: Operation) -> str:
+        """Appends an operation, and finds out which of its axes run over tokens."""
+        axes = [self.axes[name] for name in operation.inputs]
+        shapes = [self.shape(name) for name in operation.inputs]
+        self.axes[operation.name] = KINDS[operation.kind].rows(axes, shapes, operation.shape, operation.attributes)
+        self.operations[operation.name] = operation
+        return operation.name
 
     def at(self, operation: Operation) -> None:
         """The next operations belong where this one does."""
@@ -119,10 +97,29 @@ class Builder:
         needed, kept = set(outputs), []
         for operation in reversed(self.operations.values()):
             if operation.name in needed:
-                kept.append(operation)
+                rows = rows_of(self.axes[operation.name], operation.shape, self.length)  # only now is the length known
+                kept.append(replace(operation, rows=rows))
                 needed.update(operation.inputs)
         inputs = tuple(item for item in self.inputs.values() if item.name in needed)
         for name in set(self.weights) - needed:
             del self.weights[name]
         facts = about if graph is None else graph.about
         return Graph(inputs, tuple(reversed(kept)), outputs, self.batch, self.length, facts or {}).check()
+
+
+def rows_of(axes: TokenAxes, shape: Shape, length: int) -> Rows:
+    """The word for a value's token axes; "all" if there is none for them, or if they are not all n tokens.
+
+    An image's patches, before its extra tokens join them, are fewer.
+    """
+    words: dict[TokenAxes, Rows] = {frozenset({(1, 2)}): "tokens"}
+    if len(shape) == 4:
+        words |= {frozenset({(2, 3)}): "heads", frozenset({(2, 3), (3, 4)}): "scores"}
+    complete = all(math.prod(shape[start:stop]) == length for start, stop in axes)
+    return words.get(axes, "all") if complete else "all"
+
+
+def resolved(shape: Shape, size: int) -> Shape:
+    """A shape of which one axis may be −1: as long as the size asks for."""
+    known = -math.prod(shape)
+    return tuple(size // known if axis == -1 else axis for axis in shape)

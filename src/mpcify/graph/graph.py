@@ -1,4 +1,4 @@
-"""The graph: a model with fixed batch and length as a flat list of a few dozen kinds of operation.
+"""The graph: a model with fixed batch and length as a flat list of operations, each of a kind in `kinds`.
 
 Operations stand in the order in which they run; each is named by its one output. Inputs are tagged with the party that
 holds them. Weights are inputs with the role `owner`; their values live apart, as a mapping from name to array (float32,
@@ -6,66 +6,43 @@ safetensors on disk), and no operation holds a constant that depends on them.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import ItemsView, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mpcify.errors import MpcifyError
+from mpcify.graph.kinds import Stage
 
 FORMAT = 1
 Role = Literal["owner", "client", "public"]
 Rows = Literal["tokens", "scores", "heads", "all"]
 Part = Literal["linear", "attention", "activation", "layernorm", "embedding", "head"]
 
-# kind: (number of inputs, attributes). x, a, b are inputs; shapes are numpy's, with broadcasting where it says so.
-KINDS: dict[str, tuple[int, tuple[str, ...]]] = {
-    # products: each is one truncation
-    "linear": (3, ()),  # x @ w + b; x (…, p), w (p, q), b (q)
-    "matmul": (2, ("transpose",)),  # a @ b, batched over equal leading axes; transpose: a @ bᵀ (last two axes)
-    "mul": (2, ()),  # a · b with broadcasting, both secret
-    "square": (1, ()),  # x²
-    "scale": (1, ("by",)),  # x · by, by a public number
-    # a square and the product that reads it: two truncations of the product, none of the square (see `postpone`)
-    "square-linear": (3, ("room",)),  # x² @ (room · w) + b
-    "square-matmul": (2, ("transpose",)),  # a² @ b
-    # local
-    "add": (2, ()),  # a + b with broadcasting
-    "sub": (2, ()),  # a − b with broadcasting
-    "shift": (1, ("by",)),  # x + by, by a public number
-    "sum": (1, ("axis",)),  # over one axis, kept with size 1
-    "reshape": (1, ("shape",)),
-    "transpose": (1, ("axes",)),
-    "slice": (1, ("axis", "start", "stop")),
-    "concat": (-1, ("axis",)),  # any number of inputs
-    "broadcast": (1, ("shape",)),
-    # functions with comparisons, divisions or series
-    "max": (1, ("axis",)),  # over one axis, kept with size 1
-    "exp": (1, ("t",)),  # under shares (1 + x/2ᵗ)^(2ᵗ)
-    "reciprocal": (1, ()),
-    "tanh": (1, ()),
-    "relu": (1, ()),
-    "gelu": (1, ()),  # x/2 · (1 + erf(x/√2))
-    "gelu-tanh": (1, ()),  # x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))
-    "gelu-poly": (1, ()),  # PUMA's piecewise polynomial
-    "layernorm": (3, ("eps",)),  # (x − mean) · rsqrt(variance + eps) · g + b over the last axis
-    # as JAX writes them: what the benchmark's `naive` baseline runs
-    "softmax": (1, ("axis",)),
-    "gelu-erfc": (1, ()),
-    # composites, which the passes lower away: no engine sees them
-    "attention": (-1, ("attention", "centre_keys", "t", "scaling", "length")),
-    "activation": (1, ("activation",)),
-}
-COMPOSITES = ("attention", "activation")
+MOST_BYTES = 1 << 25  # of a graph's file; 24 layers take half a megabyte
+MOST_LEVELS = 32  # of objects and lists inside each other
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How an input holds a weight, if not as numbers: the integers of the weight `of`, divided by `room`.
+
+    They are what the ring holds of the quotient; nothing but integers is multiplied with them.
+    """
+
+    of: str
+    room: int
 
 
 @dataclass(frozen=True)
 class Input:
-    """An input: who holds it, and its shape."""
+    """An input: who holds it, and its shape. encoding: of a weight that is held as integers; None: numbers."""
 
     name: str
     role: Role
     shape: tuple[int, ...]
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +75,7 @@ class Graph:
 
     inputs, operations, outputs: see the module. batch: requests at once; length: tokens (or patches) a request.
     about: public facts (model, family, task, recipe, labels, embeddings) that requests and reports need.
-    ranges: declared ranges, operation name to {quantity: (least, largest)}; empty where none are declared.
+    ranges: declared ranges, operation name → {quantity: (least, largest)}; empty if none are declared.
     """
 
     inputs: tuple[Input, ...]
@@ -135,68 +112,151 @@ class Graph:
         return replace(self, ranges=ranges)
 
     def check(self) -> "Graph":
-        """This graph, if every name is defined once and before its use, and every kind and attribute is known.
+        """This graph, if it keeps every rule of the stage that its kinds belong to, see `check`. Raises MPC-404."""
+        from mpcify.graph.check import check, stage_of
 
-        MPC-404.
-        """
-        known: set[str] = set()
-        for item in self.inputs:
-            if item.name in known or item.role not in ("owner", "client", "public"):
-                raise broken(f"input {item.name} is defined twice or belongs to nobody")
-            known.add(item.name)
-        for operation in self.operations:
-            count, attributes = KINDS.get(operation.kind, (-2, ()))
-            if count == -2 or set(operation.attributes) != set(attributes):
-                raise broken(f"operation {operation.name} has an unknown kind or attributes")
-            if (
-                operation.name in known
-                or not known.issuperset(operation.inputs)
-                or count not in (-1, len(operation.inputs))
-            ):
-                raise broken(f"operation {operation.name} has wrong inputs, or a name that is taken")
-            known.add(operation.name)
-        if not self.outputs or not known.issuperset(self.outputs):
-            raise broken("an output is not defined")
+        check(self, stage_of(self))
         return self
 
     def to_json(self) -> dict[str, Any]:
         """The graph as a JSON object; it holds no weight."""
-        return {"format": FORMAT, **asdict(self)}
+        values = asdict(self)
+        for item in values["inputs"]:
+            if item["encoding"] is None:
+                del item["encoding"]
+        return {"format": FORMAT, **values}
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> "Graph":
-        """The graph in a JSON object, checked. Raises MPC-404."""
+    def from_json(values: Any) -> "Graph":
+        """The graph in a JSON object, checked. Raises MPC-404, whatever the object is."""
+        from mpcify.graph.check import check_received
+
+        if not is_shallow(values):
+            raise broken("it holds objects inside objects without an end")
         try:
-            if values["format"] != FORMAT:
-                raise broken(f"format {values['format']!r} is not {FORMAT}")
-            return Graph(
-                inputs=tuple(Input(**{**item, "shape": tuple(item["shape"])}) for item in values["inputs"]),
-                operations=tuple(
-                    Operation(**{**item, "inputs": tuple(item["inputs"]), "shape": tuple(item["shape"])})
-                    for item in values["operations"]
-                ),
-                outputs=tuple(values["outputs"]),
-                batch=int(values["batch"]),
-                length=int(values["length"]),
-                about=dict(values["about"]),
-                ranges={
-                    name: {key: (float(pair[0]), float(pair[1])) for key, pair in entry.items()}
-                    for name, entry in values["ranges"].items()
-                },
-            ).check()
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            raise broken("a field is missing or has the wrong type") from None
+            graph = read_graph(values)
+        except (TypeError, ValueError, OverflowError):
+            raise broken("a field is missing, unknown or of the wrong type") from None
+        check_received(graph.check())
+        return graph
 
     @staticmethod
-    def read(path: Path) -> "Graph":
-        """The graph in a JSON file. Raises MPC-404."""
+    def read(path: Path, stage: Stage = "lowered") -> "Graph":
+        """The graph in a file that was exported (or in one of another stage). Raises MPC-404."""
+        from mpcify.graph.check import check, check_exported
+
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            with path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise ValueError
+            values = json.loads(
+                content.decode(), object_pairs_hook=read_object, parse_constant=refuse_constant, parse_float=read_float
+            )
+        except (OSError, ValueError, RecursionError):
             raise MpcifyError(404, str(path), "the graph cannot be read", "export the model again") from None
-        return Graph.from_json(values)
+        graph = Graph.from_json(values)
+        check(graph, stage)
+        if stage == "lowered":
+            check_exported(graph)
+        return graph
+
+
+def read_graph(values: Any) -> Graph:
+    """The graph in a JSON object, not yet checked. Raises TypeError or ValueError."""
+    names = ("format", "inputs", "operations", "outputs", "batch", "length", "about", "ranges")
+    version, inputs, operations, outputs, batch, length, about, ranges = fields(values, *names)
+    if version != FORMAT or isinstance(version, bool):
+        raise broken(f"its format is not {FORMAT}")
+    return Graph(
+        inputs=tuple(map(read_input, items(inputs))),
+        operations=tuple(map(read_operation, items(operations))),
+        outputs=items(outputs),
+        batch=batch,
+        length=length,
+        about=dict(named(about)),
+        ranges={name: {key: read_range(pair) for key, pair in named(entry)} for name, entry in named(ranges)},
+    )
+
+
+def read_input(value: Any) -> Input:
+    """An input, see `read_graph`."""
+    if isinstance(value, Mapping) and "encoding" in value:
+        name, role, shape, encoding = fields(value, "name", "role", "shape", "encoding")
+        return Input(name, role, items(shape), Encoding(*fields(encoding, "of", "room")))
+    name, role, shape = fields(value, "name", "role", "shape")
+    return Input(name, role, items(shape))
+
+
+def read_operation(value: Any) -> Operation:
+    """An operation, see `read_graph`; a list among its attributes is a tuple."""
+    names = ("name", "kind", "inputs", "shape", "attributes", "layer", "part", "rows")
+    name, kind, inputs, shape, attributes, layer, part, rows = fields(value, *names)
+    given = {key: tuple(item) if isinstance(item, list) else item for key, item in named(attributes)}
+    return Operation(name, kind, items(inputs), items(shape), given, layer, part, rows)
+
+
+def read_range(value: Any) -> tuple[float, float]:
+    """A declared range, see `read_graph`."""
+    least, largest = items(value)
+    if not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in (least, largest)):
+        raise TypeError
+    return float(least), float(largest)
+
+
+def fields(value: Any, *names: str) -> tuple[Any, ...]:
+    """The fields of a JSON object that has these and no others. Raises TypeError."""
+    if not isinstance(value, Mapping) or value.keys() != set(names):
+        raise TypeError
+    return tuple(value[name] for name in names)
+
+
+def items(value: Any) -> tuple[Any, ...]:
+    """The items of a JSON list. Raises TypeError."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    return tuple(value)
+
+
+def named(value: Any) -> ItemsView[str, Any]:
+    """The fields of a JSON object, whatever their names. Raises TypeError."""
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return value.items()
+
+
+def is_shallow(value: Any) -> bool:
+    """Whether JSON has a depth that code which calls itself may walk."""
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        inner = [list(item.values()) if isinstance(item, Mapping) else item for item in level]
+        level = [child for item in inner if isinstance(item, (list, tuple)) for child in item]
+        if not level:
+            return True
+    return False
+
+
+def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without a key twice. Raises ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
+
+
+def read_float(text: str) -> float:
+    """A number that is finite. Raises ValueError."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError
+    return value
+
+
+def refuse_constant(text: str) -> float:
+    """NaN and the infinities are no JSON. Raises ValueError."""
+    raise ValueError
 
 
 def broken(what: str) -> MpcifyError:
-    """The error for a graph that is none."""
+    """The error for what is not a graph."""
     return MpcifyError(404, "graph", what, "export the model again with this version of mpcify")

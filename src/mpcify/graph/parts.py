@@ -1,11 +1,11 @@
-"""A graph cut into embedding, encoder layers and head, so that each can be measured as a program of its own."""
+"""Parts of a graph as graphs: embedding, encoder layers and head, each of which can be measured as a program."""
 
 from collections.abc import Callable
 
 from mpcify.graph.graph import Graph, Input, Operation
 
 
-def cut(graph: Graph, inside: Callable[[Operation], bool]) -> Graph:
+def subgraph(graph: Graph, inside: Callable[[Operation], bool]) -> Graph:
     """The operations that `inside` chooses, as a graph of their own.
 
     What they read from the others becomes an input of the client (in a program of parties: a shared value); what the
@@ -27,12 +27,12 @@ def cut(graph: Graph, inside: Callable[[Operation], bool]) -> Graph:
 
 def encoder_layers(graph: Graph) -> Graph:
     """The encoder layers alone: hidden states and masks in, hidden states out."""
-    return cut(graph, lambda operation: operation.layer is not None)
+    return subgraph(graph, lambda operation: operation.layer is not None)
 
 
 def single(graph: Graph, operation: Operation) -> Graph:
     """One operation as a graph of its own."""
-    return cut(graph, lambda other: other is operation)
+    return subgraph(graph, lambda other: other is operation)
 
 
 def public_values(graph: Graph) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 Measured on calibration data over real tokens (rows of padding may wrap: they are multiplied by an exact zero), declared
 with a margin and rounded outwards, stored with the graph. An engine proves at compile time that nothing wraps inside
-the declared ranges: see `limits`.
+the declared ranges.
 """
 
 import math
@@ -11,18 +11,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.kinds import KINDS
 
 # operation name: {quantity: (least, largest)}
 Ranges = dict[str, dict[str, tuple[float, float]]]
 AnyRanges = Mapping[str, Mapping[str, tuple[float, float]]]
 
-# Kinds that record their "input" too: a function with a range of its own, or with products inside.
-FUNCTIONS = ("exp", "reciprocal", "gelu", "gelu-tanh", "gelu-poly")
 MARGIN = 4.0
 VARIANCE_MARGIN = 8.0
 EXPONENT_MARGIN = 2.0  # training holds S/2ᵗ above −1
 ROW_MAXIMUM_MARGIN = 8.0  # added: a score is a logarithm
+EXPONENT = "exponent"  # of an addition from which exp_t is squared: S/2ᵗ
 SPREAD = "spread"  # of a value that is doubled: its standard deviation before
+QUANTITIES = frozenset({EXPONENT, SPREAD}.union(*(kind.quantities for kind in KINDS.values())))
 UNIT = ".unit"  # how the name of exp_t's g ends
 
 
@@ -37,14 +38,14 @@ class RangeRecorder:
         given = next((inputs[name] for name in ("mask", "share") if name in inputs), None)
         real = None if given is None else np.asarray(given)[..., 0] > 0  # (B, n)
         self.real = None if real is None or real.all() else real
-        self.exponents = exponents(graph)
+        self.exponents, self.batched = exponents(graph), batched(graph)
         self.requests: tuple[Ranges, ...] = tuple({} for _ in range(graph.batch))
 
     def __call__(self, operation: Operation, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> None:
         """Takes note of one operation, its inputs and its output (float arrays)."""
         found = quantities(operation, inputs, output)
         if operation.name in self.exponents:
-            found["exponent"] = output / inputs[1] - 1
+            found[EXPONENT] = output / inputs[1] - 1
         for quantity, values in found.items():
             for request, ranges in enumerate(self.requests):
                 here = self.real_values(operation, values, request)
@@ -53,7 +54,7 @@ class RangeRecorder:
 
     def real_values(self, operation: Operation, values: np.ndarray, request: int) -> np.ndarray:
         """The values of one request that belong to real tokens; what has no batch axis belongs to all requests."""
-        if values.ndim == 0 or values.shape[0] != self.graph.batch:
+        if operation.name not in self.batched or values.ndim == 0 or values.shape[0] != self.graph.batch:
             return values
         values = values[request]
         if self.real is None:
@@ -66,7 +67,7 @@ class RangeRecorder:
 
     @property
     def ranges(self) -> Ranges:
-        """What all requests together met."""
+        """The least and the largest of all requests together."""
         together: Ranges = {}
         for ranges in self.requests:
             together = merge(together, ranges)
@@ -91,16 +92,18 @@ def exponents(graph: Graph) -> frozenset[str]:
     )
 
 
+def batched(graph: Graph) -> frozenset[str]:
+    """The operations whose first axis is the batch: all that read more than what the owner holds."""
+    found = {item.name for item in graph.inputs if item.role != "owner"}
+    for operation in graph.operations:
+        if not found.isdisjoint(operation.inputs):
+            found.add(operation.name)
+    return frozenset(found)
+
+
 def recorded(operation: Operation, exponent: bool) -> frozenset[str]:
     """The quantities that a recorder finds for an operation; exponent: whether exp_t begins there."""
-    found = {"value"}
-    if operation.kind in FUNCTIONS:
-        found.add("input")
-    elif operation.kind in ("linear", "square-linear"):
-        found.add("product")
-    elif operation.kind == "layernorm":
-        found |= {"variance", "product"}
-    return frozenset(found | {"exponent"} if exponent else found)
+    return frozenset(KINDS[operation.kind].quantities) | ({EXPONENT} if exponent else frozenset())
 
 
 def quantities(operation: Operation, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,12 +112,12 @@ def quantities(operation: Operation, inputs: tuple[np.ndarray, ...], output: np.
     "value": its output. "product": what `linear` and `layernorm` truncate (the bias comes after). "variance":
     layernorm's. "input": of exp, reciprocal and the GeLUs. A recorder adds "exponent", S/2ᵗ, where exp_t begins.
     """
-    found = {"value": output}
-    if operation.kind in FUNCTIONS:
+    found, wanted = {"value": output}, KINDS[operation.kind].quantities
+    if "input" in wanted:
         found["input"] = inputs[0]
-    elif operation.kind in ("linear", "square-linear"):
+    if operation.kind != "layernorm" and "product" in wanted:
         found["product"] = output - inputs[2]
-    elif operation.kind == "layernorm":
+    if operation.kind == "layernorm":
         mean = inputs[0].mean(-1, keepdims=True)
         deviation = inputs[0] - mean
         square = deviation * deviation
@@ -143,7 +146,7 @@ def declare(graph: Graph, measured: AnyRanges) -> Ranges:
     """Measured ranges with their margins: ×4 outwards, ÷4 towards zero; variances, and the squares in them, ×8 and ÷8.
 
     An exponent of exp_t gets ×2, and a row's maximum may fall by 8. All are rounded outwards, see `rounded`.
-    `check_ranges` says whether all that fits a ring.
+    An engine's rules say whether all that fits a ring.
     """
     kinds = {operation.name: operation.kind for operation in graph.operations}
     declared: Ranges = {}
@@ -151,7 +154,7 @@ def declare(graph: Graph, measured: AnyRanges) -> Ranges:
         declared[name] = {}
         for quantity, (least, largest) in entry.items():
             in_variance = quantity == "variance" or (kinds.get(name) == "layernorm" and quantity == "product")
-            margin = VARIANCE_MARGIN if in_variance else EXPONENT_MARGIN if quantity == "exponent" else MARGIN
+            margin = VARIANCE_MARGIN if in_variance else EXPONENT_MARGIN if quantity == EXPONENT else MARGIN
             low = least * margin if least < 0 else least / margin
             if kinds.get(name) == "max":
                 low = least - ROW_MAXIMUM_MARGIN

@@ -1,6 +1,6 @@
 """Changes to a graph that no engine owns: they move no answer but by its last bits, and declared ranges choose them.
 
-LayerNorm does not notice the size of what it reads: LN(2ᵏx) = LN(x), with 4ᵏ·eps. Where the declared variance is small
+LayerNorm does not notice the size of what it reads: LN(2ᵏx) = LN(x), with 4ᵏ·eps. If the declared variance is small
 (the sum of MiniLM's embeddings: 0.003, three steps of 2⁻¹⁰), x is doubled k times before it, which costs nothing.
 """
 
@@ -27,7 +27,7 @@ def doublings(graph: Graph) -> dict[str, int]:
 def raising(variances: Sequence[tuple[float, float] | None]) -> int:
     """How often to double what has these declared variances, until their middle lies around 1.
 
-    The middle is the root of least times largest; only one below 1/16 is raised. 0 where one is not declared.
+    The middle is the root of least times largest; only one below 1/16 is raised. 0 if one is not declared.
     """
     known = [variance for variance in variances if variance is not None]
     if len(known) < len(variances):

@@ -1,5 +1,7 @@
 """Truncations that wait: which squares join their product, and that nothing but the last bits changes."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -7,12 +9,12 @@ from hypothesis import strategies as st
 
 from mpcify.engines.fixed.engine import FixedEngine, FixedProgram
 from mpcify.engines.plain import PlainEngine
-from mpcify.engines.spu.engine import SpuEngine
+from mpcify.engines.spu.engine import SpuEngine, shareable
 from mpcify.engines.spu.limits import check_ranges
 from mpcify.engines.spu.postpone import postpone_truncations, weights_for
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
-from mpcify.graph.graph import Graph
+from mpcify.graph.graph import Encoding, Graph, Input
 from mpcify.numerics import FixedPoint
 from tests.makers import declared
 
@@ -176,3 +178,20 @@ def test_the_engine_refuses_what_the_proof_refuses() -> None:
     graph = declared(squared(), y={"product": (0.0, 2.0**27)})
     with pytest.raises(MpcifyError, match="MPC-402"):
         FixedEngine().compile(graph)
+
+
+def test_the_divided_weight_says_which_weight_it_is_and_by_what_it_is_divided() -> None:
+    graph = postpone_truncations(squared(), RING_64)
+    (item,) = (item for item in graph.inputs if item.encoding is not None)
+    assert item == Input("w/raw4", "owner", (3, 2), Encoding("w", 4))
+    assert Graph.from_json(json.loads(json.dumps(graph.to_json()))) == graph
+    assert all("encoding" not in item for item in squared().to_json()["inputs"])
+
+
+def test_a_name_alone_says_nothing() -> None:
+    plain = Input("w/raw4", "owner", (3, 2))
+    assert not weights_for([plain], {"w": np.ones((3, 2))})
+    renamed = Input("halved", "owner", (3, 2), Encoding("w", 2))
+    np.testing.assert_array_equal(weights_for([renamed], {"w": np.ones((3, 2))})["halved"], np.full((3, 2), 0.5))
+    assert shareable(plain, {"w/raw4": np.ones((3, 2))}, RING_64)["w/raw4"].dtype == np.float32
+    assert shareable(renamed, {"w": np.ones((3, 2))}, RING_64)["halved"].dtype == np.int32

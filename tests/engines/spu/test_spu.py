@@ -1,6 +1,8 @@
 """SPU against floats, kind by kind, and what each kind costs."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +14,8 @@ from mpcify.engines.cost import Cost
 from mpcify.engines.plain import evaluate_operation
 from mpcify.engines.spu.engine import SpuEngine, SpuSession
 from mpcify.graph.build import Builder
-from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
+from mpcify.graph.graph import Graph, Input
+from mpcify.graph.kinds import COMPOSITES, KINDS
 
 generator = np.random.default_rng(0)
 STEP = 2.0**-18
@@ -95,6 +98,16 @@ def run(session: SpuSession, graph: Graph, inputs: dict[str, np.ndarray]) -> tup
 
 def test_every_kind_has_a_case() -> None:
     assert CASES.keys() == KINDS.keys() - set(COMPOSITES)
+
+
+def test_every_kind_is_computed() -> None:
+    script = """
+from mpcify.engines.spu.lowering import functions
+from mpcify.numerics import FixedPoint
+print(*functions(FixedPoint(64, 18), 2.0**-18), sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # torch is here
+    assert set(done.stdout.splitlines()) == CASES.keys()
 
 
 @pytest.mark.parametrize("kind", CASES)

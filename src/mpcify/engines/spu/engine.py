@@ -15,11 +15,12 @@ from mpcify.engines.interpret import check_arrays, check_kinds
 from mpcify.engines.spu.child import INSTALL, Child
 from mpcify.engines.spu.fit import fit
 from mpcify.engines.spu.limits import prove
-from mpcify.engines.spu.postpone import is_raw, weights_for
+from mpcify.engines.spu.postpone import weights_for
 from mpcify.engines.spu.settings import Settings
 from mpcify.errors import MpcifyError
-from mpcify.graph.graph import COMPOSITES, KINDS, Graph, Input
+from mpcify.graph.graph import Graph, Input
 from mpcify.graph.headroom import refuse_undeclared
+from mpcify.graph.kinds import COMPOSITES, KINDS
 from mpcify.numerics import FixedPoint
 
 SPU_KINDS = {kind: None for kind in KINDS if kind not in COMPOSITES}
@@ -102,7 +103,7 @@ class SpuSession(Session):
         self.program, self.child, self.environment = program, child, environment
         self.graph = program.graph
         with child.turn:  # what is missing stays so until it is shared
-            reply, _ = child.ask({"do": "compile", "graph": program.graph.to_json()})
+            reply, _ = child.ask({"do": "compile", "graph": program.graph.with_ranges({}).to_json()})
             self.number, missing = reply["program"], set(reply["missing"])
             for item in program.graph.role("owner"):
                 if item.name in missing:
@@ -153,7 +154,7 @@ def shareable(item: Input, weights: Arrays, number: FixedPoint) -> dict[str, np.
     Raises what `encodable` raises, and MPC-402 for a weight of the second kind beyond 2^(31−f).
     """
     found = encodable((item,), weights_for((item,), weights), number)
-    if is_raw(item):
+    if item.encoding is not None:
         integers = number.encode(found[item.name])
         if integers.size and max(integers.max(), -integers.min()) >= 1 << 31:
             what = f"it holds a value beyond {(1 << 31) / number.scale:g}"

@@ -2,9 +2,9 @@
 
 Weights and inputs are arguments, never constants: a constant stands in the compiled program, which every party holds.
 
-A product in integers is not truncated: `raw` takes the ring elements of numbers, `number` gives them back, at no cost.
-What then has 2f fraction bits is truncated by f as a product with STEP = 2^−f, a public input: SPU multiplies a
-constant below 2^(2−f) in another way, which has 16 bits less room.
+A product in integers is not truncated: `to_ring` takes the ring elements of numbers, `from_ring` gives numbers back, at
+no cost. What then has 2f fraction bits is truncated by f as a product with STEP = 2^−f, a public input: SPU multiplies
+a constant below 2^(2−f) in another way, which has 16 bits less room.
 """
 
 import json
@@ -21,43 +21,42 @@ from spu import libspu
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.spu import series
-from mpcify.engines.spu.postpone import is_raw
 from mpcify.engines.spu.settings import OWN_EXP, STEP, merged
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
 from mpcify.numerics import FixedPoint
 
 
-def raw(x: jax.Array) -> jax.Array:
+def to_ring(x: jax.Array) -> jax.Array:
     """Numbers as what they are in the ring."""
     return lax.bitcast_convert_type(x, jnp.int32)
 
 
-def number(x: jax.Array) -> jax.Array:
+def from_ring(x: jax.Array) -> jax.Array:
     """Ring elements as numbers with f fraction bits."""
     return lax.bitcast_convert_type(x, jnp.float32)
 
 
 def square_linear(step: jax.Array, x: jax.Array, w: jax.Array, b: jax.Array, room: int) -> jax.Array:
     """x² @ (room · w) + b; the square has 2f fraction bits, the product 3f, and is truncated twice."""
-    rows = raw(x.reshape(-1, x.shape[-1]))
-    weight = w if w.dtype == jnp.int32 else raw(w)
-    product = number((rows * rows) @ weight) * step * (step * room)
+    rows = to_ring(x.reshape(-1, x.shape[-1]))
+    weight = w if w.dtype == jnp.int32 else to_ring(w)
+    product = from_ring((rows * rows) @ weight) * step * (step * room)
     return (product + b).reshape(*x.shape[:-1], w.shape[-1])
 
 
 def matmul(step: jax.Array, a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
     """a @ b (or a @ bᵀ) over equal leading axes; all products are truncated together."""
-    return number(products(raw(a), raw(b), transpose)) * step
+    return from_ring(products(to_ring(a), to_ring(b), transpose)) * step
 
 
 def square_matmul(step: jax.Array, a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
     """a² @ b, truncated as in `square_linear`."""
-    return number(products(raw(a) * raw(a), raw(b), transpose)) * step * step
+    return from_ring(products(to_ring(a) * to_ring(a), to_ring(b), transpose)) * step * step
 
 
 def products(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
-    """a @ b (or a @ bᵀ) in integers over equal leading axes, several products as one where that is cheap.
+    """a @ b (or a @ bᵀ) in integers over equal leading axes, several products as one if that is cheap.
 
     SPU runs batched products one after the other, with a message each. g of them are one product of [A₁ … A_g] with the
     block diagonal of B₁ … B_g: the same bytes, g times the multiplications.
@@ -77,7 +76,7 @@ def products(a: jax.Array, b: jax.Array, transpose: bool) -> jax.Array:
 def scale(point: FixedPoint, step: jax.Array, x: jax.Array, by: float) -> jax.Array:
     """x · by, a public number, as the integer nearest to by·2^f: any sign, any size, an ordinary truncation."""
     factor = point.factor(by)
-    return x * by if abs(factor) >= 1 << 31 else number(raw(x) * factor) * step
+    return x * by if abs(factor) >= 1 << 31 else from_ring(to_ring(x) * factor) * step
 
 
 def exp(point: FixedPoint, step: jax.Array, x: jax.Array, t: int) -> jax.Array:
@@ -115,8 +114,8 @@ def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
     """
     size = x.shape[-1]
     power = point.mean_power(size)
-    rows = raw(x.reshape(-1, size))
-    total = number((rows * rows) @ jnp.ones((size, 1), jnp.int32)).reshape(*x.shape[:-1], 1)
+    rows = to_ring(x.reshape(-1, size))
+    total = from_ring((rows * rows) @ jnp.ones((size, 1), jnp.int32)).reshape(*x.shape[:-1], 1)
     part = total * step * (step * (point.scale / power))
     return part if power == size else part * (power / size)
 
@@ -162,14 +161,14 @@ def gelu_poly(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
     powers[6] = powers[3] * powers[3]
 
     def polynomial(coefficients: tuple[float, ...]) -> jax.Array:
-        terms = [raw(powers[degree]) * point.factor(c) for degree, c in enumerate(coefficients) if degree and c]
-        return number(sum(terms[1:], terms[0])) * step + coefficients[0]
+        terms = [to_ring(powers[degree]) * point.factor(c) for degree, c in enumerate(coefficients) if degree and c]
+        return from_ring(sum(terms[1:], terms[0])) * step + coefficients[0]
 
     low, high = map(polynomial, (GELU_POLY_LOW, GELU_POLY_HIGH))
     return jnp.where(x < -4.0, 0.0, jnp.where(x < -1.95, low, jnp.where(x > 3.0, x, high)))
 
 
-KINDS: Mapping[str, Callable[..., jax.Array]] = {
+FUNCTIONS: Mapping[str, Callable[..., jax.Array]] = {
     "linear": linear,
     "mul": lambda a, b: a * b,
     "square": lambda x: x * x,
@@ -193,25 +192,30 @@ KINDS: Mapping[str, Callable[..., jax.Array]] = {
 }
 
 
+def functions(point: FixedPoint, step: jax.Array) -> dict[str, Callable[..., jax.Array]]:
+    """What each kind of operation computes."""
+    return {
+        **FUNCTIONS,
+        "matmul": partial(matmul, step),
+        "square-linear": partial(square_linear, step),
+        "square-matmul": partial(square_matmul, step),
+        "layernorm": partial(layernorm, point, step),
+        "scale": partial(scale, point, step),
+        "exp": partial(exp, point, step),
+        "gelu-poly": partial(gelu_poly, point, step),
+    }
+
+
 def function_of(graph: Graph, point: FixedPoint) -> Callable[..., tuple[jax.Array, ...]]:
     """f(every input of the graph, in order, and STEP) → its outputs, in order."""
 
     def function(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         *given, step = arrays
-        kinds: dict[str, Callable[..., jax.Array]] = {
-            **KINDS,
-            "matmul": partial(matmul, step),
-            "square-linear": partial(square_linear, step),
-            "square-matmul": partial(square_matmul, step),
-            "layernorm": partial(layernorm, point, step),
-            "scale": partial(scale, point, step),
-            "exp": partial(exp, point, step),
-            "gelu-poly": partial(gelu_poly, point, step),
-        }
+        computes = functions(point, step)
         values = dict(zip((item.name for item in graph.inputs), given, strict=True))
         for operation in graph.operations:
             inputs = (values[name] for name in operation.inputs)
-            values[operation.name] = kinds[operation.kind](*inputs, **operation.attributes)
+            values[operation.name] = computes[operation.kind](*inputs, **operation.attributes)
         return tuple(values[name] for name in graph.outputs)
 
     return function
@@ -220,12 +224,12 @@ def function_of(graph: Graph, point: FixedPoint) -> Callable[..., tuple[jax.Arra
 def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     """The graph as one SPU executable: reads the variables named as its inputs, writes OUTPUT + each output's name.
 
-    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there where
+    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there if
     something reads it.
     """
     given = (*graph.inputs, Input(STEP, "public", ()))
     # a weight is shared as integers: SPU's bitcast copies it at every request
-    specs = [jax.ShapeDtypeStruct(item.shape, jnp.int32 if is_raw(item) else jnp.float32) for item in given]
+    specs = [jax.ShapeDtypeStruct(item.shape, jnp.float32 if item.encoding is None else jnp.int32) for item in given]
     exported = export(jax.jit(function_of(graph, point)), platforms=["cpu"])(*specs)
     inputs = [given[index] for index in exported.module_kept_var_idx]
     visibility = [
@@ -255,7 +259,7 @@ def compile_operations(graph: Graph, point: FixedPoint) -> dict[str, libspu.Exec
     for operation in graph.operations:
         alone = single(graph, operation)
         names = [*(item.name for item in alone.inputs), STEP]
-        inputs = [(item.role == "public", is_raw(item), item.shape) for item in alone.inputs]
+        inputs = [(item.role == "public", item.encoding is None, item.shape) for item in alone.inputs]
         places = [names.index(name) for name in operation.inputs]
         key = json.dumps([operation.kind, dict(operation.attributes), inputs, places])
         if key not in compiled:

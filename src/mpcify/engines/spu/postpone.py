@@ -1,26 +1,23 @@
 """Truncations that can wait: a square that one product reads keeps its 2f fraction bits until that product.
 
 x² has 2f fraction bits, times a number of f bits 3f; the product is then truncated twice by f. A truncation an element
-of x² becomes one an element of the product, which pays where there are fewer of those: n × H for n × 4H (Quad),
+of x² becomes one an element of the product, which pays if there are fewer of those: n × H for n × 4H (Quad),
 heads × n × d for heads × n × n (freeDiv attention, n > d). Nothing but the product is truncated, so that it alone must
-fit: |product| below 2^(K−2−3f), 256 where K = 64 and f = 18. A linear layer that needs more room has it: its weight is
+fit: |product| below 2^(K−2−3f), 256 if K = 64 and f = 18. A linear layer that needs more room has it: its weight is
 held as W/4, and the second truncation gives the 4 back, for two bits of W.
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mpcify.graph.graph import Graph, Input, Operation
+from mpcify.graph.graph import Encoding, Graph, Input, Operation
 from mpcify.numerics import FixedPoint
 
 ROOM = 4  # of a linear layer that needs room
-RAW = "/raw"  # and the room: how a weight's name ends that is held as W/room, in integers where an engine can
-RAW_NAME = re.compile(rf"(.+){RAW}(\d)")
 
 
 @dataclass(frozen=True)
@@ -40,16 +37,16 @@ QUANTITIES = {product.kind: product.quantity for product in PRODUCTS.values()}
 
 
 def postponed_limit(operation: Operation, quantity: str, number: FixedPoint) -> float | None:
-    """What a quantity stays below where a square's truncation waited for it; None for any other."""
+    """What a quantity stays below if a square's truncation waited for it; None for any other."""
     if QUANTITIES.get(operation.kind) != quantity:
         return None
     return number.postponed_bound * operation.attributes.get("room", 1)
 
 
 def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
-    """The graph with `square-linear` and `square-matmul` where a square's truncation can wait in this ring.
+    """The graph with `square-linear` and `square-matmul` for each square whose truncation can wait in this ring.
 
-    That is where one product alone reads the square, as its first factor, has fewer elements, and fits by its declared
+    It can if one product alone reads the square, as its first factor, has fewer elements, and fits by its declared
     range (without one it is taken to fit, as any other operation is). `weights_for` gives the weights that it reads.
     """
     joined = waiting(graph, number)
@@ -61,10 +58,10 @@ def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
     )
     read = {name for operation in operations for name in operation.inputs}
     kept = [item for item in graph.inputs if item.role != "owner" or item.name in read]
-    names = {item.name + f"{RAW}{room}": item for item in graph.role("owner") for room in (1, ROOM)}
-    raw = [replace(item, name=name) for name, item in names.items() if name in read]
+    encoded = (as_integers(item, room) for item in graph.role("owner") for room in (1, ROOM))
+    added = (item for item in encoded if item.name in read)
     ranges = {name: entry for name, entry in graph.ranges.items() if name not in gone}
-    return replace(graph, inputs=(*kept, *raw), operations=operations, ranges=ranges).check()
+    return replace(graph, inputs=(*kept, *added), operations=operations, ranges=ranges).check()
 
 
 def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]]:
@@ -89,7 +86,7 @@ def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]
 
 
 def room_for(declared: tuple[float, float] | None, product: Postponed, number: FixedPoint) -> int | None:
-    """The least room that holds a declared range, the largest where there is none; None where no room does."""
+    """The least room that holds a declared range, the largest if it is not declared; None if no room does."""
     if declared is None:
         return product.rooms[-1]
     largest = max(map(abs, declared))
@@ -102,23 +99,27 @@ def join(operation: Operation, square: Operation, room: int) -> Operation:
     others = operation.inputs[1:]
     if operation.kind == "linear":
         attributes["room"] = room
-        others = (f"{others[0]}{RAW}{room}", *others[1:])
+        others = (encoded_name(others[0], room), *others[1:])
     kind = PRODUCTS[operation.kind].kind
     return replace(operation, kind=kind, inputs=(*square.inputs, *others), attributes=attributes)
 
 
+def encoded_name(weight: str, room: int) -> str:
+    """The name of the input that holds W/room as integers."""
+    return f"{weight}/raw{room}"
+
+
+def as_integers(item: Input, room: int) -> Input:
+    """The input that holds a weight as the integers of W/room."""
+    return replace(item, name=encoded_name(item.name, room), encoding=Encoding(item.name, room))
+
+
 def weights_for(wanted: Iterable[Input], weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The wanted weights, by the names under which a graph with postponed truncations reads them."""
+    """The wanted weights by their names, one with an encoding as W/room: in numbers, to be encoded by the engine."""
     found = {}
     for item in wanted:
-        raw = RAW_NAME.fullmatch(item.name)
         if item.name in weights:
             found[item.name] = weights[item.name]
-        elif raw and raw[1] in weights:
-            found[item.name] = weights[raw[1]] / int(raw[2])
+        elif item.encoding is not None and item.encoding.of in weights:
+            found[item.name] = weights[item.encoding.of] / item.encoding.room
     return found
-
-
-def is_raw(item: Input) -> bool:
-    """Whether an input is a weight that only integers multiply."""
-    return item.role == "owner" and RAW_NAME.fullmatch(item.name) is not None
