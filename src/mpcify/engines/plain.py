@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from mpcify.engines.config import PlainConfig
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Engine, Program, Session
 from mpcify.engines.interpret import Observe, check_arrays, check_kinds, profile_operations, run_operations
@@ -176,10 +177,10 @@ class PlainProgram(Program):
 class PlainEngine(Engine):
     """Float64, no ring and no protocol."""
 
-    name = "plain"
-    protocol = None
-    ring = None
-    fraction_bits = None
+    undeclared = "run"
+
+    def __init__(self, config: PlainConfig | None = None) -> None:
+        self.config = config or PlainConfig()
 
     def compile(self, graph: Graph) -> PlainProgram:
         """Raises MPC-401 for a graph that is not lowered. Declared ranges mean nothing to floats."""
@@ -190,7 +191,7 @@ class PlainEngine(Engine):
 def measure_ranges(graph: Graph, weights: Arrays, batches: Iterable[Arrays]) -> Ranges:
     """The least and largest value of every quantity over the real tokens of some batches of client inputs, in floats.
 
-    `ranges.declare` adds the margins; `ranges.check_ranges` says what fits a ring.
+    `ranges.declare` adds the margins; `headroom.headroom` says what fits an engine's limits.
     """
     measured: Ranges = {}
     with PlainEngine().compile(graph).load(weights) as session:

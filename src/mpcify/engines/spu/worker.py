@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.spu.settings import OWNER, Settings
+from mpcify.engines.config import config_from_json
+from mpcify.engines.spu.config import OWNER
 from mpcify.graph.graph import Graph
 from mpcify.network.frames import read_frame, write_frame
 
@@ -54,7 +55,7 @@ class Worker:
         quiet.system_log_path = os.devnull  # else a spu.log in the working directory
         quiet.log_level = libspu.logging.LogLevel.ERROR
         libspu.logging.setup_logging(quiet)
-        self.parties = Parties(Settings.from_json(request["settings"]))
+        self.parties = Parties(config_from_json(request["settings"]))
         return {"cost": self.parties.cost.to_json(), "environment": environment()}, {}
 
     def compile(self, request: Request, arrays: Arrays) -> Reply:
