@@ -64,6 +64,15 @@ class EngineConfig(ABC):
         """{"engine": its name} and every field."""
         return {"engine": self.name, **asdict(self)}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The config in a JSON object that `to_json` made. Raises MPC-501 for any other."""
+        given = dict(values)
+        if given.pop("engine", None) != cls.name or given.keys() != {item.name for item in fields(cls)}:
+            what = "its settings are not those of this version"
+            raise MpcifyError(501, f"engine {cls.name}", what, "make them again with this version of mpcify")
+        return cls(**{item.name: typed(cls, item, given[item.name]) for item in fields(cls)})
+
 
 @dataclass(frozen=True)
 class PlainConfig(EngineConfig):
@@ -117,12 +126,7 @@ def config_named(name: str, **given: Any) -> EngineConfig:
 
 def config_from_json(values: Mapping[str, Any]) -> EngineConfig:
     """The config in a JSON object that `to_json` made. Raises MPC-501 for any other."""
-    given = dict(values)
-    config = registered(given.pop("engine", ""))
-    if given.keys() != {item.name for item in fields(config)}:
-        what = "its settings are not those of this version"
-        raise MpcifyError(501, f"engine {config.name}", what, "make them again with this version of mpcify")
-    return config_named(config.name, **given)
+    return registered(str(values.get("engine"))).from_json(values)
 
 
 def settings() -> dict[str, tuple[type, Field]]:
@@ -142,7 +146,7 @@ def switches() -> frozenset[str]:
     return frozenset(name for name, (kind, _) in settings().items() if kind is bool)
 
 
-def kind_of(config: type[EngineConfig], item: Field) -> type:
+def kind_of(config: type, item: Field) -> type:
     """The type of a setting's values, None left out."""
     hint = get_type_hints(config)[item.name]
     (kind,) = [part for part in get_args(hint) or (hint,) if part is not NoneType]
@@ -154,5 +158,5 @@ def typed(config: type[EngineConfig], item: Field, value: Any) -> Any:
     kind = kind_of(config, item)
     plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
     if type(plain) is kind or (kind is float and type(plain) is int):
-        return kind(plain)
+        return plain
     raise MpcifyError(501, f"{item.name} {value!r}"[:80], "there is no such choice", f"use {WORDS[kind]}")

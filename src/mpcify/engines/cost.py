@@ -42,7 +42,7 @@ class Cost:
         return Cost(self.seconds - ahead.seconds, self.bytes - ahead.bytes, self.rounds - ahead.rounds, sent)
 
     def to_json(self) -> dict[str, Any]:
-        """The cost as a JSON object; if part of it was done ahead, with "online" and "offline", objects of this kind."""
+        """The cost as a JSON object. If part of it was done ahead, "online" and "offline" in it are costs again."""
         values: dict[str, Any] = {
             "seconds": self.seconds,
             "bytes": self.bytes,
@@ -91,7 +91,10 @@ def median(costs: Sequence[Cost]) -> Cost:
         statistics.median(cost.seconds for cost in costs),
         round(statistics.median(cost.bytes for cost in costs)),
         round(statistics.median(cost.rounds for cost in costs)),
-        {name: round(statistics.median(cost.bytes_per_party[name] for cost in costs)) for name in costs[0].bytes_per_party},
+        {
+            name: round(statistics.median(cost.bytes_per_party[name] for cost in costs))
+            for name in costs[0].bytes_per_party
+        },
         costs[0].setup,
         median(ahead) if ahead else None,
     )

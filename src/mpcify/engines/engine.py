@@ -40,8 +40,8 @@ class Session(ABC):
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         """One request, operation by operation: the outputs, and a cost for each operation that runs by its name.
 
-        What `Rules.fit` joined counts as one operation. If parties share values, each of the client's inputs has a cost under its name (sharing it), and each output
-        one under its name with OUTPUT before it (rebuilding it at the client).
+        What `Rules.fit` joined counts as one operation. If parties share values, each of the client's inputs has a cost
+        under its name (sharing it), and each output one under its name with OUTPUT before it (rebuilding it).
         """
 
     @abstractmethod

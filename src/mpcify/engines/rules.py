@@ -68,9 +68,6 @@ class Rules(ABC):
         """The ring and the fraction bits in which an operation computes, and of its output."""
         return self.number
 
-    def check(self, graph: Graph) -> None:
-        """Raises MPC-501 for the first operation that the engine cannot compute."""
-
     def fit(self, graph: Graph) -> Graph:
         """The graph that the engine runs, with its declared ranges: it answers the same but for the last bits."""
         return graph

@@ -88,9 +88,7 @@ class Formulas:
         """A comparison: x & y, and a carry tree over K bits; under ABY3 three summands become two before."""
         each = 3 if self.three else 4
         levels = self.number.ring.bit_length() - 1
-        words = self.element + 2 * sum(
-            math.ceil((self.number.ring >> level) / 8) for level in range(1, levels + 1)
-        )
+        words = self.element + 2 * sum(math.ceil((self.number.ring >> level) / 8) for level in range(1, levels + 1))
         summands = self.element if self.three else 0
         return Work(each * (words + summands), levels + (2 if self.three else 1))
 

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.config import config_from_json
-from mpcify.engines.spu.config import OWNER
+from mpcify.engines.spu.config import OWNER, SpuConfig
 from mpcify.graph.graph import Graph
 from mpcify.network.frames import read_frame, write_frame
 
@@ -55,7 +54,7 @@ class Worker:
         quiet.system_log_path = os.devnull  # else a spu.log in the working directory
         quiet.log_level = libspu.logging.LogLevel.ERROR
         libspu.logging.setup_logging(quiet)
-        self.parties = Parties(config_from_json(request["settings"]))
+        self.parties = Parties(SpuConfig.from_json(request["settings"]))
         return {"cost": self.parties.cost.to_json(), "environment": environment()}, {}
 
     def compile(self, request: Request, arrays: Arrays) -> Reply:
