@@ -26,7 +26,7 @@ PORT = 9461
 
 def party(rank: int, work: Path, repeat: int) -> None:
     """One party: compiles the graph, takes its shares, answers `repeat` requests and writes what each took."""
-    from mpcify.engines.spu.settings import STEP
+    from mpcify.engines.spu.config import STEP
     from spu import libspu
     from spu.api import Io, Runtime
 
@@ -114,7 +114,7 @@ def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     np.savez(work / "arrays.npz", **arrays)
     with engine_named("spu", force=True).compile(graph).load(weights) as counted:
         _, cost = counted.run(inputs)
-    return {"bytes": cost.bytes, "rounds": cost.rounds}
+    return {"bytes": cost.bytes, "rounds": cost.rounds, "bytes_per_party": dict(cost.bytes_per_party)}
 
 
 def request(gigabits: float | None, work: Path, repeat: int) -> tuple[float, float]:
@@ -167,7 +167,7 @@ def main() -> None:
                 free = seconds if free is None else free
                 share = 0.0
                 if gigabits is not None:
-                    share = Network.named(f"0,{gigabits}").seconds(counted["bytes"], counted["rounds"], len(PARTIES))
+                    share = Network.named(f"0,{gigabits}").seconds(counted["bytes_per_party"], counted["rounds"])
                 rows.append(
                     {
                         "recipe": recipe,

@@ -38,6 +38,12 @@ def check_arrays(wanted: Iterable[Input], arrays: Arrays) -> dict[str, np.ndarra
     return chosen
 
 
+def check_open(closed: bool, engine: str) -> None:
+    """Raises MPC-503 for a session that is closed."""
+    if closed:
+        raise MpcifyError(503, f"{engine} engine", "its session has ended", "compile the model again")
+
+
 def run_operations(
     graph: Graph, values: dict[str, np.ndarray], evaluate: Evaluate, observe: Observe | None = None
 ) -> dict[str, np.ndarray]:

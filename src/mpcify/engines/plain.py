@@ -13,7 +13,7 @@ import numpy as np
 from mpcify.engines.config import PlainConfig
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Engine, Program, Session
-from mpcify.engines.interpret import Observe, check_arrays, check_kinds, profile_operations, run_operations
+from mpcify.engines.interpret import Observe, check_arrays, check_kinds, check_open, profile_operations, run_operations
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge
 
@@ -86,7 +86,7 @@ def layernorm(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float) -> np.nda
     return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * g + b
 
 
-def cut(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
+def slice_axis(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
     """x from `start` to `stop` along one axis."""
     return x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]
 
@@ -95,7 +95,7 @@ def cut(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
 MOVES: Mapping[str, Callable[..., np.ndarray]] = {
     "reshape": lambda x, shape: x.reshape(shape),
     "transpose": lambda x, axes: x.transpose(axes),
-    "slice": cut,
+    "slice": slice_axis,
     "concat": lambda *x, axis: np.concatenate(x, axis),
     "broadcast": lambda x, shape: np.broadcast_to(x, shape),
     "max": lambda x, axis: x.max(axis, keepdims=True),
@@ -135,7 +135,7 @@ class PlainSession(Session):
     """Weights in float64, ready for requests."""
 
     def __init__(self, graph: Graph, weights: Arrays) -> None:
-        self.graph = graph
+        self.graph, self.closed = graph, False
         owned = check_arrays(graph.role("owner"), weights)
         self.weights = {name: np.ascontiguousarray(array, np.float64) for name, array in owned.items()}
 
@@ -157,11 +157,12 @@ class PlainSession(Session):
 
     def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Weights and inputs by name."""
+        check_open(self.closed, PlainConfig.name)
         given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
         return self.weights | {name: array.astype(np.float64) for name, array in given.items()}
 
     def close(self) -> None:
-        self.weights = {}
+        self.weights, self.closed = {}, True
 
 
 class PlainProgram(Program):

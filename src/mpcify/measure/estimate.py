@@ -36,8 +36,8 @@ def estimate(
 
     settings: of the engine (protocol, ring, fraction_bits …). network: see `Network.named`. calibration: a file with
     the speeds of this machine, made if it is not there; without one they are measured anew, on the engine, which takes
-    some seconds. notice: told, in a line each, that this is done, and that clients would hold a table that is not
-    recorded as public, unless accept_embedding_leak. Seconds are for parties on machines of their own, each like this
+    some seconds. notice: gets a line when this is done, and one if clients would hold a table that is not recorded
+    as public, unless accept_embedding_leak. Seconds are for parties on machines of their own, each like this
     one; with fewer cores here than parties, local work here is shared out. Raises MPC-501 for settings that the engine
     does not have or has no formulas for, and for an unknown network.
     """

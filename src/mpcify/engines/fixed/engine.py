@@ -14,7 +14,7 @@ import numpy as np
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Engine, Program, Session
 from mpcify.engines.fixed.config import FixedConfig
-from mpcify.engines.interpret import Observe, check_arrays, check_kinds, profile_operations, run_operations
+from mpcify.engines.interpret import Observe, check_arrays, check_kinds, check_open, profile_operations, run_operations
 from mpcify.engines.plain import measure_ranges
 from mpcify.engines.rules import Functions, Rules
 from mpcify.engines.spu.postpone import weights_for
@@ -28,7 +28,7 @@ class FixedSession(Session):
     """Weights encoded, ready for requests."""
 
     def __init__(self, graph: Graph, rules: Rules, weights: Arrays) -> None:
-        self.graph, self.rules = graph, rules
+        self.graph, self.rules, self.closed = graph, rules, False
         self.numbers = numbers_of(graph, rules)
         self.functions: dict[FixedPoint, Functions] = {
             number: rules.functions(number) for number in {*self.numbers.values()}
@@ -76,6 +76,7 @@ class FixedSession(Session):
 
     def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Weights and inputs by name, as integers."""
+        check_open(self.closed, FixedConfig.name)
         given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
         return self.weights | {name: self.encode(array) for name, array in given.items()}
 
@@ -84,7 +85,7 @@ class FixedSession(Session):
         return {name: self.numbers[name].decode(array) for name, array in outputs.items()}
 
     def close(self) -> None:
-        self.weights = {}
+        self.weights, self.closed = {}, True
 
 
 def numbers_of(graph: Graph, rules: Rules) -> dict[str, FixedPoint]:

@@ -59,8 +59,8 @@ class SpuEngine(Engine):
 class SpuProgram(Program):
     """A graph that SPU can run."""
 
-    def __init__(self, graph: Graph, config: SpuConfig) -> None:
-        self.graph, self.config = graph, config
+    def __init__(self, graph: Graph, settings: SpuConfig) -> None:
+        self.graph, self.settings = graph, settings
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "SpuSession":
         """Starts the child and shares the weights, tensor by tensor. MPC-402 for one that the ring cannot hold.
@@ -71,7 +71,7 @@ class SpuProgram(Program):
             return beside.attach(self, weights)
         child = Child()
         try:
-            reply, _ = child.ask({"do": "start", "settings": self.config.to_json()})
+            reply, _ = child.ask({"do": "start", "settings": self.settings.to_json()})
             return SpuSession(self, weights, child, reply["environment"], cost_of(reply))
         except BaseException:
             child.close()
@@ -91,7 +91,7 @@ class SpuSession(Session):
             self.number, missing = reply["program"], set(reply["missing"])
             for item in program.graph.role("owner"):
                 if item.name in missing:
-                    weight = shareable(item, weights, program.config.number)
+                    weight = shareable(item, weights, program.settings.number)
                     reply, _ = child.ask({"do": "weight"}, weight)
                     setup += cost_of(reply)
         self._setup = setup
@@ -126,7 +126,7 @@ class SpuSession(Session):
     def given(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """What the client shares, and what is public."""
         graph = self.program.graph
-        return encodable((*graph.role("client"), *graph.role("public")), inputs, self.program.config.number)
+        return encodable((*graph.role("client"), *graph.role("public")), inputs, self.program.settings.number)
 
     def close(self) -> None:
         self.child.close()
