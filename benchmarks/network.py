@@ -26,10 +26,10 @@ PORT = 9461
 
 def party(rank: int, work: Path, repeat: int) -> None:
     """One party: compiles the graph, takes its shares, answers `repeat` requests and writes what each took."""
-    from mpcify.engines.spu.config import STEP
     from spu import libspu
     from spu.api import Io, Runtime
 
+    from mpcify.engines.spu.config import STEP
     from mpcify.engines.spu.lowering import compile_graph
     from mpcify.graph.graph import Graph
     from mpcify.numerics import FixedPoint

@@ -14,11 +14,13 @@ from tests.engines.samples import LOWERED, drawn_model, drawn_request, in_numpy,
 class EngineContract:
     """Give it a name that pytest collects, and a config.
 
-    tolerance: of an answer. refuses_not_finite: whether the engine looks at its inputs' values (else requests do).
+    tolerance: of an answer. wide: how many times larger a wide request is than the others. refuses_not_finite: whether
+    the engine looks at its inputs' values (else requests do).
     """
 
     config: EngineConfig
     tolerance: float
+    wide = 4.0
     refuses_not_finite = False
 
     @pytest.fixture
@@ -51,7 +53,7 @@ class EngineContract:
         assert all(np.array_equal(weights[name], others[name]) for name in weights)
         with engine.compile(short).load(weights) as first, engine.compile(long).load(others, first) as second:
             assert second.setup.bytes == 0, "nothing is shared again"
-            for session, size in ((first, 1.0), (second, 1.0), (second, 4.0), (first, 2.0), (first, 1.0)):
+            for session, size in ((first, 1.0), (second, 1.0), (second, self.wide), (first, self.wide), (first, 1.0)):
                 inputs = drawn_request(session.graph, 3, size)
                 outputs, _ = session.run(inputs)
                 expected = in_numpy(weights, inputs)

@@ -95,7 +95,7 @@ class Verb:
 
 def options_of(group: Any) -> dict[str, tuple[Any, Any]] | None:
     """The options of a group, each with its default: what its `options` says, or a dataclass's fields. Else None."""
-    if hasattr(group, "options"):
+    if isinstance(group, type) and hasattr(group, "options"):
         return dict(group.options())
     if is_dataclass(group):
         return {field.name: (field.type, field.default) for field in fields(group)}

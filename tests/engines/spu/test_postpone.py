@@ -137,7 +137,7 @@ def test_a_truncation_that_waits_loses_what_an_early_one_does_and_a_quarter_its_
     exact, _ = PlainEngine().compile(graph).load(weights).run(inputs)
     assume(np.abs(exact["y"]).max() < 200)
     waiting, _ = FixedConfig(force=True).build().compile(graph).load(weights).run(inputs)
-    early, _ = FixedProgram(graph, RING_64).load(weights).run(inputs)
+    early, _ = FixedProgram(graph, SpuRules(RING_64)).load(weights).run(inputs)
     size = max(np.abs(value).max() for value in (*inputs.values(), *weights.values()))
     error, before = (np.abs(found["y"] - exact["y"]).max() for found in (waiting, early))
     # an early truncation moves each of three terms by half a step; a quarter of a weight errs by four steps, not by one
