@@ -29,8 +29,8 @@ def party(rank: int, work: Path, repeat: int) -> None:
     from spu import libspu
     from spu.api import Io, Runtime
 
+    from mpcify.engines.spu.config import STEP
     from mpcify.engines.spu.lowering import compile_graph
-    from mpcify.engines.spu.settings import STEP
     from mpcify.graph.graph import Graph
     from mpcify.numerics import FixedPoint
 
@@ -114,7 +114,7 @@ def prepare(recipe: str, length: int, work: Path) -> dict[str, Any]:
     np.savez(work / "arrays.npz", **arrays)
     with engine_named("spu", force=True).compile(graph).load(weights) as counted:
         _, cost = counted.run(inputs)
-    return {"bytes": cost.bytes, "rounds": cost.rounds}
+    return {"bytes": cost.bytes, "rounds": cost.rounds, "bytes_per_party": dict(cost.bytes_per_party)}
 
 
 def request(gigabits: float | None, work: Path, repeat: int) -> tuple[float, float]:
@@ -168,7 +168,7 @@ def main() -> None:
                 free = seconds if free is None else free
                 share = 0.0
                 if gigabits is not None:
-                    share = Network.named(f"0,{gigabits}").seconds(counted["bytes"], counted["rounds"], len(PARTIES))
+                    share = Network.named(f"0,{gigabits}").seconds(counted["bytes_per_party"], counted["rounds"])
                 rows.append(
                     {
                         "recipe": recipe,

@@ -22,7 +22,7 @@ UNITS = (("seconds", ".2f", 1), ("bytes", ".1f", 1e-6), ("rounds", ".0f", 1))
 
 
 def number(value: float | None, form: str, scale: float = 1.0) -> str:
-    """A number as the table says it; a dash where there is none."""
+    """A number as the table says it; a dash if there is none."""
     return "–" if value is None else format(value * scale, form)
 
 
@@ -118,7 +118,7 @@ def notes(result: dict[str, Any]) -> Iterator[str]:
 
 
 def estimated(row: dict[str, Any]) -> list[str]:
-    """MB and rounds as an estimate tells them."""
+    """MB and rounds as an estimate has them."""
     values = row["told"] or {}
     return [number(values.get(name), form, unit) for name, form, unit in UNITS[1:]]
 

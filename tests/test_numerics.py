@@ -103,14 +103,3 @@ def test_headroom_is_the_bits_left_below_a_bound() -> None:
     assert number.headroom(32.0, 16.0) == -1
     assert number.headroom(0.0, 1.0) == 18  # nothing is smaller than a step
     assert number.headroom(np.inf, 1.0) == number.headroom(np.nan, 1.0) == -np.inf
-
-
-def test_a_means_first_factor_is_a_power_of_two_not_below_its_size_and_never_below_a_step() -> None:
-    assert [FixedPoint(64, 18).mean_power(size) for size in (1, 2, 3, 512, 513, 768)] == [1, 2, 4, 512, 1024, 1024]
-    assert [FixedPoint(32, 8).mean_power(size) for size in (200, 256, 768)] == [256, 256, 256]
-
-
-def test_squares_wait_for_their_truncation_where_eight_bits_are_left() -> None:
-    assert [number for number in NUMBERS if number.postpones] == [FixedPoint(64, 18), FixedPoint(32, 2)]
-    assert FixedPoint(64, 18).postponed_bound == 2**8
-    assert not FixedPoint(64, 19).postpones

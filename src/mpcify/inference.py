@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import as_student, model_and_source
 from mpcify.conversion.facts import table_is_public, takes_images, word_table
 from mpcify.conversion.processors import backend_of, read_processor
-from mpcify.engines import NAMES, engine_named
+from mpcify.engines import DEFAULT, engine_named
+from mpcify.engines.config import ENGINES
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Engine, Session
 from mpcify.engines.plain import PlainEngine, PlainSession, measure_ranges
@@ -217,11 +218,11 @@ class PrivateModel:
         For an engine without parties, so that no overflow goes unseen. Raises MPC-406 for any other engine.
         """
         sessions: dict[int, Session] = {}
-        if self.declared or isinstance(self.engine, PlainEngine) or self.engine.force:
+        if self.declared or self.engine.undeclared == "run" or self.engine.force:
             return sessions
         for length, _, encoded in groups:
             graph, weights = self.graph(length)
-            if self.engine.protocol is not None:
+            if self.engine.undeclared == "refuse":
                 refuse_undeclared(graph)
             starts = range(0, len(encoded), self.batch)
             requests = (self.inputs(encoded[start : start + self.batch], length) for start in starts)
@@ -290,7 +291,7 @@ def unknown(name: str, value: Any, remedy: str) -> MpcifyError:
 
 def compile(
     model: PreTrainedModel | str | Path,
-    engine: str = "spu",
+    engine: str = DEFAULT,
     *,
     protocol: str | None = None,
     ring: int | None = None,
@@ -302,6 +303,7 @@ def compile(
     force: bool = False,
     trust_first_party: bool = False,
     accept_embedding_leak: bool = False,
+    **settings: Any,
 ) -> PrivateModel:
     """A student, or a teacher under recipe `exact`, ready to answer on an engine.
 
@@ -312,7 +314,7 @@ def compile(
     the table is not recorded as public. force: run although declared ranges overflow, or are not there. Raises MPC-2xx
     for the model, MPC-5xx for the engine's settings.
     """
-    check_choice("engine", engine, NAMES)
+    check_choice("engine", engine, tuple(ENGINES))
     check_choice("embeddings", embeddings, EMBEDDINGS)
     for name, value in {"truncate": truncate, "force": force, "trust_first_party": trust_first_party}.items():
         check_switch(name, value)
@@ -327,13 +329,14 @@ def compile(
         fraction_bits=whole_or_none("fraction_bits", fraction_bits, 1),
         force=force,
         trust_first_party=trust_first_party,
+        **settings,
     )
     loaded, source = model_and_source(model)
     student = as_student(loaded)
     private = PrivateModel(
         student, source, runner, embeddings=embeddings, batch=batch, length=length, truncate=truncate
     )
-    if engine == "spu" and not accept_embedding_leak and leaks_table(private):
+    if runner.parties and not accept_embedding_leak and leaks_table(private):
         warnings.warn(MpcifyWarning(TABLE_LEAKS), stacklevel=2)
     return private
 

@@ -1,7 +1,7 @@
 """Fixed point in a ring: how numbers become integers mod 2^K, and how large they may grow before they wrap.
 
 A number x is the integer x·2^f, kept as its signed representative mod 2^K. A product has 2f fraction bits until it is
-truncated, so it must stay far below what a value may reach. Nothing is raised where a number wraps: hence the bounds.
+truncated, so it must stay far below what a value may reach. Nothing is raised if a number wraps: hence the bounds.
 """
 
 import math
@@ -12,14 +12,13 @@ import numpy as np
 from mpcify.errors import MpcifyError
 
 DEFAULT_FRACTION_BITS = {64: 18, 48: 14, 32: 12}
-POSTPONED_ROOM = 256.0  # attention's outputs stay below it, with their margin
 
 
 @dataclass(frozen=True)
 class FixedPoint:
     """Numbers with f = `fraction_bits` in the ring of integers mod 2^K, K = `ring` (64, 48 or 32).
 
-    Raises MPC-501 for another ring, or where f leaves no room for a product (2 ≤ f ≤ K/2 − 2).
+    Raises MPC-501 for another ring, or if f leaves no room for a product (2 ≤ f ≤ K/2 − 2).
     """
 
     ring: int = 64
@@ -40,7 +39,7 @@ class FixedPoint:
 
     @staticmethod
     def of(ring: int, fraction_bits: int | None = None) -> "FixedPoint":
-        """The numbers of a ring, with its usual fraction bits (64: 18, 48: 14, 32: 12) where none are given."""
+        """The numbers of a ring, with its usual fraction bits (64: 18, 48: 14, 32: 12) if none are given."""
         return FixedPoint(ring, DEFAULT_FRACTION_BITS.get(ring, 0) if fraction_bits is None else fraction_bits)
 
     @property
@@ -53,27 +52,10 @@ class FixedPoint:
         """2^−f, the smallest difference."""
         return math.ldexp(1.0, -self.fraction_bits)
 
-    def mean_power(self, size: int) -> int:
-        """2^k for a mean of `size` numbers, by 2^−k and then 2^k/size: the least not below it, and at most 2^f.
-
-        1/size alone has too few bits (1/768 is off by 1e-3 at f = 18); below 2^−f a factor is 0.
-        """
-        return min(1 << (size - 1).bit_length(), 1 << self.fraction_bits)
-
     @property
     def product_bound(self) -> float:
-        """2^(K−2−2f): where |product|, a dot's whole sum included, stays below it, its truncation is right (ABY3)."""
+        """2^(K−2−2f): if |product|, a dot's whole sum included, stays below it, its truncation is right (ABY3)."""
         return math.ldexp(1.0, self.ring - 2 - 2 * self.fraction_bits)
-
-    @property
-    def postponed_bound(self) -> float:
-        """2^(K−2−3f): the same for a product that has 3f fraction bits, as a factor was not truncated before."""
-        return math.ldexp(1.0, self.ring - 2 - 3 * self.fraction_bits)
-
-    @property
-    def postpones(self) -> bool:
-        """Whether squares may wait for their truncation: where 3f fraction bits leave 8 bits, as 18 do in 2^64."""
-        return self.postponed_bound >= POSTPONED_ROOM
 
     @property
     def value_bound(self) -> float:
@@ -91,7 +73,7 @@ class FixedPoint:
         return np.dtype(np.int32 if self.ring == 32 else np.int64)
 
     def encode(self, x: np.ndarray | float) -> np.ndarray:
-        """x·2^f as int64, as SPU does: rounded towards zero, clamped to ±2^(K−2), NaN to 0. Any shape."""
+        """x·2^f as int64: rounded towards zero, clamped to ±2^(K−2), NaN to 0. Any shape."""
         limit = 1 << (self.ring - 2)
         scaled = np.nan_to_num(np.asarray(x, np.float64) * self.scale, nan=0.0, posinf=np.inf, neginf=-np.inf)
         return np.minimum(np.clip(scaled, -float(limit), float(limit)).astype(np.int64), limit - 1)
@@ -112,9 +94,9 @@ class FixedPoint:
     def truncate(self, integers: np.ndarray, bits: int | None = None) -> np.ndarray:
         """The signed representatives divided by 2^`bits` (default f), to the nearest integer, halves up.
 
-        ABY3 rounds up or down by chance, without bias and less than one step away (SPU `TruncAPr`); the nearest integer
-        is its likeliest answer, where flooring would add half a step of bias at each product. Above `product_bound`,
-        too, the likeliest answer is that of the wrapped representative.
+        A protocol rounds up or down by chance, without bias and less than one step away (ABY3); the nearest integer is
+        its likeliest answer, while flooring would add half a step of bias at each product. Above `product_bound`, too,
+        the likeliest answer is that of the wrapped representative.
         """
         halves = integers >> ((self.fraction_bits if bits is None else bits) - 1)
         halves += 1
@@ -122,5 +104,5 @@ class FixedPoint:
         return halves
 
     def headroom(self, reach: float, bound: float) -> float:
-        """log₂(bound / reach), the bits left below a bound; `reach` is at least one step. −∞ where it is not finite."""
+        """log₂(bound / reach), the bits left below a bound; `reach` is at least one step. −∞ if it is not finite."""
         return math.log2(bound / max(reach, self.step)) if math.isfinite(reach) else -math.inf

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpcify.conversion.convert import convert
-from mpcify.engines.fixed.engine import FixedEngine
+from mpcify.engines.fixed.config import FixedConfig
 from mpcify.engines.plain import PlainEngine
 from mpcify.graph.graph import Graph
 from mpcify.lowering.calibrate import declare_ranges, inputs_of
@@ -45,7 +45,7 @@ def test_a_small_stream_answers_as_precisely_as_a_usual_one(teacher: Any, scale:
     for size in (1.0, scale):
         graph, weights, inputs = exported(*vit(teacher, size))
         exact, _ = PlainEngine().compile(graph).load(weights).run(inputs)
-        found, _ = FixedEngine().compile(graph).load(weights).run(inputs)
+        found, _ = FixedConfig().build().compile(graph).load(weights).run(inputs)
         errors.append(np.abs(found["logits"] - exact["logits"]).max() / np.ptp(exact["logits"]))
     assert errors[1] < 2 * errors[0]
 

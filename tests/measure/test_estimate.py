@@ -15,27 +15,29 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from mpcify.conversion.convert import convert
 from mpcify.engines import engine_named
+from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.formulas import COSTS, LOCAL, Formulas
-from mpcify.engines.spu.settings import NOT_IN_FM32, Settings, merged
+from mpcify.engines.spu.limits import NOT_IN_FM32
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.kinds import COMPOSITES, KINDS
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
-from mpcify.measure.estimate import Speed, calibrated, estimate, works_of
+from mpcify.measure.estimate import estimate
 from mpcify.measure.network import Network
 from mpcify.measure.profile import profile
+from mpcify.measure.speed import Speed, calibrated
 from mpcify.numerics import FixedPoint
 
 FREE = ("softmax", "gelu-erfc")  # the naive baseline is measured, never estimated
 PROTOCOLS = [("aby3", 64), ("aby3", 32), ("semi2k", 64), ("semi2k", 32)]
 
 
-def whole(graph: Any, settings: Settings) -> tuple[float, float]:
+def whole(graph: Any, protocol: str, ring: int) -> tuple[float, float]:
     """Bytes and rounds by the formulas."""
-    works = [work for work, _, _ in works_of(graph, settings).values()]
-    formulas = Formulas(settings)
-    return sum(work.bytes for work in works), formulas.rounds(sum(works[1:], works[0]))
+    rules = SpuConfig(protocol, ring).rules()
+    works = [*rules.work(rules.fit(graph)).values()]
+    return sum(work.bytes for work in works), rules.rounds(sum(works[1:], works[0]))
 
 
 def measured(graph: Any, weights: Any, protocol: str, ring: int) -> tuple[int, int]:
@@ -77,7 +79,7 @@ def one(kind: str, **given: Any) -> tuple[Any, Any]:
 def test_an_exponential_of_fewer_squarings_sends_what_its_formula_says(protocol: str) -> None:
     graph, weights = one("exp", t=6)
     sent, _ = measured(graph, weights, protocol, 64)
-    expected, _ = whole(graph, Settings(protocol, FixedPoint.of(64)))
+    expected, _ = whole(graph, protocol, 64)
     assert sent == pytest.approx(expected, abs=60)
 
 
@@ -92,7 +94,7 @@ def test_one_operation_sends_what_its_formula_says(kind: str, protocol: str, rin
         pytest.skip("SPU cannot compute it there")
     graph, weights = one(kind)
     sent, rounds = measured(graph, weights, protocol, ring)
-    expected, steps = whole(graph, Settings(protocol, FixedPoint.of(ring)))
+    expected, steps = whole(graph, protocol, ring)
     assert sent == pytest.approx(expected, abs=60), "the descriptions of shares differ by some bytes"
     assert rounds == pytest.approx(steps, rel=0.05, abs=8), "by chance up to four deviations, and the client's inputs"
 
@@ -119,17 +121,10 @@ def test_models_of_any_shape_cost_what_is_estimated_within_five_per_cent(protoco
     graph, weights = lower(*trace_graph(student, batch, length, embeddings))
     weights = {name: value.astype(np.float32) for name, value in weights.items()}
     sent, rounds = measured(graph, weights, protocol, 64)
-    expected, steps = whole(graph, Settings(protocol, FixedPoint.of(64)))
+    expected, steps = whole(graph, protocol, 64)
     assert sent == pytest.approx(expected, rel=0.05)
     # ABY3's roles are drawn anew for each truncation: in a small model chance may add more than 5 %
     assert rounds == pytest.approx(steps, rel=0.05, abs=4 * math.sqrt(2 / 9 * steps / 2))
-
-
-@given(count=st.integers(1, 64), work=st.integers(1, 1 << 27))
-def test_products_are_merged_by_a_divisor_and_only_small_ones(count: int, work: int) -> None:
-    group = merged(count, work)
-    assert count % group == 0
-    assert group == 1 or group**2 * work <= 1 << 22
 
 
 def test_an_estimate_has_the_rows_of_a_profile(checkpoint: Callable, tmp_path: Path) -> None:
@@ -149,12 +144,12 @@ def test_an_estimate_has_the_rows_of_a_profile(checkpoint: Callable, tmp_path: P
 
 
 def test_a_calibration_is_measured_once_and_read_afterwards(tmp_path: Path) -> None:
-    path, chosen = tmp_path / "speed.json", Settings("aby3", FixedPoint.of(64))
+    path, chosen = tmp_path / "speed.json", SpuConfig("aby3")
     first = calibrated(chosen, path)
     assert first == calibrated(chosen, path)
     assert 0 < first.multiplication < 1e-6
     assert first.message > 0
-    other = calibrated(Settings("semi2k", FixedPoint.of(64)), path)
+    other = calibrated(SpuConfig("semi2k"), path)
     assert other != first
     assert calibrated(chosen, path) == first, "one file holds several protocols"
 
@@ -166,14 +161,14 @@ def test_another_file_is_no_calibration_and_stays_as_it_is(text: str, tmp_path: 
     path = tmp_path / "speed.json"
     path.write_text(text)
     with pytest.raises(MpcifyError, match="MPC-110"):
-        calibrated(Settings("aby3", FixedPoint.of(64)), path)
+        calibrated(SpuConfig("aby3"), path)
     assert path.read_text() == text
 
 
-def test_a_network_is_named_or_given_in_numbers() -> None:
+def test_a_network_is_named_or_given_in_numbers_and_waits_for_the_busiest_partys_line() -> None:
     assert Network.named("lan") == Network("lan", 4e-4, 6.25e8)
     assert Network.named("wan") == Network("wan", 0.04, 5e7)
-    assert Network.named("10,1").seconds(3e9, 100, 3) == pytest.approx(100 * 0.005 + 8)
+    assert Network.named("10,1").seconds({"client": 1e9, "owner": 5e8}, 100) == pytest.approx(100 * 0.005 + 8)
 
 
 @pytest.mark.parametrize("text", ["fast", "1", "-1,5", "1,0", "nan,1", "1,inf", "1,2,3"])
@@ -184,11 +179,11 @@ def test_a_network_that_is_none_is_refused(text: str) -> None:
 
 def test_a_protocol_without_formulas_is_refused() -> None:
     with pytest.raises(MpcifyError, match="MPC-501 protocol cheetah"):
-        Formulas(Settings("cheetah", FixedPoint.of(64)))
+        Formulas(FixedPoint.of(64), "cheetah")
 
 
 def test_local_work_is_what_each_part_of_it_takes() -> None:
-    formulas = Formulas(Settings("aby3", FixedPoint.of(64)))
+    formulas = Formulas(FixedPoint.of(64), "aby3")
     work = formulas.raw_matrix_product(3, 5, 7)
     assert work.multiplications == 105
     assert work.bytes == 24 * 21

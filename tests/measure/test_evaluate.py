@@ -196,7 +196,7 @@ class StandIn:
             "task": task,
             "labels": ["a", "b"] if len(plain[0]) > 1 else ["x"],
         }
-        self.engine = SimpleNamespace(name="spu", protocol="aby3", ring=64)
+        self.engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, rules=None)
         self.student = SimpleNamespace(
             config=SimpleNamespace(mpcify={"attention": "softmax", "activation": "gelu", "layers": []})
         )

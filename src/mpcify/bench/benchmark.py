@@ -1,7 +1,6 @@
 """Recipes side by side: the same shape, engine and run, in turns (A B A B), so that what slows one slows all."""
 
 import itertools
-import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,10 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from mpcify.bench.kept import key_of, read_kept
 from mpcify.bench.shapes import NAIVE, POSITIONS, SHAPES, check_shape
 from mpcify.conversion.convert import as_student, convert, load_model, recipe_of
-from mpcify.engines import engine_named
-from mpcify.engines.cost import Cost
+from mpcify.engines import DEFAULT, engine_named
+from mpcify.engines.cost import Cost, median
 from mpcify.engines.engine import Arrays, Engine, Session
 from mpcify.engines.plain import measure_ranges
-from mpcify.engines.spu.engine import SpuEngine
-from mpcify.engines.spu.formulas import ESTIMATED, Formulas, Work
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import subgraph
@@ -30,9 +27,8 @@ from mpcify.lowering.export import declared_ranges
 from mpcify.lowering.passes import lower
 from mpcify.lowering.streams import scale_streams
 from mpcify.lowering.trace import trace_graph
-from mpcify.measure.estimate import works_of
 from mpcify.measure.network import Network
-from mpcify.measure.profile import KINDS, rows_of, total
+from mpcify.measure.profile import PARTS, operation_costs, total
 from mpcify.progress import Progress
 from mpcify.recipe import read_recipe
 
@@ -57,7 +53,7 @@ def bench(
     shape: str,
     recipes: Sequence[str],
     *,
-    engines: Sequence[str] = ("spu",),
+    engines: Sequence[str] = (DEFAULT,),
     rings: Sequence[int | None] = (None,),
     lengths: Sequence[int] = (128,),
     layers: int | None = None,
@@ -73,7 +69,7 @@ def bench(
     files; `naive`, JAX's own softmax and GeLU, exists here alone. layers: the first of them only. repeat: turns that
     count; one before them warms up. rings: of the engines that have them, None
     for the usual one. progress: see `steps`. settings: protocol, fraction_bits, force, trust_first_party.
-    What an engine refuses is a row of `refused`, and raised where no row is left. Raises MPC-501 for a shape, MPC-405
+    What an engine refuses is a row of `refused`, and raised if no row is left. Raises MPC-501 for a shape, MPC-405
     for a length, MPC-301 for a recipe.
     """
     teacher = model_of(shape, layers, max(lengths))
@@ -181,10 +177,8 @@ def sample_inputs(graph: Graph) -> dict[str, np.ndarray]:
 
 
 def refuse_memory(engine: Engine, weights: Arrays) -> None:
-    """Raises MPC-501 where the parties' shares of the weights would not fit into memory."""
-    if engine.name != "spu":
-        return
-    needed = 3 * 16 * sum(value.size for value in weights.values()) / 2**30
+    """Raises MPC-501 if what an engine makes of the weights would not fit into memory."""
+    needed = 0.0 if engine.rules is None else engine.rules.memory(weights)
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
@@ -196,7 +190,7 @@ def refuse_memory(engine: Engine, weights: Arrays) -> None:
 
 
 def steps(lengths: Sequence[Any], rivals: int, repeat: int) -> int:
-    """How often `bench` tells its progress: once for each rival prepared, and once for each of its turns."""
+    """How often `bench` reports its progress: once for each rival prepared, and once for each of its turns."""
     return len(lengths) * rivals * (repeat + 2)
 
 
@@ -241,7 +235,7 @@ def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[
                 "seconds": [cost.seconds for cost in spent["layers"]],
                 "total_seconds": seconds,
                 "kinds": kinds_of(entry),
-                "told": told(entry),
+                "told": estimated(entry),
             }
         )
     for engine in {row["engine"]: None for row in rows}:
@@ -254,14 +248,16 @@ def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[
     return rows
 
 
-def told(entry: Entry) -> dict[str, float] | None:
-    """Bytes and rounds of the encoder layers by the formulas of `estimate`; None where there are none."""
-    engine = entry.engine
-    if not isinstance(engine, SpuEngine) or engine.protocol not in ESTIMATED or entry.recipe == NAIVE:
+def estimated(entry: Entry) -> dict[str, float] | None:
+    """Bytes and rounds of the encoder layers by the formulas of the engine's rules; None if there are none."""
+    rules, (_, session, _) = entry.engine.rules, entry.sections["layers"]
+    if rules is None:
         return None
-    works = works_of(entry.sections["layers"][0], engine.settings).values()
-    together = sum((work for work, _, _ in works), Work())
-    return {"bytes": round(together.bytes), "rounds": round(Formulas(engine.settings).rounds(together))}
+    try:
+        together = rules.total(rules.work(session.graph).values())
+    except MpcifyError:  # of this protocol, or of one of these operations
+        return None
+    return {"bytes": together.bytes, "rounds": together.rounds}
 
 
 def measures(row: Mapping[str, Any]) -> dict[str, float]:
@@ -271,27 +267,14 @@ def measures(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float | None]:
-    """How many times less a row costs than another, by measure; None where nothing is sent."""
+    """How many times less a row costs than another, by measure; None if nothing is sent."""
     before = measures(base)
     return {name: before[name] / value if value else None for name, value in measures(row).items()}
 
 
 def over(name: str, cost: Mapping[str, Any]) -> float:
     """Seconds over a network: the work measured here, and the network's share."""
-    return float(cost["seconds"]) + Network.named(name).seconds(
-        cost["bytes"], cost["rounds"], len(cost["bytes_per_party"])
-    )
-
-
-def median(costs: Sequence[Cost]) -> Cost:
-    """The median seconds and rounds of some requests; bytes are the same in each."""
-    first = costs[0]
-    return Cost(
-        statistics.median(cost.seconds for cost in costs),
-        first.bytes,
-        round(statistics.median(cost.rounds for cost in costs)),
-        first.bytes_per_party,
-    )
+    return float(cost["seconds"]) + Network.named(name).seconds(cost["bytes_per_party"], cost["rounds"])
 
 
 def kinds_of(entry: Entry) -> dict[str, dict[str, float]]:
@@ -299,16 +282,16 @@ def kinds_of(entry: Entry) -> dict[str, dict[str, float]]:
     rows = [
         row
         for _, session, inputs in entry.sections.values()
-        for row in rows_of(session.graph, session.profile(inputs)[1])
+        for row in operation_costs(session.graph, session.profile(inputs)[1])
         if row.name in {operation.name for operation in session.graph.operations}
     ]
-    return {kind: total(row for row in rows if row.kind == kind) for kind in KINDS}
+    return {kind: total(row for row in rows if row.kind == kind) for kind in PARTS}
 
 
 def against_earlier(result: dict[str, Any], path: str | Path) -> None:
     """Adds to each row `earlier`: how many times less it costs than the same row of an earlier result.
 
-    Raises MPC-101 where there is no such file, MPC-110 where it is no result of this version.
+    Raises MPC-101 if there is no such file, MPC-110 if it is no result of this version.
     """
     known = read_kept(path)
     for row in result["rows"]:

@@ -21,7 +21,7 @@ def keep(values: Mapping[str, Any], path: Path) -> None:
 def read_kept(path: str | Path) -> dict[tuple[Any, ...], Row]:
     """The rows of a kept result, by `key_of`.
 
-    Raises MPC-101 where there is no such file, MPC-110 where it is no result of this version.
+    Raises MPC-101 if there is no such file, MPC-110 if it is no result of this version.
     """
     try:
         before = json.loads(Path(path).read_text(encoding="utf-8"))

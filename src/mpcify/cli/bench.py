@@ -9,10 +9,13 @@ import typer
 
 from mpcify.bench.kept import keep, read_kept
 from mpcify.bench.shapes import NAIVE, SHAPES, check_shape
-from mpcify.cli.early import check_embeddings, check_engine, check_lengths, check_plot, read_config
+from mpcify.cli.early import check_embeddings, check_lengths, check_plot, read_config
 from mpcify.cli.export import numbers
+from mpcify.cli.options import engine_options
 from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
+from mpcify.engines import DEFAULT, engine_named
+from mpcify.engines.config import ENGINES, switches
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
 from mpcify.files import refuse_unwritable
@@ -21,52 +24,59 @@ from mpcify.recipe import read_recipe
 
 Shape = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="bert-base, bert-large, minilm, or a checkpoint.")]
 Recipes = Annotated[str, typer.Option(metavar="R,R…", help="Names or files; naive: JAX's own softmax and GeLU.")]
-Engines = Annotated[str, typer.Option("--engine", metavar="E,E…", help="spu, fixed, plain.")]
+Engines = Annotated[str, typer.Option("--engine", metavar="E,E…", help=f"{', '.join(reversed(ENGINES))}.")]
 Lengths = Annotated[str, typer.Option("--length", metavar="N,N…", help="Tokens.")]
 Layers = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N encoder layers. Default: all.")]
 Repeat = Annotated[int, typer.Option(min=1, metavar="N", help="Turns that count.")]
 Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
 Embeddings = Annotated[str, typer.Option(help="client or one-hot.")]
-Protocol = Annotated[str | None, typer.Option(help="spu: aby3 (default), cheetah or semi2k.")]
 Rings = Annotated[str, typer.Option("--ring", metavar="BITS,…", help="64 (default), 48, 32, or several.")]
-FractionBits = Annotated[int | None, typer.Option(metavar="F", help="Default: 18, 14, 12 in 64, 48, 32.")]
-Force = Annotated[bool, typer.Option("--force", help="Run though ranges overflow the ring.")]
-Trust = Annotated[bool, typer.Option("--trust-first-party", help="semi2k: the client may unmask the weights.")]
 Baseline = Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with an earlier result, as JSON.")]
 OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Keep the result there, as JSON.")]
 
 
+class BenchSettings:
+    """The settings of all engines that run: the values of `options`, by their names; of rings there may be several."""
+
+    def __init__(self, ring: str, **values: Any) -> None:
+        self.values = values
+        self.rings: list[int | None] = [*numbers(ring, "--ring")] or [None]
+
+    @staticmethod
+    def options() -> dict[str, tuple[Any, Any]]:
+        """The options by name, each with its default: values before switches."""
+        found, permits = engine_options(force="Run though ranges overflow the ring."), switches()
+        found["ring"] = Rings, ""
+        return dict(sorted(found.items(), key=lambda item: item[0] in permits))
+
+
 @verb
 def bench(
+    *,
     shape: Shape = "bert-base",
     recipes: Recipes = "exact-tanh,puma,mpcformer,2quad-freediv,softmax-freediv",
-    engine: Engines = "spu",
+    engine: Engines = DEFAULT,
     length: Lengths = "128",
     layers: Layers = None,
     repeat: Repeat = 3,
     batch: Batch = 1,
     embeddings: Embeddings = "client",
-    protocol: Protocol = None,
-    ring: Rings = "",
-    fraction_bits: FractionBits = None,
-    force: Force = False,
-    trust_first_party: Trust = False,
+    settings: BenchSettings,
     baseline: Baseline = None,
     plot: Plot = None,
     out: OutFile = None,
 ) -> Answer:
     """Run recipes in turns and compare what they cost."""
     lengths = numbers(length)
-    rings: list[int | None] = [*numbers(ring, "--ring")] or [None]
     names, engines = recipes.split(","), engine.split(",")
     check_bench(shape, names, lengths, layers, plot, out, baseline)
     check_embeddings(embeddings)
-    check_engines(engines, rings, protocol, fraction_bits, trust_first_party)
+    check_engines(engines, settings)
     require("torch", "transformers")
     from mpcify.bench import benchmark
     from mpcify.measure.provenance import provenance
 
-    total = benchmark.steps(lengths, len(names) * len(engines) * len(rings), repeat)
+    total = benchmark.steps(lengths, len(names) * len(engines) * len(settings.rings), repeat)
     with progress_bar("bench", total) as advance:
         found = benchmark.bench(
             shape,
@@ -78,11 +88,8 @@ def bench(
             repeat=repeat,
             embeddings=embeddings,
             progress=advance,
-            protocol=protocol,
-            rings=rings,
-            fraction_bits=fraction_bits,
-            force=force,
-            trust_first_party=trust_first_party,
+            rings=settings.rings,
+            **settings.values,
         )
     if baseline is not None:
         benchmark.against_earlier(found, baseline)
@@ -122,22 +129,16 @@ def check_bench(
         read_kept(baseline)
 
 
-def check_engines(
-    engines: Sequence[str],
-    rings: Sequence[int | None],
-    protocol: str | None,
-    fraction_bits: int | None,
-    trust_first_party: bool,
-) -> None:
+def check_engines(engines: Sequence[str], settings: BenchSettings) -> None:
     """Raises what the first engine refuses if none takes its settings: one that does gives rows."""
     refused = []
-    for name, ring in product(engines, rings):
+    for name, ring in product(engines, settings.rings):
         try:
-            return check_engine(
-                name, protocol=protocol, ring=ring, fraction_bits=fraction_bits, trust_first_party=trust_first_party
-            )
+            engine_named(name, ring=ring, **settings.values)
         except MpcifyError as error:
             refused.append(error)
+        else:
+            return
     raise refused[0]
 
 

@@ -78,22 +78,6 @@ def check_student(name: str) -> None:
         raise MpcifyError(207, name, "the model is not a student", "convert it first: mpcify convert MODEL OUT")
 
 
-def check_engine(
-    engine: str,
-    *,
-    protocol: str | None = None,
-    ring: int | None = None,
-    fraction_bits: int | None = None,
-    embeddings: str = "client",
-    trust_first_party: bool = False,
-) -> None:
-    """Raises MPC-501, 502 and 504 for an engine, or settings, that there are not."""
-    from mpcify.engines import engine_named
-
-    check_embeddings(embeddings)
-    engine_named(engine, protocol=protocol, ring=ring, fraction_bits=fraction_bits, trust_first_party=trust_first_party)
-
-
 def check_embeddings(embeddings: str) -> None:
     """Raises MPC-501 for embeddings that are neither of the two."""
     if embeddings not in EMBEDDINGS:

@@ -2,21 +2,19 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mpcify.cli.early import check_embeddings, check_model, check_plot
-from mpcify.cli.options import AcceptEmbeddingLeak, Model
+from mpcify.cli.options import AcceptEmbeddingLeak, Model, engine_options
 from mpcify.cli.profile import Plot, draw_profile, kinds_table
 from mpcify.cli.verb import Answer, verb
+from mpcify.engines import DEFAULT
+from mpcify.engines.config import config_named, switches
 from mpcify.errors import MpcifyWarning
-from mpcify.extras import require
 from mpcify.files import refuse_unwritable
 
-Protocol = Annotated[str, typer.Option(help="aby3 or semi2k.")]
-Ring = Annotated[int, typer.Option(metavar="BITS", help="64 or 32.")]
-FractionBits = Annotated[int | None, typer.Option(metavar="F", help="Default: 18, 12 in 64, 32.")]
 Embeddings = Annotated[str, typer.Option(help="client or one-hot.")]
 Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
 Length = Annotated[int | None, typer.Option(min=2, help="Padded length. Default: 128, or what the model takes.")]
@@ -27,12 +25,31 @@ Calibration = Annotated[
 ]
 
 
+class EstimateSettings:
+    """Which engine's cost is told, and its settings: the values of `options`, by their names. Nothing runs."""
+
+    def __init__(self, engine: str, **values: Any) -> None:
+        self.engine, self.values = engine, values
+
+    @staticmethod
+    def options() -> dict[str, tuple[Any, Any]]:
+        """The options by name, each with its default; switches permit a run, of which there is none."""
+        found = engine_options(
+            protocol="aby3 (default) or semi2k.",
+            ring="64 (default) or 32.",
+            fraction_bits="Default: 18, 12 in 64, 32.",
+        )
+        return {
+            "engine": (Annotated[str, typer.Option(help="An engine with cost formulas.")], DEFAULT),
+            **{name: option for name, option in found.items() if name not in switches()},
+        }
+
+
 @verb
 def estimate(
+    *,
     model: Model,
-    protocol: Protocol = "aby3",
-    ring: Ring = 64,
-    fraction_bits: FractionBits = None,
+    settings: EstimateSettings,
     embeddings: Embeddings = "client",
     batch: Batch = 1,
     length: Length = None,
@@ -44,19 +61,17 @@ def estimate(
     """Tell a request's bytes, rounds and seconds from the graph alone, at this machine's speeds."""
     check_plot(plot)
     check_embeddings(embeddings)
-    check_estimate(protocol, ring, fraction_bits, network)
+    check_estimate(settings, network)
     if calibration is not None:
         refuse_unwritable(calibration)
     check_model(model)
     if calibration is None or not calibration.exists():
-        require("spu")  # to measure this machine's speeds with
+        config_named(settings.engine, **settings.values).for_made_up_numbers().build()  # it measures this machine
     from mpcify.measure.estimate import estimate as predict
 
     found = predict(
         model,
-        protocol=protocol,
-        ring=ring,
-        fraction_bits=fraction_bits,
+        settings.engine,
         embeddings=embeddings,
         batch=batch,
         length=length,
@@ -64,18 +79,17 @@ def estimate(
         calibration=calibration,
         accept_embedding_leak=accept_embedding_leak,
         notice=lambda line: warnings.warn(MpcifyWarning(line), stacklevel=2),
+        **settings.values,
     )
     if plot is not None:
         draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))
 
 
-def check_estimate(protocol: str, ring: int, fraction_bits: int | None, network: str) -> None:
-    """Raises MPC-501 for a protocol, a ring or a network that no cost can be told of."""
-    from mpcify.engines.spu.formulas import Formulas
-    from mpcify.engines.spu.settings import Settings
+def check_estimate(settings: EstimateSettings, network: str) -> None:
+    """Raises MPC-501 for an engine, its settings or a network of which no cost is known."""
     from mpcify.measure.network import Network
-    from mpcify.numerics import FixedPoint
+    from mpcify.measure.speed import formulas_of
 
     Network.named(network)
-    Formulas(Settings(protocol, FixedPoint.of(ring, fraction_bits)))
+    formulas_of(config_named(settings.engine, **settings.values))

@@ -7,7 +7,8 @@ import typer
 
 from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
-from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.cli.verb import Answer, table, verb
+from mpcify.engines.cost import line
 from mpcify.errors import MpcifyError
 from mpcify.progress import progress_bar
 
@@ -72,5 +73,5 @@ def measures(report: dict[str, Any]) -> tuple[list[str], list[str]]:
         found["outside declared ranges"] = str(report["outside_ranges"])
     for row in report.get("tightest", [])[:1]:
         found["least headroom"] = f"{row['headroom_bits']:.1f} bits, {row['where']} {row['quantity']}"
-    found["cost"] = cost_line(report["cost"])
+    found["cost"] = line(report["cost"])
     return list(found), list(found.values())

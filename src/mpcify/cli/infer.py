@@ -8,7 +8,8 @@ import typer
 
 from mpcify.cli.early import check_model
 from mpcify.cli.options import ColumnNames, EngineSettings, Model
-from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.cli.verb import Answer, table, verb
+from mpcify.engines.cost import line
 from mpcify.errors import MpcifyWarning
 from mpcify.progress import progress_bar
 
@@ -53,7 +54,7 @@ def infer(
         "cost": cost.to_json(),
     }
     rows = [(result["input"], *told(result)) for result in results]
-    return Answer(values, table(cost_line(cost.to_json()), ("input", "answer", "score"), rows))
+    return Answer(values, table(line(cost.to_json()), ("input", "answer", "score"), rows))
 
 
 def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None, columns: ColumnNames) -> list[Any]:

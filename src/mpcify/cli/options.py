@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_engine
+from mpcify.cli.early import check_embeddings
+from mpcify.engines import DEFAULT, engine_named
+from mpcify.engines.config import ENGINES, settings, switches
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained wrote, or a hub name.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
@@ -35,44 +37,72 @@ class ColumnNames:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def refuse_without(self, option: str, file: str | None) -> None:
-        """Raises a usage error where columns are named, and no FILE that could have them."""
+        """Raises a usage error if columns are named, and no FILE that could have them."""
         if file is None and any(self.keywords().values()):
             raise typer.BadParameter(f"columns are those of {option} FILE, which is not given")
 
 
-@dataclass(frozen=True)
-class EngineSettings:
-    """Which engine runs a model, and how: one field an option; None chooses the engine's own default."""
+def engine_options(**words: str) -> dict[str, tuple[Any, Any]]:
+    """An option for each setting of the registered engines; None chooses an engine's own default.
 
-    engine: Annotated[str, typer.Option(help="plain, fixed or spu.")] = "spu"
-    protocol: Annotated[str | None, typer.Option(help="spu: aby3 (default), cheetah or semi2k.")] = None
-    ring: Annotated[int | None, typer.Option(metavar="BITS", help="Width of the ring: 64 (default), 48 or 32.")] = None
-    fraction_bits: Annotated[int | None, typer.Option(metavar="F", help="Default: 18, 14, 12 in 64, 48, 32.")] = None
-    embeddings: Annotated[
-        str, typer.Option(help="client: it looks tokens up in a table it holds; one-hot: the table stays secret.")
-    ] = "client"
-    batch: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 1
-    length: Annotated[
-        int | None, typer.Option(min=2, help="Padded length of every text. Default: each text's smallest bucket.")
-    ] = None
-    truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long, and say how many.")] = False
-    force: Annotated[bool, typer.Option("--force", help="Run though declared ranges overflow the ring.")] = False
-    trust_first_party: Annotated[
-        bool, typer.Option("--trust-first-party", help="semi2k: the client may unmask the weights.")
-    ] = False
-    accept_embedding_leak: AcceptEmbeddingLeak = False
+    words: help that a verb gives of its own, by setting.
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, (kind, item) in settings().items():
+        text = words.get(name, item.metadata["help"])
+        if kind is bool:
+            found[name] = Annotated[bool, typer.Option(f"--{name.replace('_', '-')}", help=text)], False
+        else:
+            found[name] = Annotated[kind | None, typer.Option(metavar=item.metadata["metavar"], help=text)], None
+    return found
+
+
+class EngineSettings:
+    """Which engine runs a model, and how: the values of `options`, by their names."""
+
+    def __init__(self, engine: str, **values: Any) -> None:
+        self.engine, self.values = engine, values
+
+    @staticmethod
+    def options() -> dict[str, tuple[Any, Any]]:
+        """The options by name, each with its default: those of the engines between those of every request."""
+        *first, last = ENGINES
+        engines = f"{', '.join(first)} or {last}."
+        of_engines, permits = engine_options(), switches()
+        return {
+            "engine": (Annotated[str, typer.Option(help=engines)], DEFAULT),
+            **{name: option for name, option in of_engines.items() if name not in permits},
+            **REQUEST,
+            **{name: option for name, option in of_engines.items() if name in permits},
+            "accept_embedding_leak": (AcceptEmbeddingLeak, False),
+        }
 
     def check(self) -> None:
         """Raises MPC-501, 502 and 504 for an engine, or settings, that there are not."""
-        check_engine(
-            self.engine,
-            protocol=self.protocol,
-            ring=self.ring,
-            fraction_bits=self.fraction_bits,
-            embeddings=self.embeddings,
-            trust_first_party=self.trust_first_party,
-        )
+        check_embeddings(self.values["embeddings"])
+        engine_named(self.engine, **{name: self.values[name] for name in engine_options()})
 
     def keywords(self) -> dict[str, Any]:
         """The keywords of `mpcify.compile`."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"engine": self.engine, **self.values}
+
+
+REQUEST: dict[str, tuple[Any, Any]] = {
+    "embeddings": (
+        Annotated[
+            str, typer.Option(help="client: it looks tokens up in a table it holds; one-hot: the table stays secret.")
+        ],
+        "client",
+    ),
+    "batch": (Annotated[int, typer.Option(min=1, help="Requests at once.")], 1),
+    "length": (
+        Annotated[
+            int | None, typer.Option(min=2, help="Padded length of every text. Default: each text's smallest bucket.")
+        ],
+        None,
+    ),
+    "truncate": (
+        Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long, and say how many.")],
+        False,
+    ),
+}

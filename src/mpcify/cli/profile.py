@@ -7,7 +7,8 @@ import typer
 
 from mpcify.cli.early import check_model, check_plot
 from mpcify.cli.options import EngineSettings, Model
-from mpcify.cli.verb import Answer, cost_line, table, verb
+from mpcify.cli.verb import Answer, table, verb
+from mpcify.engines.cost import line
 from mpcify.progress import progress_bar
 
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="A picture: FILE.png or FILE.html.")]
@@ -44,7 +45,7 @@ def kinds_table(found: Any) -> Any:
         for kind, values in found.by_kind().items()
     ]
     title = f"{about['model']} ({about['recipe']}), {about['engine']}, length {about['length']}, batch {about['batch']}"
-    return table(f"{title}\nas one program: {cost_line(found.cost)}", ("kind", "s", "share", "MB", "rounds"), rows)
+    return table(f"{title}\nas one program: {line(found.cost)}", ("kind", "s", "share", "MB", "rounds"), rows)
 
 
 def draw_profile(found: Any, plot: Path) -> None:

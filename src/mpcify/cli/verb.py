@@ -2,14 +2,13 @@
 
 import ctypes
 import errno
-import functools
 import inspect
 import json
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -45,41 +44,62 @@ class Answer:
     error: MpcifyError | None = None
 
 
-def verb(work: Callable[..., Answer]) -> Callable[..., int]:
-    """The typer command for a function that returns an Answer.
+def verb(work: Callable[..., Answer]) -> "Verb":
+    """The typer command for a function that returns an Answer."""
+    return Verb(work)
 
-    A parameter that is a dataclass of options becomes one option a field, and every verb gets `--format`. While the
-    function works, stdout leads to stderr; then its answer is printed. Returns the exit code.
+
+class Verb:
+    """A typer command: while its function works, stdout leads to stderr; then its answer is printed.
+
+    A parameter that is a group of options (see `options_of`) becomes one option each, and every verb gets `--format`.
+    Typer asks for them whenever a command line is read, so that an engine that was registered meanwhile has its own.
     """
-    parameters: dict[str, inspect.Parameter] = {}
-    groups: dict[str, Any] = {}
-    for name, parameter in inspect.signature(work).parameters.items():
-        if not is_dataclass(parameter.annotation):
-            parameters[name] = option(name, parameter.annotation, parameter.default)
-            continue
-        groups[name] = parameter.annotation
-        for field in fields(parameter.annotation):
-            parameters[field.name] = option(field.name, field.type, field.default)
-    parameters["format"] = option("format", FormatOption, Format.text)
 
-    @functools.wraps(work)
-    def command(*, format: Format, **values: Any) -> int:
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+    def __init__(self, work: Callable[..., Answer]) -> None:
+        self.work = work
+        self.__name__, self.__doc__ = work.__name__, work.__doc__
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        found: dict[str, inspect.Parameter] = {}
+        for name, parameter in inspect.signature(self.work).parameters.items():
+            options = options_of(parameter.annotation)
+            if options is None:
+                found[name] = option(name, parameter.annotation, parameter.default)
+            else:
+                found |= {each: option(each, *described) for each, described in options.items()}
+        return inspect.Signature([*found.values(), option("format", FormatOption, Format.text)])
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
+        return {name: item.annotation for name, item in self.__signature__.parameters.items()}
+
+    def __call__(self, *, format: Format, **values: Any) -> int:
+        """Works, prints the answer, and returns the exit code."""
+        for name, parameter in inspect.signature(self.work).parameters.items():
+            options = options_of(parameter.annotation)
+            if options is not None:
+                values[name] = parameter.annotation(**{each: values.pop(each) for each in options})
         if sys.stdout is None:
             raise MpcifyError(109, "stdout", "it is closed", "leave it open, or lead it to a file or to /dev/null")
         try:
             with clean_stdout(), warnings_as_lines():
-                answer = work(**values)
+                answer = self.work(**values)
             if rank() == 0:
                 present(answer, format)
         except (KeyboardInterrupt, OSError, ImportError) as error:  # typer would make something else of them
-            raise numbered(error, f"mpcify {work.__name__}") from error
+            raise numbered(error, f"mpcify {self.__name__}") from error
         return 0 if answer.error is None else complain(answer.error)
 
-    command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
-    command.__annotations__ = {name: item.annotation for name, item in parameters.items()}
-    return command
+
+def options_of(group: Any) -> dict[str, tuple[Any, Any]] | None:
+    """The options of a group, each with its default: what its `options` says, or a dataclass's fields. Else None."""
+    if isinstance(group, type) and hasattr(group, "options"):
+        return dict(group.options())
+    if is_dataclass(group):
+        return {field.name: (field.type, field.default) for field in fields(group)}
+    return None
 
 
 def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -131,12 +151,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     return made
 
 
-def cost_line(cost: Mapping[str, Any]) -> str:
-    """A cost as people read it; without rounds nothing was sent."""
-    seconds = f"{cost['seconds']:.2f} s"
-    return f"{seconds}, {cost['bytes'] / 1e6:.1f} MB, {cost['rounds']} rounds" if cost["rounds"] else seconds
-
-
 @contextmanager
 def clean_stdout() -> Iterator[None]:
     """While open, what Python, a C library or a child process writes to stdout goes to stderr."""
@@ -164,7 +178,7 @@ def warnings_as_lines() -> Iterator[None]:
 
 
 def complain(error: BaseException) -> int:
-    """Prints an error as one numbered line on stderr; the exit code: 2 where the user can mend it, else 1.
+    """Prints an error as one numbered line on stderr; the exit code: 2 if the user can mend it, else 1.
 
     Of processes that train together, the first to fail says why.
     """
@@ -177,7 +191,7 @@ def complain(error: BaseException) -> int:
 
 
 def numbered(error: BaseException, place: str = "mpcify") -> MpcifyError:
-    """Any error with a number: those of the disk, of imports and of the command line are told by what they are."""
+    """Any error with a number: those of the disk, of imports and of the command line say what they are."""
     if isinstance(error, MpcifyError):
         return error
     if isinstance(error, KeyboardInterrupt):

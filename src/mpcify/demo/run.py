@@ -1,6 +1,5 @@
 """The whole way on a small model of our own: data, teacher, student, private predictions, and what they cost."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,8 +21,8 @@ from mpcify.distillation.distill import distill
 from mpcify.distillation.rows import batches_of, pick, rows_of
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import without_bars
-from mpcify.engines import engine_named
-from mpcify.engines.cost import Cost
+from mpcify.engines import DEFAULT, engine_named
+from mpcify.engines.cost import Cost, median
 from mpcify.inference import PrivateModel
 from mpcify.lowering.calibrate import calibrate
 from mpcify.measure.evaluate import evaluate, evaluate_private
@@ -92,7 +91,7 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
     }
     with ExitStack() as stack:
         sessions = {
-            recipe: stack.enter_context(PrivateModel(model, student, engine_named("spu"), length=LONGEST))
+            recipe: stack.enter_context(PrivateModel(model, student, engine_named(DEFAULT), length=LONGEST))
             for recipe, model in models.items()
         }
         answered = read_examples(folder / "test.tsv", limit=scale.private)
@@ -174,17 +173,3 @@ def time_requests(
                 costs[recipe].append(private([texts[turn % len(texts)]])[1])
             advance(turn + 1)
     return {recipe: median(spent[1:]) for recipe, spent in costs.items()}
-
-
-def median(costs: Sequence[Cost]) -> Cost:
-    """The median of every part of the costs."""
-    middle = statistics.median
-    return Cost(
-        seconds=middle(cost.seconds for cost in costs),
-        bytes=int(middle(cost.bytes for cost in costs)),
-        rounds=int(middle(cost.rounds for cost in costs)),
-        bytes_per_party={
-            party: int(middle(cost.bytes_per_party[party] for cost in costs)) for party in costs[0].bytes_per_party
-        },
-        setup=costs[0].setup,
-    )

@@ -1,7 +1,8 @@
 """What a request costs: seconds, bytes and rounds."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -11,7 +12,7 @@ class Cost:
 
     seconds: wall time. bytes: sent by all parties together, input and output shares included. bytes_per_party: the
     same a party. rounds: messages of the busiest party. setup: the sharing of the weights, once, and in none of the
-    others.
+    others. offline: the part that was done ahead of the request, and counts in all of them; None if there is none.
     """
 
     seconds: float = 0.0
@@ -19,24 +20,87 @@ class Cost:
     rounds: int = 0
     bytes_per_party: Mapping[str, int] = field(default_factory=dict)
     setup: "Cost | None" = None
+    offline: "Cost | None" = None
 
     def __add__(self, other: "Cost") -> "Cost":
         """Both costs, one after the other; `setup` counts once."""
-        parties = dict.fromkeys((*self.bytes_per_party, *other.bytes_per_party))
+        ahead = [cost.offline for cost in (self, other) if cost.offline is not None]
         return Cost(
             self.seconds + other.seconds,
             self.bytes + other.bytes,
             self.rounds + other.rounds,
-            {name: self.bytes_per_party.get(name, 0) + other.bytes_per_party.get(name, 0) for name in parties},
+            together(self.bytes_per_party, other.bytes_per_party),
             self.setup or other.setup,
+            sum(ahead[1:], ahead[0]) if ahead else None,
         )
 
+    @property
+    def online(self) -> "Cost":
+        """What is left of the cost without its offline part."""
+        ahead = self.offline or Cost()
+        sent = together(self.bytes_per_party, {name: -count for name, count in ahead.bytes_per_party.items()})
+        return Cost(self.seconds - ahead.seconds, self.bytes - ahead.bytes, self.rounds - ahead.rounds, sent)
+
     def to_json(self) -> dict[str, Any]:
-        """The cost as a JSON object."""
-        base: dict[str, Any] = {
+        """The cost as a JSON object. If part of it was done ahead, "online" and "offline" in it are costs again."""
+        values: dict[str, Any] = {
             "seconds": self.seconds,
             "bytes": self.bytes,
             "bytes_per_party": dict(self.bytes_per_party),
             "rounds": self.rounds,
         }
-        return base if self.setup is None else {**base, "setup": self.setup.to_json()}
+        if self.setup is not None:
+            values["setup"] = self.setup.to_json()
+        if self.offline is not None:
+            values |= {"online": self.online.to_json(), "offline": self.offline.to_json()}
+        return values
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Cost":
+        """The cost in a JSON object. Raises ValueError for a field that no cost has, TypeError for no object."""
+        if not isinstance(values, Mapping):
+            raise TypeError("a cost is an object")
+        inner = {name: Cost.from_json(values[name]) for name in ("setup", "offline", "online") if name in values}
+        online = inner.pop("online", None)
+        if not {item.name for item in fields(Cost)} >= values.keys() - {"online"}:
+            raise ValueError("a cost has no such field")
+        cost = Cost(**{**values, **inner} if online is None else {**without(values, "online"), **inner})
+        if online is not None and (cost.offline is None or online != cost.online):
+            raise ValueError("online and offline are not the cost together")
+        return cost
+
+
+def together(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Bytes a party, added."""
+    return {name: first.get(name, 0) + second.get(name, 0) for name in dict.fromkeys((*first, *second))}
+
+
+def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values but for one."""
+    return {key: value for key, value in values.items() if key != name}
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median of every part of some requests' costs; `setup` is the first one's.
+
+    Bytes are the same in each request, but a party's share of them may be drawn by chance: then the shares need not
+    add up to the bytes.
+    """
+    ahead = [cost.offline for cost in costs if cost.offline is not None]
+    return Cost(
+        statistics.median(cost.seconds for cost in costs),
+        round(statistics.median(cost.bytes for cost in costs)),
+        round(statistics.median(cost.rounds for cost in costs)),
+        {
+            name: round(statistics.median(cost.bytes_per_party[name] for cost in costs))
+            for name in costs[0].bytes_per_party
+        },
+        costs[0].setup,
+        median(ahead) if ahead else None,
+    )
+
+
+def line(cost: Mapping[str, Any]) -> str:
+    """A cost's JSON object as people read it; without rounds nothing was sent."""
+    seconds = f"{cost['seconds']:.2f} s"
+    return f"{seconds}, {cost['bytes'] / 1e6:.1f} MB, {cost['rounds']} rounds" if cost["rounds"] else seconds

@@ -3,21 +3,23 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
+from mpcify.engines.config import EngineConfig
 from mpcify.engines.cost import Cost
+from mpcify.engines.rules import Rules
 from mpcify.graph.graph import Graph
 
 Arrays = Mapping[str, np.ndarray]
-OUTPUT = "output/"  # before the name of an output, where it stands for the output's way to the client
+OUTPUT = "output/"  # before the name of an output, if it stands for the output's way to the client
 
 
 class Session(ABC):
     """Weights in place, ready for requests. Close it, or use it in a `with` block.
 
-    graph: what runs, which may be another than what was compiled (`graph.fit`).
+    graph: what runs, which may be another than what was compiled (`Rules.fit`).
     """
 
     graph: Graph
@@ -31,17 +33,15 @@ class Session(ABC):
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
         """One request: the client's (and public) inputs by name, float arrays of the graph's shapes, to the outputs.
 
-        Raises MPC-503 where the engine fails.
+        Raises MPC-503 if the engine fails.
         """
 
     @abstractmethod
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         """One request, operation by operation: the outputs, and a cost for each operation that runs by its name.
 
-        A square whose truncation waits counts with the product that reads it (`graph.postpone`).
-
-        Where parties share values, each of the client's inputs has a cost under its name (sharing it), and each output
-        one under its name with OUTPUT before it (rebuilding it at the client).
+        What `Rules.fit` joined counts as one operation. If parties share values, each of the client's inputs has a cost
+        under its name (sharing it), and each output one under its name with OUTPUT before it (rebuilding it).
         """
 
     @abstractmethod
@@ -66,23 +66,53 @@ class Program(ABC):
     def load(self, weights: Arrays, beside: Session | None = None) -> Session:
         """Places the owner's weights (by input name) and opens a session.
 
-        beside: a session of the same weights (of another length, say): where the engine can, weights that are placed
-        there are used again, and closing either session closes both.
+        beside: a session of the same weights (of another length, say): if the engine can, weights that are placed there
+        are used again, and closing either session closes both.
         """
 
 
 class Engine(ABC):
-    """Runs graphs. `protocol`, `ring` and `fraction_bits` say what runs: None where that means nothing.
+    """Runs graphs.
 
-    force: whether it runs what it has not proven to fit the ring.
+    config: its settings. rules: what it can and what that costs; None if nothing can overflow. parties: who shares
+    values, () if nobody does. undeclared: what becomes of a graph that declares no ranges: it runs; or the present
+    inputs' ranges are measured in floats, and what they meet is proven; or it is refused. reports_ranges: whether an
+    evaluation shows which ranges are the tightest.
     """
 
-    name: str
-    force: bool = False
-    protocol: str | None
-    ring: int | None
-    fraction_bits: int | None
+    config: EngineConfig
+    rules: Rules | None = None
+    undeclared: Literal["run", "measure", "refuse"]
+    reports_ranges: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        return self.config.parties
+
+    @property
+    def force(self) -> bool:
+        """Whether it runs what it has not proven to fit."""
+        return self.config.force
+
+    @property
+    def protocol(self) -> str | None:
+        """The protocol that runs; None if the engine has none."""
+        return getattr(self.config, "protocol", None)
+
+    @property
+    def ring(self) -> int | None:
+        """The width of the ring that runs; None if the engine has none."""
+        return getattr(self.config, "ring", None)
+
+    @property
+    def fraction_bits(self) -> int | None:
+        """Fraction bits of its numbers; None if the engine has none."""
+        return getattr(self.config, "fraction_bits", None)
 
     @abstractmethod
     def compile(self, graph: Graph) -> Program:
-        """Compiles a lowered graph. Raises MPC-402 where its declared ranges overflow the ring (unless forced)."""
+        """Compiles a lowered graph. Raises MPC-402 if its declared ranges overflow (unless forced)."""

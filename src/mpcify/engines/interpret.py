@@ -1,8 +1,7 @@
 """Walking a graph: its arrays are checked, its operations run in order, watched or timed."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 
@@ -12,12 +11,10 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input, Operation
 
 Observe = Callable[[Operation, tuple[np.ndarray, ...], np.ndarray], None]
-
-
 Evaluate = Callable[[Operation, tuple[np.ndarray, ...]], np.ndarray]
 
 
-def check_kinds(graph: Graph, table: Mapping[str, Any], engine: str) -> None:
+def check_kinds(graph: Graph, table: Container[str], engine: str) -> None:
     """Raises MPC-401 for an operation of a kind that is not in the table."""
     for operation in graph.operations:
         if operation.kind not in table:
@@ -26,7 +23,7 @@ def check_kinds(graph: Graph, table: Mapping[str, Any], engine: str) -> None:
 
 
 def check_arrays(wanted: Iterable[Input], arrays: Arrays) -> dict[str, np.ndarray]:
-    """The arrays of the wanted inputs, in their order. Raises MPC-503 where one is missing or has another shape."""
+    """The arrays of the wanted inputs, in their order. Raises MPC-503 if one is missing or has another shape."""
     chosen = {}
     for item in wanted:
         if item.name not in arrays or np.shape(arrays[item.name]) != item.shape:
@@ -39,6 +36,12 @@ def check_arrays(wanted: Iterable[Input], arrays: Arrays) -> dict[str, np.ndarra
             )
         chosen[item.name] = np.asarray(arrays[item.name])
     return chosen
+
+
+def check_open(closed: bool, engine: str) -> None:
+    """Raises MPC-503 for a session that is closed."""
+    if closed:
+        raise MpcifyError(503, f"{engine} engine", "its session has ended", "compile the model again")
 
 
 def run_operations(

@@ -10,9 +10,10 @@ from functools import cache
 
 import numpy as np
 
+from mpcify.engines.config import PlainConfig
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Engine, Program, Session
-from mpcify.engines.interpret import Observe, check_arrays, check_kinds, profile_operations, run_operations
+from mpcify.engines.interpret import Observe, check_arrays, check_kinds, check_open, profile_operations, run_operations
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge
 
@@ -85,7 +86,7 @@ def layernorm(x: np.ndarray, g: np.ndarray, b: np.ndarray, eps: float) -> np.nda
     return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * g + b
 
 
-def cut(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
+def slice_axis(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
     """x from `start` to `stop` along one axis."""
     return x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]
 
@@ -94,7 +95,7 @@ def cut(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
 MOVES: Mapping[str, Callable[..., np.ndarray]] = {
     "reshape": lambda x, shape: x.reshape(shape),
     "transpose": lambda x, axes: x.transpose(axes),
-    "slice": cut,
+    "slice": slice_axis,
     "concat": lambda *x, axis: np.concatenate(x, axis),
     "broadcast": lambda x, shape: np.broadcast_to(x, shape),
     "max": lambda x, axis: x.max(axis, keepdims=True),
@@ -134,7 +135,7 @@ class PlainSession(Session):
     """Weights in float64, ready for requests."""
 
     def __init__(self, graph: Graph, weights: Arrays) -> None:
-        self.graph = graph
+        self.graph, self.closed = graph, False
         owned = check_arrays(graph.role("owner"), weights)
         self.weights = {name: np.ascontiguousarray(array, np.float64) for name, array in owned.items()}
 
@@ -156,11 +157,12 @@ class PlainSession(Session):
 
     def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Weights and inputs by name."""
+        check_open(self.closed, PlainConfig.name)
         given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
         return self.weights | {name: array.astype(np.float64) for name, array in given.items()}
 
     def close(self) -> None:
-        self.weights = {}
+        self.weights, self.closed = {}, True
 
 
 class PlainProgram(Program):
@@ -176,10 +178,10 @@ class PlainProgram(Program):
 class PlainEngine(Engine):
     """Float64, no ring and no protocol."""
 
-    name = "plain"
-    protocol = None
-    ring = None
-    fraction_bits = None
+    undeclared = "run"
+
+    def __init__(self, config: PlainConfig | None = None) -> None:
+        self.config = config or PlainConfig()
 
     def compile(self, graph: Graph) -> PlainProgram:
         """Raises MPC-401 for a graph that is not lowered. Declared ranges mean nothing to floats."""
@@ -190,7 +192,7 @@ class PlainEngine(Engine):
 def measure_ranges(graph: Graph, weights: Arrays, batches: Iterable[Arrays]) -> Ranges:
     """The least and largest value of every quantity over the real tokens of some batches of client inputs, in floats.
 
-    `ranges.declare` adds the margins; `ranges.check_ranges` says what fits a ring.
+    `ranges.declare` adds the margins; `headroom.headroom` says what fits an engine's limits.
     """
     measured: Ranges = {}
     with PlainEngine().compile(graph).load(weights) as session:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +126,4 @@ def from_json(line: dict[str, Any]) -> Batch:
         raise ValueError("not a batch")
     if not np.isfinite(logits).all():
         raise ValueError("not finite")
-    return Batch(places, logits, cost_from(line["cost"]))
-
-
-def cost_from(values: dict[str, Any]) -> Cost:
-    """A cost from its JSON object."""
-    known = {field.name for field in fields(Cost)}
-    setup = values.get("setup")
-    plain = {name: value for name, value in values.items() if name in known - {"setup"}}
-    return Cost(**plain, setup=None if setup is None else cost_from(setup))
+    return Batch(places, logits, Cost.from_json(line["cost"]))

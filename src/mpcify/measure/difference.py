@@ -33,7 +33,10 @@ def grows_at(private: PrivateModel, item: Any) -> str | None:
     ((length, _, encoded),) = private.groups([item])
     graph, weights = private.graph(length)
     inputs = private.inputs(encoded, length)
-    engine = FixedEngine(private.engine.ring or 64, private.engine.fraction_bits, force=True)
+    rules = private.engine.rules
+    if rules is None or not rules.functions(rules.number):
+        return None
+    engine = FixedEngine(rules, force=True)
     exact, near = Ends(graph, inputs), Ends(graph, inputs)
     with PlainEngine().compile(graph).load(weights) as session:
         right, _ = session.run(inputs, exact)

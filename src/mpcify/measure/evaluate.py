@@ -11,12 +11,10 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import encoder_layers, recipe_of
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
-from mpcify.engines.fixed.engine import FixedEngine
-from mpcify.engines.spu.fit import fit_met
-from mpcify.engines.spu.limits import check_ranges
+from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.graph import Graph
-from mpcify.graph.headroom import RangeRow
+from mpcify.graph.headroom import RangeRow, headroom
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge, outside
 from mpcify.inference import PrivateModel, compile
 from mpcify.measure.answers import answer
@@ -113,7 +111,7 @@ def evaluate_private(
     labels = np.asarray(check_labels(examples, about["labels"]).labels)
     warn_uncalibrated(private.student)
     logits, cost = answer(private, examples, progress, None if answers is None else Path(answers))
-    plain, counts = (logits, {}) if private.engine.name == "plain" else in_floats(private, examples)
+    plain, counts = (logits, {}) if isinstance(private.engine, PlainEngine) else in_floats(private, examples)
     report = {
         "model": about["model"],
         "recipe": about["recipe"],
@@ -144,7 +142,8 @@ def told(private: PrivateModel, examples: Examples, found: Evaluation) -> dict[s
 
 def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, Any]]:
     """The logits of the same graphs in floats, and on the engine `fixed` what the range report says."""
-    if not isinstance(private.engine, FixedEngine):
+    rules = private.engine.rules
+    if rules is None or not private.engine.reports_ranges:
         return private.plain(examples.texts), {}
     left: list[bool] = []
     met: Ranges = {}
@@ -156,8 +155,8 @@ def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, di
         graphs[:] = [recorder.graph]
 
     logits = private.plain(examples.texts, observe)
-    runs = fit_met(graphs[0], private.engine.number, met)
-    rows = sorted(check_ranges(runs, runs.ranges, private.engine.number), key=lambda row: row.headroom_bits)
+    runs = rules.fit_met(graphs[0], met)
+    rows = sorted(headroom(runs, runs.ranges, rules), key=lambda row: row.headroom_bits)
     counts = {"outside_ranges": sum(left)} if private.student.config.mpcify.get("ranges") else {}
     return logits, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}
 

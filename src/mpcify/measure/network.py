@@ -1,5 +1,6 @@
 """The lines between machines, as `estimate` and `bench` reckon with them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpcify.errors import MpcifyError
@@ -26,6 +27,9 @@ class Network:
             raise MpcifyError(501, f"network {text}", "there is no such network", remedy)
         return Network(text, round_trip / 1e3, gigabits * 1e9 / 8)
 
-    def seconds(self, sent: float, rounds: float, parties: int) -> float:
-        """The network's share: `sent` bytes by all parties together, `rounds` messages of the busiest."""
-        return rounds * self.round_trip / 2 + sent / parties / self.rate
+    def seconds(self, bytes_per_party: Mapping[str, float], rounds: float) -> float:
+        """The network's share: half a round trip a round, and the bytes of the party that sends most, over its line.
+
+        bytes_per_party: what each party sends. rounds: the messages of the busiest.
+        """
+        return rounds * self.round_trip / 2 + max(bytes_per_party.values(), default=0.0) / self.rate

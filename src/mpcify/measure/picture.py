@@ -8,10 +8,10 @@ from typing import Any
 
 from mpcify.extras import require
 from mpcify.files import write_whole
-from mpcify.measure.profile import KINDS, Profile
+from mpcify.measure.profile import PARTS, Profile
 
 MEASURES = (("seconds", 1.0, "seconds"), ("bytes", 1e6, "MB sent"), ("rounds", 1.0, "rounds"))
-COLOURS = dict(zip(KINDS, ("#bab0ac", "#4e79a7", "#e15759", "#f28e2b", "#59a14f", "#9c755f"), strict=True))
+COLOURS = dict(zip(PARTS, ("#bab0ac", "#4e79a7", "#e15759", "#f28e2b", "#59a14f", "#9c755f"), strict=True))
 Bars = Mapping[str, Mapping[str, Mapping[str, float]]]  # bar → kind → measure
 
 
@@ -35,7 +35,7 @@ def draw(bars: Bars, title: str, path: Path) -> None:
     names = list(bars)
     for panel, (measure, unit, label) in zip(panels, MEASURES, strict=True):
         starts = dict.fromkeys(names, 0.0)
-        for kind in KINDS:
+        for kind in PARTS:
             values = [bars[name].get(kind, {}).get(measure, 0.0) / unit for name in names]
             panel.barh(names, values, left=list(starts.values()), color=COLOURS[kind], label=kind, height=0.7)
             starts = {name: starts[name] + value for name, value in zip(names, values, strict=True)}
@@ -46,7 +46,7 @@ def draw(bars: Bars, title: str, path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     figure.suptitle(title, fontsize=11, parse_math=False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(KINDS), frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PARTS), frameon=False)
     written = io.BytesIO()
     figure.savefig(written, format="svg" if path.suffix == ".html" else "png", dpi=130, metadata=None)
     content = page(title, bars, written.getvalue().decode()) if path.suffix == ".html" else written.getvalue()
@@ -66,7 +66,7 @@ def page(title: str, bars: Bars, drawn: str) -> bytes:
 
 
 def line(name: str, kind: str, values: Mapping[str, Any]) -> str:
-    """A row of the page's table; nothing where nothing was spent."""
+    """A row of the page's table; nothing if nothing was spent."""
     if not any(values.values()):
         return ""
     cells = "".join(f"<td>{values[measure] / unit:.4g}</td>" for measure, unit, _ in MEASURES)

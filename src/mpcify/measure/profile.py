@@ -16,14 +16,14 @@ from mpcify.inference import PrivateModel, compile
 from mpcify.progress import Progress
 from mpcify.requests.text import Encoded
 
-KINDS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
+PARTS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
 USUAL_LENGTH = 128
 STEPS = 4  # of a profile: opening the session, a request to warm up, one as a program, one operation by operation
 
 
 @dataclass(frozen=True)
 class OperationCost:
-    """What one operation cost. layer: the encoder layer, None outside. kind: one of KINDS.
+    """What one operation cost. layer: the encoder layer, None outside. kind: one of PARTS.
 
     An input stands under its name (kind `embedding`: sharing it), an output as `output/NAME` (kind `head`).
     """
@@ -50,7 +50,7 @@ class Profile:
 
     def by_kind(self) -> dict[str, dict[str, float]]:
         """Seconds, bytes and rounds of each kind."""
-        return {kind: total(row for row in self.operations if row.kind == kind) for kind in KINDS}
+        return {kind: total(row for row in self.operations if row.kind == kind) for kind in PARTS}
 
     def by_layer(self) -> dict[str, dict[str, dict[str, float]]]:
         """The same for each layer: `embedding`, `layer 0` …, `head`; places in the order in which they run."""
@@ -60,7 +60,7 @@ class Profile:
         ends = {"embedding": -1, "head": 1}
         ordered = sorted(places.items(), key=lambda item: ends.get(item[0], 0))
         return {
-            name: {kind: total(row for row in rows if row.kind == kind) for kind in KINDS} for name, rows in ordered
+            name: {kind: total(row for row in rows if row.kind == kind) for kind in PARTS} for name, rows in ordered
         }
 
 
@@ -77,7 +77,7 @@ def total(rows: Iterable[OperationCost]) -> dict[str, float]:
 def profile(model: str | Path, *, progress: Progress | None = None, **settings: Any) -> Profile:
     """Runs a request of made-up tokens (or pixels) whole, and then operation by operation.
 
-    progress: told how many of STEPS are done.
+    progress: gets how many of STEPS are done.
     settings: the keywords of `mpcify.compile`; without `length`, 128 tokens or what the model takes. Values are made
     up, as the cost does not depend on them. Raises what `compile` and a request raise.
     """
@@ -98,7 +98,7 @@ def profile(model: str | Path, *, progress: Progress | None = None, **settings: 
         advance(4)
         about = {**described(private, length), "engine": private.engine.name, "protocol": private.engine.protocol}
         cost = replace(whole, setup=private.setup).to_json()
-        return Profile({**about, "ring": private.engine.ring}, rows_of(session.graph, costs), cost)
+        return Profile({**about, "ring": private.engine.ring}, operation_costs(session.graph, costs), cost)
 
 
 def declare_made_up(private: PrivateModel, length: int, inputs: Arrays) -> None:
@@ -140,14 +140,18 @@ def sample_request(private: PrivateModel, length: int) -> list[Any]:
     return [Encoded(tuple(map(int, row)), (0,) * length) for row in ids]
 
 
-def rows_of(graph: Graph, costs: Mapping[str, Cost]) -> tuple[OperationCost, ...]:
-    """One row a cost, by the place of its operation in the graph."""
-    places = {operation.name: (operation.layer, operation.part) for operation in graph.operations}
-    ends: Mapping[str, tuple[int | None, Part]] = {
+def places_of(graph: Graph) -> dict[str, tuple[int | None, Part]]:
+    """The layer and the part of everything that costs: inputs, operations, and outputs on their way to the client."""
+    return {
         **{item.name: (None, "embedding") for item in graph.inputs},
+        **{operation.name: (operation.layer, operation.part) for operation in graph.operations},
         **{OUTPUT + name: (None, "head") for name in graph.outputs},
     }
+
+
+def operation_costs(graph: Graph, costs: Mapping[str, Cost]) -> tuple[OperationCost, ...]:
+    """One row a cost, by the place of its operation in the graph."""
+    places = places_of(graph)
     return tuple(
-        OperationCost(name, *(places.get(name) or ends[name]), cost.seconds, cost.bytes, cost.rounds)
-        for name, cost in costs.items()
+        OperationCost(name, *places[name], cost.seconds, cost.bytes, cost.rounds) for name, cost in costs.items()
     )

@@ -17,7 +17,7 @@ def provenance(seed: int | None = None) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit that runs, "+" behind it where files differ; None outside a checkout."""
+    """The commit that runs, "+" behind it if files differ; None outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -56,7 +56,7 @@ def machine() -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command as it was typed, as far as it tells nothing of the machine."""
+    """The command as it was typed, as far as it says nothing of the machine."""
     spec, first = sys.modules["__main__"].__spec__, sys.argv[0]
     if Path(first).name == "mpcify" or (spec is not None and spec.name == "mpcify.__main__"):
         program = ["mpcify"]

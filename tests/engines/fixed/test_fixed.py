@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpcify.engines.fixed.engine import FixedEngine, integer_product, kinds, range_report
+from mpcify.engines.fixed.arithmetic import integer_product
+from mpcify.engines.fixed.config import FixedConfig
+from mpcify.engines.fixed.engine import range_report
 from mpcify.engines.plain import PlainEngine, measure_ranges
-from mpcify.engines.spu.functions import Arithmetic
+from mpcify.engines.spu.functions import SpuArithmetic
+from mpcify.engines.spu.rules import SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
@@ -48,7 +51,7 @@ def apply(ring: int, kind: str, *x: np.ndarray, **attributes: Any) -> np.ndarray
     """One operation on floats, through a ring with its usual fraction bits."""
     number = FixedPoint.of(ring)
     encoded = [number.encode(item).astype(number.dtype) for item in x]
-    return number.decode(kinds(Arithmetic(number))[kind](*encoded, **attributes))
+    return number.decode(SpuArithmetic(number).functions()[kind](*encoded, **attributes))
 
 
 # Products
@@ -61,7 +64,7 @@ def test_products_of_matrices_are_exact_in_the_ring(ring: int, data: st.DataObje
     n, p, q = (data.draw(st.integers(1, 5)) for _ in range(3))
     a = np.array(data.draw(integers(ring, n * p)), number.dtype).reshape(n, p)
     b = np.array(data.draw(integers(ring, p * q)), number.dtype).reshape(p, q)
-    found = kinds(Arithmetic(number))["matmul"](a, b, transpose=False)
+    found = SpuArithmetic(number).functions()["matmul"](a, b, transpose=False)
     exact = a.astype(object) @ b.astype(object)
     assert found.tolist() == [
         [nearest(wrapped(int(item), ring), number.fraction_bits) for item in row] for row in exact
@@ -72,7 +75,7 @@ def test_products_of_matrices_are_exact_in_the_ring(ring: int, data: st.DataObje
 @settings(deadline=None, max_examples=60)
 def test_products_squares_and_scales_are_exact_in_the_ring(ring: int, data: st.DataObject) -> None:
     number = FixedPoint.of(ring)
-    table, f = kinds(Arithmetic(number)), number.fraction_bits
+    table, f = SpuArithmetic(number).functions(), number.fraction_bits
     a, b = (np.array(data.draw(integers(ring, 6)), number.dtype) for _ in range(2))
     pairs = list(zip(a.tolist(), b.tolist(), strict=True))
     assert table["mul"](a, b).tolist() == [nearest(wrapped(x * y, ring), f) for x, y in pairs]
@@ -85,7 +88,7 @@ def test_products_squares_and_scales_are_exact_in_the_ring(ring: int, data: st.D
 @settings(deadline=None, max_examples=40)
 def test_sums_wrap_and_are_not_truncated(ring: int, data: st.DataObject) -> None:
     number = FixedPoint.of(ring)
-    table = kinds(Arithmetic(number))
+    table = SpuArithmetic(number).functions()
     a, b = (np.array(data.draw(integers(ring, 6)), number.dtype) for _ in range(2))
     pairs = list(zip(a.tolist(), b.tolist(), strict=True))
     assert table["add"](a, b).tolist() == [wrapped(x + y, ring) for x, y in pairs]
@@ -133,7 +136,7 @@ def test_a_product_is_right_below_its_bound_and_wraps_at_twice_that(ring: int) -
 @pytest.mark.parametrize("ring", RINGS)
 def test_relu_and_max_go_by_the_sign_of_the_wrapped_value(ring: int) -> None:
     number = FixedPoint.of(ring)
-    table = kinds(Arithmetic(number))
+    table = SpuArithmetic(number).functions()
     x = np.array([[2 ** (ring - 1) - 1, 5, -5]], number.dtype)
     over = table["add"](x, np.ones_like(x))
     assert table["relu"](over).tolist() == [[0, 6, 0]]
@@ -146,7 +149,7 @@ def test_relu_and_max_go_by_the_sign_of_the_wrapped_value(ring: int) -> None:
 def compare(graph: Graph, weights: Arrays, inputs: Arrays, ring: int, **options: Any) -> float:
     """The largest difference between fixed and plain."""
     plain, _ = PlainEngine().compile(graph).load(weights).run(inputs)
-    with FixedEngine(ring, **options).compile(graph).load(weights) as session:
+    with FixedConfig(ring, **options).build().compile(graph).load(weights) as session:
         fixed, cost = session.run(inputs)
     assert cost.seconds > 0
     assert (cost.bytes, cost.rounds) == (0, 0)
@@ -174,14 +177,14 @@ def test_more_fraction_bits_bring_the_products_nearer() -> None:
 @pytest.mark.parametrize("ring", RINGS)
 def test_rows_of_padding_may_wrap_and_change_no_answer(ring: int) -> None:
     graph, weights = transformer()
-    session = FixedEngine(ring).compile(graph).load(weights)
+    session = FixedConfig(ring).build().compile(graph).load(weights)
     quiet, loud = (session.run(transformer_requests(padding=padding))[0]["logits"] for padding in (0.0, 1e6))
     np.testing.assert_array_equal(quiet, loud)
 
 
 def test_outputs_do_not_depend_on_the_order_of_requests() -> None:
     graph, weights = transformer()
-    session, inputs = FixedEngine(64).compile(graph).load(weights), transformer_requests()
+    session, inputs = FixedConfig(64).build().compile(graph).load(weights), transformer_requests()
     there, _ = session.run(inputs)
     back, _ = session.run({name: array[::-1] for name, array in inputs.items()})
     np.testing.assert_array_equal(there["logits"], back["logits"][::-1])
@@ -192,25 +195,25 @@ def test_declared_ranges_that_overflow_are_refused_with_the_layers_name() -> Non
     ranges = declare(graph, measure_ranges(graph, weights, [transformer_requests(seed) for seed in range(3)]))
     declared = graph.with_ranges(ranges)
     with pytest.raises(MpcifyError, match=r"MPC-402 layer 0 attention \(0\.norm\).*ring") as error:
-        FixedEngine(32).compile(declared)
+        FixedConfig(32).build().compile(declared)
     assert error.value.code == 402
     assert compare(declared, weights, transformer_requests(), 32, force=True) > 0.1, "forced, it wraps"
     assert compare(declared, weights, transformer_requests(), 64) < 1e-2, "a wider ring holds it"
-    FixedEngine(32).compile(graph)  # nothing is declared, nothing is proven
+    FixedConfig(32).build().compile(graph)  # nothing is declared, nothing is proven
 
 
 def test_inside_ranges_that_are_proven_nothing_wraps() -> None:
     graph, weights = transformer(scale=0.1)
     batches = [transformer_requests(seed) for seed in range(3)]
     ranges = declare(graph, measure_ranges(graph, weights, batches))
-    FixedEngine(48).compile(graph.with_ranges(ranges))
+    FixedConfig(48).build().compile(graph.with_ranges(ranges))
     assert all(compare(graph.with_ranges(ranges), weights, batch, 48) < 2e-2 for batch in batches)
 
 
 def test_the_range_report_says_what_overflows_and_on_which_layer() -> None:
     graph, weights = transformer(scale=4.0)
     rows = range_report(
-        graph, weights, [transformer_requests(seed, padding=1e6) for seed in range(3)], FixedPoint.of(32)
+        graph, weights, [transformer_requests(seed, padding=1e6) for seed in range(3)], SpuRules(FixedPoint.of(32))
     )
     measured = measure_ranges(graph, weights, [transformer_requests(seed) for seed in range(3)])
     assert {row.operation for row in rows} == {operation.name for operation in graph.operations}
@@ -223,36 +226,33 @@ def test_the_range_report_says_what_overflows_and_on_which_layer() -> None:
     assert overflowing == {(0, "0.quad"), (1, "1.quad")}
     worst = next(row for row in rows if row.operation == "0.quad")
     assert worst.headroom_bits == pytest.approx(math.log2(64 / worst.largest))
-    assert not any(row.overflow for row in range_report(graph, weights, [transformer_requests()], FixedPoint.of(64)))
+    assert not any(
+        row.overflow for row in range_report(graph, weights, [transformer_requests()], SpuRules(FixedPoint.of(64)))
+    )
 
 
 # Settings
 
 
-def test_functions_of_the_ring_engine_are_refused_until_they_are_there() -> None:
-    with pytest.raises(MpcifyError, match=r"MPC-501.*'ring'.*--like spu"):
-        FixedEngine(like="ring")
-
-
 @pytest.mark.parametrize(("ring", "fraction_bits"), [(40, None), (32, 15)])
 def test_rings_and_fraction_bits_that_do_not_fit_are_refused(ring: int, fraction_bits: int | None) -> None:
     with pytest.raises(MpcifyError, match="MPC-501"):
-        FixedEngine(ring, fraction_bits)
+        FixedConfig(ring, fraction_bits).build()
 
 
 def test_without_torch_the_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MpcifyError, match=r"MPC-504 engine fixed.*torch.*pip install"):
-        FixedEngine()
+        FixedConfig().build()
 
 
 def test_the_engine_says_what_runs() -> None:
-    engine = FixedEngine(48)
+    engine = FixedConfig(48).build()
     assert (engine.name, engine.protocol, engine.ring) == ("fixed", None, 48)
 
 
 def test_a_closed_session_holds_no_weights() -> None:
     graph, weights = transformer()
-    with FixedEngine().compile(graph).load(weights) as session:
+    with FixedConfig().build().compile(graph).load(weights) as session:
         pass
     assert session.weights == {}

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpcify.engines.fixed.engine import FixedEngine, range_report
+from mpcify.engines.fixed.config import FixedConfig
+from mpcify.engines.fixed.engine import range_report
 from mpcify.engines.plain import PlainEngine, measure_ranges
 from mpcify.engines.spu.fit import fit
-from mpcify.engines.spu.limits import check_ranges
+from mpcify.engines.spu.rules import SpuRules
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
+from mpcify.graph.headroom import headroom
 from mpcify.graph.ranges import declare
 from mpcify.numerics import FixedPoint
 
@@ -93,7 +95,7 @@ def test_a_small_variance_keeps_its_bits_in_a_narrow_ring() -> None:
     exact, _ = PlainEngine().compile(graph).load(weights).run(inputs)
     errors = []
     for ranges in ({}, graph.ranges):
-        engine = FixedEngine(ring=32, fraction_bits=10, force=True)
+        engine = FixedConfig(ring=32, fraction_bits=10, force=True).build()
         found, _ = engine.compile(graph.with_ranges(ranges)).load(weights).run(inputs)
         errors.append(np.abs(found["norm"] - exact["norm"]).max())
     assert errors[1] < 0.05 < 4 * errors[1] < errors[0]
@@ -102,10 +104,12 @@ def test_a_small_variance_keeps_its_bits_in_a_narrow_ring() -> None:
 def test_the_proof_counts_what_runs() -> None:
     graph, weights = declared(0.04)
     number = FixedPoint(48, 14)
-    assert any(row.overflow and row.quantity == "variance" for row in check_ranges(graph, graph.ranges, number))
+    assert any(row.overflow and row.quantity == "variance" for row in headroom(graph, graph.ranges, SpuRules(number)))
     runs = fit(graph, number)
-    assert not any(row.overflow for row in check_ranges(runs, runs.ranges, number))
-    (row,) = (row for row in range_report(graph, weights, [request(0.04)], number) if row.quantity == "variance")
+    assert not any(row.overflow for row in headroom(runs, runs.ranges, SpuRules(number)))
+    (row,) = (
+        row for row in range_report(graph, weights, [request(0.04)], SpuRules(number)) if row.quantity == "variance"
+    )
     assert 0.5 < row.largest < 8
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpcify.engines.fixed.engine import kinds
 from mpcify.engines.plain import evaluate_operation
-from mpcify.engines.spu.functions import Arithmetic
+from mpcify.engines.spu.functions import SpuArithmetic
 from mpcify.graph.graph import Operation
 from mpcify.numerics import FixedPoint
 
@@ -24,7 +23,7 @@ def apply(ring: int, kind: str, *x: np.ndarray, bits: int | None = None, **attri
     """One operation on floats, through a ring with its usual fraction bits unless others are given."""
     number = FixedPoint.of(ring, bits)
     encoded = [number.encode(item).astype(number.dtype) for item in x]
-    return number.decode(kinds(Arithmetic(number))[kind](*encoded, **attributes))
+    return number.decode(SpuArithmetic(number).functions()[kind](*encoded, **attributes))
 
 
 def test_exp_within_its_range_and_outside() -> None:
@@ -52,7 +51,7 @@ def test_reciprocal_within_its_range_and_outside(ring: int) -> None:
 def rsqrt(ring: int, x: np.ndarray) -> np.ndarray:
     """rsqrt of floats in a ring."""
     number = FixedPoint.of(ring)
-    return number.decode(Arithmetic(number).rsqrt(number.encode(x).astype(number.dtype)))
+    return number.decode(SpuArithmetic(number).rsqrt(number.encode(x).astype(number.dtype)))
 
 
 @pytest.mark.parametrize(("ring", "tolerance"), [(64, 1.5e-4), (48, 2e-3), (32, 8e-3)])
@@ -104,7 +103,7 @@ def test_layernorm_normalises_whatever_its_width(ring: int, bits: int, tolerance
 def test_an_eps_below_a_step_is_zero_and_a_row_without_variance_is_its_bias() -> None:
     x, g, b = np.full((1, 8), 3.0), np.ones(8), np.full(8, 0.5)
     assert apply(64, "layernorm", x, g, b, eps=1e-12).tolist() == [[0.5] * 8]
-    assert Arithmetic(FixedPoint(64, 18)).constant(1e-12) == 0
+    assert SpuArithmetic(FixedPoint(64, 18)).constant(1e-12) == 0
 
 
 SPU_SCRIPT = """
@@ -149,5 +148,5 @@ def test_functions_equal_spus_in_every_bit_bad_ranges_included(tmp_path: Path) -
         ring, bits, name = key.split("/")
         number = FixedPoint(int(ring), int(bits))
         given = (number.encode(x).astype(number.dtype), *((8,) if name == "exp" else ()))
-        found = getattr(Arithmetic(number), name)(*given)
+        found = getattr(SpuArithmetic(number), name)(*given)
         np.testing.assert_array_equal(number.decode(found).astype(np.float32), results[key], err_msg=key)

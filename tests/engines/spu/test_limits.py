@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from mpcify.engines.engine import Engine
-from mpcify.engines.fixed.engine import FixedEngine
+from mpcify.engines.fixed.config import FixedConfig
 from mpcify.engines.plain import PlainEngine
-from mpcify.engines.spu.engine import SpuEngine
-from mpcify.engines.spu.limits import bits_needed, erf_power, limits, prove, refuse_coarse
-from mpcify.engines.spu.settings import NOT_IN_FM32
+from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.limits import NOT_IN_FM32, bits_needed, erf_power, limits
+from mpcify.engines.spu.rules import SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.headroom import prove, refuse_coarse
 from mpcify.numerics import FixedPoint
 
 FIXED = [
@@ -116,13 +117,13 @@ def compare(engine: Engine, number: FixedPoint, left_out: tuple[str, ...] = ()) 
 
 @pytest.mark.parametrize(("ring", "bits"), FIXED)
 def test_integers_are_right_to_the_ends_of_what_is_accepted(ring: int, bits: int) -> None:
-    assert list(compare(FixedEngine(ring, bits, force=True), FixedPoint(ring, bits))) == []
+    assert list(compare(FixedConfig(ring, bits, force=True).build(), FixedPoint(ring, bits))) == []
 
 
 @pytest.mark.parametrize(("ring", "bits"), SPU)
 def test_spu_is_right_to_the_ends_of_what_is_accepted(ring: int, bits: int) -> None:
     left_out = NOT_IN_FM32 if ring == 32 else ()
-    assert list(compare(SpuEngine("aby3", ring, bits, force=True), FixedPoint(ring, bits), left_out)) == []
+    assert list(compare(SpuConfig("aby3", ring, bits, force=True).build(), FixedPoint(ring, bits), left_out)) == []
 
 
 @pytest.mark.parametrize(
@@ -139,10 +140,10 @@ def test_too_few_fraction_bits_are_refused_with_how_many_it_takes(
         rf"MPC-402 layer 2 attention \(there\): {fewest - 1} fraction bits are too coarse.*--fraction-bits {fewest}"
     )
     with pytest.raises(MpcifyError, match=message):
-        refuse_coarse(graph, FixedPoint(64, fewest - 1))
-    refuse_coarse(graph, FixedPoint(64, fewest))
+        refuse_coarse(graph, SpuRules(FixedPoint(64, fewest - 1)))
+    refuse_coarse(graph, SpuRules(FixedPoint(64, fewest)))
     with pytest.raises(MpcifyError, match="MPC-402"):
-        FixedEngine(64, fewest - 1).compile(graph)
+        FixedConfig(64, fewest - 1).build().compile(graph)
 
 
 @pytest.mark.parametrize(("ring", "bits", "whole"), [(32, 8, 8), (48, 16, 16), (64, 24, 24)])
@@ -161,5 +162,5 @@ def test_a_lower_limit_is_said_to_be_one_and_is_met_by_more_fraction_bits() -> N
     graph = graph.with_ranges({"norm": {"variance": (1e-3, 1.0), "value": (-1.0, 1.0), "product": (-1.0, 1.0)}})
     message = r"variance ranges from 0.001 to 1, and 0.0254 is the lower limit.*use more fraction bits"
     with pytest.raises(MpcifyError, match=message):
-        prove(graph, FixedPoint(32, 10))
-    prove(graph, FixedPoint(64, 18))
+        prove(graph, SpuRules(FixedPoint(32, 10)))
+    prove(graph, SpuRules(FixedPoint(64, 18)))

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from mpcify.conversion.convert import convert
-from mpcify.engines.fixed.engine import FixedEngine
+from mpcify.engines.fixed.config import FixedConfig
 from mpcify.engines.plain import PlainEngine, measure_ranges
 from mpcify.engines.spu.fit import fit
-from mpcify.engines.spu.limits import prove
+from mpcify.engines.spu.rules import SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
+from mpcify.graph.headroom import prove
 from mpcify.graph.ranges import declare
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
@@ -45,24 +46,24 @@ def test_embeddings_that_lose_their_bits_before_they_are_doubled_are_refused(tea
     tiny = scaled(teacher("bert"), 1e-4, "_embeddings")
     graph, weights, inputs = declared(tiny, "2quad-freediv")
     with pytest.raises(MpcifyError, match=r"MPC-402 .*LayerNorm.*spread .*lower limit.*more fraction bits"):
-        FixedEngine(48).compile(graph)
+        FixedConfig(48).build().compile(graph)
     exact, _ = PlainEngine().compile(graph).load(weights).run(inputs)
-    wrong, _ = FixedEngine(48, force=True).compile(graph).load(weights).run(inputs)
+    wrong, _ = FixedConfig(48, force=True).build().compile(graph).load(weights).run(inputs)
     assert np.abs(wrong["logits"] - exact["logits"]).max() > 0.1, "so it would be wrong"
     usual, _, _ = declared(scaled(tiny, 1e2, "_embeddings"), "2quad-freediv")
-    FixedEngine(48).compile(usual)
+    FixedConfig(48).build().compile(usual)
 
 
 @pytest.mark.parametrize("t", [1, 2, 6])
 def test_scores_below_where_exp_t_rises_again_are_refused_for_every_t(teacher: Any, t: int) -> None:
     recipe = Recipe("softmax-freediv", "quad", centre_keys=True, t=t)
     mild, _, _ = declared(scaled(teacher("bert"), 0.02, "query"), recipe)
-    prove(fit(mild, FixedPoint.of(64)), FixedPoint.of(64))
+    prove(fit(mild, FixedPoint.of(64)), SpuRules(FixedPoint.of(64)))
     wild, _, _ = declared(scaled(teacher("bert"), 1.5 * 2**t, "query"), recipe)
     exponents = [entry["exponent"] for entry in wild.ranges.values() if "exponent" in entry]
     assert min(least for least, _ in exponents) < -2
     with pytest.raises(MpcifyError, match=r"MPC-402 layer 0 .*exponent ranges from -.*lower limit.*larger t"):
-        prove(fit(wild, FixedPoint.of(64)), FixedPoint.of(64))
+        prove(fit(wild, FixedPoint.of(64)), SpuRules(FixedPoint.of(64)))
 
 
 def test_a_keys_bias_moves_no_score_of_exact_attention(teacher: Any) -> None:
@@ -77,7 +78,7 @@ def test_a_keys_bias_moves_no_score_of_exact_attention(teacher: Any) -> None:
     graph, weights, inputs = declared(model, "exact")
     after, _ = PlainEngine().compile(graph).load(weights).run(inputs)
     np.testing.assert_allclose(after["logits"], before["logits"], atol=1e-6)
-    FixedEngine().compile(graph)  # with it, rows would have their maximum far from 0
+    FixedConfig().build().compile(graph)  # with it, rows would have their maximum far from 0
 
 
 def test_puma_squares_its_exponential_as_often_as_its_declared_range_needs(teacher: Any) -> None:

@@ -7,14 +7,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mpcify.engines.fixed.engine import FixedEngine, FixedProgram
+from mpcify.engines.fixed.config import FixedConfig
+from mpcify.engines.fixed.engine import FixedProgram
 from mpcify.engines.plain import PlainEngine
-from mpcify.engines.spu.engine import SpuEngine, shareable
-from mpcify.engines.spu.limits import check_ranges
+from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.engine import shareable
 from mpcify.engines.spu.postpone import postpone_truncations, weights_for
+from mpcify.engines.spu.rules import SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Encoding, Graph, Input
+from mpcify.graph.headroom import headroom
 from mpcify.numerics import FixedPoint
 from tests.makers import declared
 
@@ -113,13 +116,13 @@ def test_a_product_takes_the_room_that_it_needs_or_keeps_its_square_truncated(
     if kind == "linear":
         assert operation.attributes.get("room") == room
         assert operation.inputs[1] == ("w" if room is None else f"w/raw{room}")
-    assert not any(row.overflow for row in check_ranges(runs, runs.ranges, RING_64))
+    assert not any(row.overflow for row in headroom(runs, runs.ranges, SpuRules(RING_64)))
     assert ("square" in runs.ranges) == (room is None)
 
 
 def test_what_is_met_beyond_the_room_is_an_overflow() -> None:
     runs = postpone_truncations(squared(), RING_64)
-    (row,) = check_ranges(runs, {"y": {"product": (-1100.0, 1.0)}}, RING_64)
+    (row,) = headroom(runs, {"y": {"product": (-1100.0, 1.0)}}, SpuRules(RING_64))
     assert (row.overflow, row.bound) == (True, -1024.0)
 
 
@@ -136,8 +139,8 @@ def test_a_truncation_that_waits_loses_what_an_early_one_does_and_a_quarter_its_
     weights = {item.name: generator.standard_normal(item.shape) for item in graph.role("owner")}
     exact, _ = PlainEngine().compile(graph).load(weights).run(inputs)
     assume(np.abs(exact["y"]).max() < 200)
-    waiting, _ = FixedEngine(force=True).compile(graph).load(weights).run(inputs)
-    early, _ = FixedProgram(graph, RING_64).load(weights).run(inputs)
+    waiting, _ = FixedConfig(force=True).build().compile(graph).load(weights).run(inputs)
+    early, _ = FixedProgram(graph, SpuRules(RING_64)).load(weights).run(inputs)
     size = max(np.abs(value).max() for value in (*inputs.values(), *weights.values()))
     error, before = (np.abs(found["y"] - exact["y"]).max() for found in (waiting, early))
     # an early truncation moves each of three terms by half a step; a quarter of a weight errs by four steps, not by one
@@ -146,7 +149,7 @@ def test_a_truncation_that_waits_loses_what_an_early_one_does_and_a_quarter_its_
 
 @pytest.mark.parametrize("protocol", ["aby3", "semi2k"])
 def test_just_below_its_room_a_product_is_right_under_spu(protocol: str) -> None:
-    engine = SpuEngine(protocol, trust_first_party=True, force=True)
+    engine = SpuConfig(protocol, trust_first_party=True, force=True).build()
     with engine.compile(squared()).load(WEIGHTS) as session:
         outputs, _ = session.run({"x": np.full((1, 4, 3), 18.4)})
         np.testing.assert_allclose(outputs["y"], 3 * 18.4**2, atol=1e-3)  # 1,016 of 1,024
@@ -158,7 +161,7 @@ def test_just_below_its_room_a_product_is_right_under_spu(protocol: str) -> None
 
 
 def test_beyond_its_room_a_product_wraps() -> None:
-    with FixedEngine(force=True).compile(squared()).load(WEIGHTS) as session:
+    with FixedConfig(force=True).build().compile(squared()).load(WEIGHTS) as session:
         outputs, _ = session.run({"x": np.full((1, 4, 3), 28.0)})  # 3 · 28² = 2,352 is past 2¹¹
     assert np.abs(outputs["y"] - 3 * 28.0**2).max() > 1000
 
@@ -177,7 +180,7 @@ def test_weights_are_divided_only_where_a_graph_reads_them_so() -> None:
 def test_the_engine_refuses_what_the_proof_refuses() -> None:
     graph = declared(squared(), y={"product": (0.0, 2.0**27)})
     with pytest.raises(MpcifyError, match="MPC-402"):
-        FixedEngine().compile(graph)
+        FixedConfig().build().compile(graph)
 
 
 def test_the_divided_weight_says_which_weight_it_is_and_by_what_it_is_divided() -> None:

@@ -17,8 +17,9 @@ import pytest
 
 from mpcify.engines.plain import PlainEngine
 from mpcify.engines.spu import series
-from mpcify.engines.spu.engine import SpuEngine, SpuSession, shareable
-from mpcify.engines.spu.settings import NOT_IN_FM32
+from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.engine import SpuSession, shareable
+from mpcify.engines.spu.limits import NOT_IN_FM32
 from mpcify.engines.spu.worker import reason
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
@@ -27,6 +28,7 @@ from mpcify.numerics import FixedPoint
 from tests.makers import declared, small_model
 
 WIDTH = 48
+FORCED = SpuConfig(force=True)
 INPUT = np.random.default_rng(1).standard_normal((1, 4, WIDTH)).astype(np.float32)
 
 Model = tuple[Graph, dict[str, np.ndarray]]
@@ -41,7 +43,7 @@ def plain(model: Model, x: np.ndarray) -> np.ndarray:
 def session() -> Iterator[SpuSession]:
     """The small model under ABY3."""
     graph, weights = small_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as opened:
+    with FORCED.build().compile(graph).load(weights) as opened:
         yield opened
 
 
@@ -85,7 +87,7 @@ def test_weights_are_shared_once_and_requests_do_not_pay_for_them(session: SpuSe
 
 def test_another_length_shares_the_process_and_the_weights(session: SpuSession) -> None:
     longer = small_model(length=9)
-    other = session.attach(SpuEngine(force=True).compile(longer[0]), longer[1])
+    other = session.attach(FORCED.build().compile(longer[0]), longer[1])
     assert other.setup.bytes == 0
     x = np.random.default_rng(2).standard_normal((1, 9, WIDTH)).astype(np.float32)
     np.testing.assert_allclose(other.run({"x": x})[0]["logits"], plain(longer, x), atol=2e-3)
@@ -95,7 +97,7 @@ def test_another_length_shares_the_process_and_the_weights(session: SpuSession) 
 @pytest.mark.parametrize("activation", ["square", "gelu", "gelu-tanh", "gelu-poly"])
 def test_the_compiled_program_holds_no_constant_but_public_numbers(session: SpuSession, activation: str) -> None:
     graph, weights = small_model(activation=activation)
-    code = session.attach(SpuEngine(force=True).compile(graph), weights).code
+    code = session.attach(FORCED.build().compile(graph), weights).code
     constants = re.findall(r"dense<([^>]*)>|dense_resource|opaque<", code)
     tables = [constant for constant in constants if constant.startswith("[")]
     assert len(constants) > len(tables)
@@ -108,7 +110,7 @@ def test_the_compiled_program_holds_no_constant_but_public_numbers(session: SpuS
         found = np.array(re.findall(r"[-+0-9.E]+", table.upper()), np.float64)
         assert all(min(abs(value - known) for known in public) <= 1e-6 * abs(value) for value in found)
     other = {name: weight + 1 for name, weight in weights.items()}
-    assert session.attach(SpuEngine(force=True).compile(graph), other).code == code
+    assert session.attach(FORCED.build().compile(graph), other).code == code
 
 
 def test_every_input_and_output_of_the_compiled_program_is_secret(session: SpuSession) -> None:
@@ -125,7 +127,7 @@ def test_every_input_and_output_of_the_compiled_program_is_secret(session: SpuSe
 
 def test_cheetah_runs_with_two_parties() -> None:
     graph, weights = small_model(width=8)
-    with SpuEngine("cheetah", force=True).compile(graph).load(weights) as session:
+    with SpuConfig("cheetah", force=True).build().compile(graph).load(weights) as session:
         outputs, cost = session.run({"x": INPUT[..., :8]})
     np.testing.assert_allclose(outputs["logits"], plain((graph, weights), INPUT[..., :8]), atol=2e-3)
     assert list(cost.bytes_per_party) == ["client", "owner"]
@@ -133,10 +135,10 @@ def test_cheetah_runs_with_two_parties() -> None:
 
 def test_semi2k_is_refused_unless_its_first_party_is_trusted() -> None:
     with pytest.raises(MpcifyError, match="MPC-502") as refusal:
-        SpuEngine("semi2k")
+        SpuConfig("semi2k").build()
     assert "--trust-first-party" in refusal.value.remedy
     graph, weights = small_model()
-    with SpuEngine("semi2k", trust_first_party=True, force=True).compile(graph).load(weights) as session:
+    with SpuConfig("semi2k", trust_first_party=True, force=True).build().compile(graph).load(weights) as session:
         outputs, _ = session.run({"x": INPUT})
     np.testing.assert_allclose(outputs["logits"], plain((graph, weights), INPUT), atol=2e-3)
 
@@ -146,8 +148,8 @@ def test_ring_32_runs_what_it_can() -> None:
     x, w = builder.input("x", "client", (1, 4, WIDTH)), np.full((WIDTH, 3), 0.125, np.float32)
     y = builder.emit("y", "linear", [x, builder.weight("w", w), builder.weight("b", np.zeros(3, np.float32))])
     graph = builder.finish(None, [builder.emit("out", "relu", [builder.emit("z", "square", [y])])])
-    engine = SpuEngine(ring=32, force=True)
-    assert (engine.ring, engine.settings.number.fraction_bits) == (32, 12)
+    engine = SpuConfig(ring=32, force=True).build()
+    assert (engine.ring, engine.fraction_bits) == (32, 12)
     with engine.compile(graph).load(builder.weights) as session:
         outputs, cost = session.run({"x": INPUT})
     expected = (INPUT @ w) ** 2
@@ -163,7 +165,7 @@ def test_a_wide_layernorm_with_few_fraction_bits() -> None:
         None, [builder.emit("norm", "layernorm", [builder.input("x", "client", (1, 2, 768)), *weights], eps=1e-12)]
     )
     x = (np.random.default_rng(3).standard_normal((1, 2, 768)) * 1.5 + 1).astype(np.float32)
-    with SpuEngine(ring=32, fraction_bits=8, force=True).compile(graph).load(builder.weights) as session:
+    with SpuConfig(ring=32, fraction_bits=8, force=True).build().compile(graph).load(builder.weights) as session:
         outputs, _ = session.run({"x": x})
     expected = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
     # rsqrt truncates five times, by chance up or down a step of 2^-8, and meets deviations up to 5: sixty runs erred by
@@ -178,7 +180,7 @@ def test_ring_32_refuses_what_spu_cannot_compute_there_by_name(kind: str, force:
     attributes = {"softmax": {"axis": 0}, "exp": {"t": 8}}.get(kind, {})
     graph = builder.finish(None, [builder.emit("there", kind, [builder.input("x", "client", (4,))], **attributes)])
     with pytest.raises(MpcifyError, match=r"MPC-501 layer 2 activation \(there\)"):
-        SpuEngine(ring=32, force=force).compile(declared(graph))
+        SpuConfig(ring=32, force=force).build().compile(declared(graph))
 
 
 @pytest.mark.parametrize(
@@ -188,13 +190,13 @@ def test_ring_32_refuses_what_spu_cannot_compute_there_by_name(kind: str, force:
 )
 def test_settings_that_spu_does_not_have_are_refused(settings: dict) -> None:
     with pytest.raises(MpcifyError, match="MPC-501"):
-        SpuEngine(**settings)
+        SpuConfig(**settings).build()
 
 
 def test_without_spu_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MpcifyError, match="MPC-504") as refusal:
-        SpuEngine(force=True)
+        FORCED.build()
     assert "pip install" in refusal.value.remedy
 
 
@@ -203,7 +205,7 @@ def test_without_spu_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
 
 def test_a_weight_that_integers_cannot_hold_is_refused_by_name() -> None:
     graph, weights = small_model()
-    program = SpuEngine(force=True).compile(graph)
+    program = FORCED.build().compile(graph)
     (item,) = (item for item in program.graph.role("owner") if item.name.startswith("down.w"))
     number = FixedPoint(64, 18)
     shared = shareable(item, weights, number)[item.name]
@@ -216,28 +218,28 @@ def test_a_weight_that_integers_cannot_hold_is_refused_by_name() -> None:
 def test_a_declared_range_that_overflows_is_refused_by_name_unless_forced() -> None:
     graph = declared(small_model()[0], up={"product": (0.0, 2.0**26)})
     with pytest.raises(MpcifyError, match=r"MPC-402 layer 0 linear \(up\)"):
-        SpuEngine().compile(graph)
-    assert "up" in SpuEngine(force=True).compile(graph).graph.ranges
-    assert "up" in SpuEngine(fraction_bits=16).compile(graph).graph.ranges  # room for 2^30
+        SpuConfig().build().compile(graph)
+    assert "up" in FORCED.build().compile(graph).graph.ranges
+    assert "up" in SpuConfig(fraction_bits=16).build().compile(graph).graph.ranges  # room for 2^30
 
 
 def test_a_graph_without_declared_ranges_or_with_some_of_them_is_refused_unless_forced() -> None:
     graph = small_model()[0]
     with pytest.raises(MpcifyError, match=r"MPC-406 the model: it declares no ranges.*mpcify convert.*--calibration"):
-        SpuEngine().compile(graph)
+        SpuConfig().build().compile(graph)
     ranges = {name: entry for name, entry in declared(graph).ranges.items() if name != "up"}
     with pytest.raises(MpcifyError, match=r"MPC-406 layer 0 linear \(up\): the range of its product is not declared"):
-        SpuEngine().compile(graph.with_ranges(ranges))
+        SpuConfig().build().compile(graph.with_ranges(ranges))
     with pytest.raises(MpcifyError, match=r"MPC-406 layer 0 linear \(up\): the range of its value"):
-        SpuEngine().compile(graph.with_ranges({**ranges, "up": {"product": (0.0, 1.0)}}))
-    SpuEngine(force=True).compile(graph)
+        SpuConfig().build().compile(graph.with_ranges({**ranges, "up": {"product": (0.0, 1.0)}}))
+    FORCED.build().compile(graph)
 
 
 def test_a_graph_that_is_not_lowered_is_refused() -> None:
     builder = Builder(1, 1)
     x = builder.input("x", "client", (4,))
     with pytest.raises(MpcifyError, match="MPC-401"):
-        SpuEngine(force=True).compile(builder.finish(None, [builder.emit("y", "activation", [x], activation="quad")]))
+        FORCED.build().compile(builder.finish(None, [builder.emit("y", "activation", [x], activation="quad")]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -(2.0**45)])
@@ -260,7 +262,7 @@ def test_a_weight_that_the_ring_cannot_hold_is_refused_and_no_process_stays(monk
     monkeypatch.setattr("mpcify.engines.spu.child.subprocess.Popen", start)
     graph, weights = small_model()
     with pytest.raises(MpcifyError, match=r"MPC-402 owner input up\.w"):
-        SpuEngine(force=True).compile(graph).load({**weights, "up.w": weights["up.w"] * np.float32(np.nan)})
+        FORCED.build().compile(graph).load({**weights, "up.w": weights["up.w"] * np.float32(np.nan)})
     assert [process.returncode is not None for process in started] == [True]
 
 
@@ -278,7 +280,7 @@ def test_the_thread_limit_holds_where_the_parent_has_torch_and_another_limit(tmp
     code = """
 import os; os.environ["OMP_THREAD_LIMIT"] = "4"
 import torch
-with m.SpuEngine(force=True).compile(g).load(w) as s: print(s.environment["omp_thread_limit"], s.environment["torch"])
+with m.FORCED.build().compile(g).load(w) as s: print(s.environment["omp_thread_limit"], s.environment["torch"])
 """
     done = python(code, tmp_path)
     assert (done.stdout, done.returncode) == ("1 False\n", 0), done.stderr
@@ -286,7 +288,7 @@ with m.SpuEngine(force=True).compile(g).load(w) as s: print(s.environment["omp_t
 
 def test_nothing_but_our_own_words_reaches_stdout_and_no_file_is_left(tmp_path: Path) -> None:
     code = """
-with m.SpuEngine(force=True).compile(g).load(w) as s: s.run({"x": m.INPUT})
+with m.FORCED.build().compile(g).load(w) as s: s.run({"x": m.INPUT})
 print("mine")
 """
     done = python(code, tmp_path, "-X", "dev")  # where a pipe or process that is left open would complain
@@ -296,19 +298,19 @@ print("mine")
 
 def test_modules_in_the_working_directory_are_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "spu.py").write_text("raise SystemExit('taken')")
-    done = python("with m.SpuEngine(force=True).compile(g).load(w) as s: print('ran')", tmp_path, "-P")
+    done = python("with m.FORCED.build().compile(g).load(w) as s: print('ran')", tmp_path, "-P")
     assert done.stdout == "ran\n", done.stderr
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
 def test_the_child_ends_with_its_parent(tmp_path: Path, end: str) -> None:
-    code = f"import os; s = m.SpuEngine(force=True).compile(g).load(w); print(s.environment['pid'], flush=True); {end}"
+    code = f"import os; s = m.FORCED.build().compile(g).load(w); print(s.environment['pid'], flush=True); {end}"
     assert is_gone(int(python(code, tmp_path).stdout))
 
 
 def test_a_closed_session_has_no_process_and_says_so() -> None:
     graph, weights = small_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as session:
+    with FORCED.build().compile(graph).load(weights) as session:
         pass
     assert is_gone(session.environment["pid"])
     with pytest.raises(MpcifyError, match=r"MPC-503 .* ended"):
@@ -318,7 +320,7 @@ def test_a_closed_session_has_no_process_and_says_so() -> None:
 
 def test_a_child_that_dies_is_one_numbered_line() -> None:
     graph, weights = small_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as session:
+    with FORCED.build().compile(graph).load(weights) as session:
         os.kill(session.environment["pid"], signal.SIGKILL)
         with pytest.raises(MpcifyError, match=r"MPC-503 .* SIGKILL") as failure:
             session.run({"x": INPUT})
@@ -329,16 +331,16 @@ def test_a_child_that_dies_is_one_numbered_line() -> None:
 
 def test_a_request_that_fails_in_the_child_ends_the_session_with_its_reason() -> None:
     graph, weights = small_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as session:
+    with FORCED.build().compile(graph).load(weights) as session:
         wrong, _ = small_model(width=8)
         with pytest.raises(MpcifyError, match=r"MPC-503 .* another shape"):
-            session.attach(SpuEngine(force=True).compile(wrong), {})
+            session.attach(FORCED.build().compile(wrong), {})
         assert is_gone(session.environment["pid"])
 
 
 def test_an_interrupt_in_the_middle_of_a_request_ends_the_child() -> None:
     graph, weights = wide_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as session:
+    with FORCED.build().compile(graph).load(weights) as session:
         main = threading.main_thread().ident
         assert main is not None
         threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
@@ -359,11 +361,9 @@ def wide_model() -> Model:
 def test_threads_take_turns_in_one_child() -> None:
     models = [small_model(), small_model(length=9)]
     inputs = [np.random.default_rng(seed).standard_normal((1, length, WIDTH)) for seed, length in ((1, 4), (2, 9))]
-    program = SpuEngine(force=True).compile(models[0][0])
+    program = FORCED.build().compile(models[0][0])
     with program.load(models[0][1]) as first, ThreadPoolExecutor(4) as pool:
-        opened = [
-            *pool.map(lambda _: first.attach(SpuEngine(force=True).compile(models[1][0]), models[1][1]), range(2))
-        ]
+        opened = [*pool.map(lambda _: first.attach(FORCED.build().compile(models[1][0]), models[1][1]), range(2))]
         sessions = [(first, 0), *((session, 1) for session in opened)] * 3
         answers = pool.map(lambda pair: pair[0].run({"x": inputs[pair[1]].astype(np.float32)})[0]["logits"], sessions)
         for (_, index), answer in zip(sessions, answers, strict=True):
@@ -372,7 +372,7 @@ def test_threads_take_turns_in_one_child() -> None:
 
 def test_closing_ends_another_threads_request() -> None:
     graph, weights = wide_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as session, ThreadPoolExecutor(1) as pool:
+    with FORCED.build().compile(graph).load(weights) as session, ThreadPoolExecutor(1) as pool:
         request = pool.submit(session.run, {"x": np.ones((2048, 256), np.float32)})
         time.sleep(0.5)
         session.close()
@@ -385,7 +385,7 @@ def test_closing_ends_another_threads_request() -> None:
 def test_a_child_that_is_stopped_is_noticed(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpcify.engines.spu.child.PULSE", 0.1)
     shape = model[0].role("client")[0].shape
-    with SpuEngine(force=True).compile(model[0]).load(model[1]) as session:
+    with FORCED.build().compile(model[0]).load(model[1]) as session:
         pid = session.environment["pid"]
         if shape == INPUT.shape:
             os.kill(pid, signal.SIGSTOP)
@@ -399,7 +399,7 @@ def test_a_child_that_is_stopped_is_noticed(model: Model, monkeypatch: pytest.Mo
 def test_a_child_that_goes_on_in_time_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpcify.engines.spu.child.PULSE", 0.3)
     graph, weights = small_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as session:
+    with FORCED.build().compile(graph).load(weights) as session:
         os.kill(session.environment["pid"], signal.SIGSTOP)
         threading.Timer(0.7, os.kill, (session.environment["pid"], signal.SIGCONT)).start()
         np.testing.assert_allclose(session.run({"x": INPUT})[0]["logits"], plain((graph, weights), INPUT), atol=2e-3)
@@ -407,7 +407,7 @@ def test_a_child_that_goes_on_in_time_is_not_cut(monkeypatch: pytest.MonkeyPatch
 
 def test_closing_a_stopped_child_kills_it_at_once() -> None:
     graph, weights = small_model()
-    with SpuEngine(force=True).compile(graph).load(weights) as session:
+    with FORCED.build().compile(graph).load(weights) as session:
         os.kill(session.environment["pid"], signal.SIGSTOP)
         began = time.monotonic()
     assert time.monotonic() - began < 2
@@ -416,7 +416,7 @@ def test_closing_a_stopped_child_kills_it_at_once() -> None:
 
 def test_a_child_ends_with_the_last_reference_to_its_session() -> None:
     graph, weights = small_model()
-    pid = SpuEngine(force=True).compile(graph).load(weights).environment["pid"]
+    pid = FORCED.build().compile(graph).load(weights).environment["pid"]
     gc.collect()
     assert is_gone(pid)
 
@@ -439,7 +439,7 @@ def test_a_forked_process_neither_asks_nor_ends_the_child(session: SpuSession) -
 def test_the_child_ends_with_its_parent_though_a_fork_holds_the_pipe(tmp_path: Path) -> None:
     code = """
 import os, time
-s = m.SpuEngine(force=True).compile(g).load(w)
+s = m.FORCED.build().compile(g).load(w)
 if os.fork() == 0:
     os.close(1); os.close(2); time.sleep(20); os._exit(0)
 print(s.environment['pid'], flush=True); os.kill(os.getpid(), 9)

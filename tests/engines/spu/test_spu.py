@@ -12,7 +12,8 @@ import pytest
 
 from mpcify.engines.cost import Cost
 from mpcify.engines.plain import evaluate_operation
-from mpcify.engines.spu.engine import SpuEngine, SpuSession
+from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.engine import SpuSession
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.kinds import COMPOSITES, KINDS
@@ -86,13 +87,13 @@ def shared(graph: Graph) -> int:
 @pytest.fixture(scope="module")
 def aby3() -> Iterator[SpuSession]:
     """A session to which the tests attach their graphs, so that SPU starts once."""
-    with SpuEngine(force=True).compile(graph_of("add", CASES["add"])[0]).load({}) as session:
+    with SpuConfig(force=True).build().compile(graph_of("add", CASES["add"])[0]).load({}) as session:
         yield session
 
 
 def run(session: SpuSession, graph: Graph, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, Cost]:
     """The first output of a graph under ABY3, and the cost."""
-    outputs, cost = session.attach(SpuEngine(force=True).compile(graph), {}).run(inputs)
+    outputs, cost = session.attach(SpuConfig(force=True).build().compile(graph), {}).run(inputs)
     return outputs[graph.outputs[0]], cost
 
 

@@ -13,43 +13,27 @@ from mpcify.engines.cost import Cost
 from mpcify.engines.engine import OUTPUT, Arrays, Engine, Program, Session
 from mpcify.engines.interpret import check_arrays, check_kinds
 from mpcify.engines.spu.child import INSTALL, Child
-from mpcify.engines.spu.fit import fit
-from mpcify.engines.spu.limits import prove
+from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.postpone import weights_for
-from mpcify.engines.spu.settings import Settings
+from mpcify.engines.spu.rules import SPU_KINDS, SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input
-from mpcify.graph.headroom import refuse_undeclared
-from mpcify.graph.kinds import COMPOSITES, KINDS
+from mpcify.graph.headroom import prove, refuse_undeclared
 from mpcify.numerics import FixedPoint
-
-SPU_KINDS = {kind: None for kind in KINDS if kind not in COMPOSITES}
 
 
 class SpuEngine(Engine):
     """SPU with simulated parties (client, owner and, under ABY3, helper): semi-honest, no two of them collude.
 
-    protocol: `aby3`, `cheetah` (two parties; products take fifty times as long, and the first request sets up its
-    oblivious transfers too) or `semi2k`, whose only mode here lets its first party, the client, unmask everything:
-    MPC-502 unless trust_first_party. ring: 64, or 32, which has no division, erf or exp. fraction_bits: if None, 18 in
-    ring 64 and 12 in 32. force: run unproven, although ranges overflow or are not declared. Raises MPC-501 for other
-    settings, MPC-504 without SPU.
+    Raises MPC-502 under `semi2k` unless its first party is trusted (see `SpuConfig`), MPC-504 without SPU.
     """
 
-    name = "spu"
+    undeclared = "refuse"
 
-    def __init__(
-        self,
-        protocol: str = "aby3",
-        ring: int = 64,
-        fraction_bits: int | None = None,
-        force: bool = False,
-        trust_first_party: bool = False,
-    ) -> None:
-        self.settings = Settings(protocol, FixedPoint.of(ring, fraction_bits))
-        self.protocol, self.ring, self.force = protocol, ring, force
-        self.fraction_bits = self.settings.number.fraction_bits
-        if protocol == "semi2k" and not trust_first_party:
+    def __init__(self, config: SpuConfig) -> None:
+        self.config: SpuConfig = config
+        self.rules: SpuRules = config.rules()
+        if config.protocol == "semi2k" and not config.trust_first_party:
             what = "SPU's SEMI2K gives its first party, the client, every random seed, so it can unmask the weights"
             remedy = "use --protocol aby3, or --trust-first-party where that party may know everything"
             raise MpcifyError(502, "protocol semi2k", what, remedy)
@@ -65,17 +49,17 @@ class SpuEngine(Engine):
         check_kinds(graph, SPU_KINDS, self.name)
         if not self.force:
             refuse_undeclared(graph)
-        graph = fit(graph, self.settings.number)
-        self.settings.check_graph(graph)
+        graph = self.rules.fit(graph)
+        self.rules.check(graph)
         if not self.force:
-            prove(graph, self.settings.number)
-        return SpuProgram(graph, self.settings)
+            prove(graph, self.rules)
+        return SpuProgram(graph, self.config)
 
 
 class SpuProgram(Program):
     """A graph that SPU can run."""
 
-    def __init__(self, graph: Graph, settings: Settings) -> None:
+    def __init__(self, graph: Graph, settings: SpuConfig) -> None:
         self.graph, self.settings = graph, settings
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "SpuSession":

@@ -13,12 +13,12 @@ MOST_SQUARINGS = 8
 
 
 def fit(graph: Graph, number: FixedPoint) -> Graph:
-    """The graph that an engine runs in a ring, with its declared ranges."""
+    """The graph that SPU runs in a ring, with its declared ranges."""
     return postpone_truncations(double_small(reach_exp(graph, number)), number)
 
 
 def fit_met(graph: Graph, number: FixedPoint, met: Mapping[str, Entry]) -> Graph:
-    """The same graph, but with ranges that were met in the place of those declared (which it is chosen by)."""
+    """The same graph, but with ranges that inputs met in the place of those declared, by which it is chosen."""
     chosen = graph if graph.ranges else graph.with_ranges(met)
     return fit(chosen, number).with_ranges(doubled_ranges(graph, met, doublings(chosen)))
 

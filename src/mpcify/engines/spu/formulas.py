@@ -13,10 +13,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mpcify.engines.rules import Work
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import NOT_IN_FM32, OWN_EXP, Settings, merged
+from mpcify.engines.spu.config import PARTIES
+from mpcify.engines.spu.numbers import OWN_EXP, mean_power, merged, postpones
 from mpcify.errors import MpcifyError
-from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.graph import Operation
+from mpcify.numerics import FixedPoint
 
 ESTIMATED = ("aby3", "semi2k")
 META = 37  # bytes of description beside each share that is sent
@@ -27,61 +30,31 @@ BUSIEST = 1.036  # E[max of three] of such sums, in their standard deviations
 
 
 @dataclass(frozen=True)
-class Work:
-    """What an operation costs. bytes: sent by all parties. messages: of the busiest party, truncations not counted.
-
-    truncations: how many, one after the other. multiplications: of ring elements, in products of matrices, each of
-    which a protocol computes several times.
-    """
-
-    bytes: float = 0.0
-    messages: float = 0.0
-    truncations: int = 0
-    multiplications: float = 0.0
-
-    def __add__(self, other: "Work") -> "Work":
-        return Work(
-            self.bytes + other.bytes,
-            self.messages + other.messages,
-            self.truncations + other.truncations,
-            self.multiplications + other.multiplications,
-        )
-
-    def times(self, count: float, steps: int = 1) -> "Work":
-        """The same for `count` elements at once, `steps` times one after the other."""
-        return Work(
-            self.bytes * count * steps,
-            self.messages * steps,
-            self.truncations * steps,
-            self.multiplications * count * steps,
-        )
-
-
-@dataclass(frozen=True)
 class Formulas:
     """The costs of one protocol in one ring. Raises MPC-501 for a protocol without formulas."""
 
-    settings: Settings
+    number: FixedPoint
+    protocol: str
 
     def __post_init__(self) -> None:
-        if self.settings.protocol not in ESTIMATED:
-            where, what = f"protocol {self.settings.protocol}", "there are no cost formulas for it"
+        if self.protocol not in ESTIMATED:
+            where, what = f"protocol {self.protocol}", "there are no cost formulas for it"
             raise MpcifyError(501, where, what, "use aby3 or semi2k, or measure with mpcify profile")
 
     @property
     def three(self) -> bool:
         """Whether this is ABY3."""
-        return self.settings.protocol == "aby3"
+        return self.protocol == "aby3"
 
     @property
     def element(self) -> int:
         """w, the bytes of a ring element."""
-        return self.settings.number.ring // 8
+        return self.number.ring // 8
 
     @property
     def parties(self) -> int:
         """How many parties there are."""
-        return len(self.settings.parties)
+        return len(PARTIES[self.protocol])
 
     def rounds(self, work: Work) -> float:
         """The messages of the busiest party."""
@@ -114,10 +87,8 @@ class Formulas:
     def less(self) -> Work:
         """A comparison: x & y, and a carry tree over K bits; under ABY3 three summands become two before."""
         each = 3 if self.three else 4
-        levels = self.settings.number.ring.bit_length() - 1
-        words = self.element + 2 * sum(
-            math.ceil((self.settings.number.ring >> level) / 8) for level in range(1, levels + 1)
-        )
+        levels = self.number.ring.bit_length() - 1
+        words = self.element + 2 * sum(math.ceil((self.number.ring >> level) / 8) for level in range(1, levels + 1))
         summands = self.element if self.three else 0
         return Work(each * (words + summands), levels + (2 if self.three else 1))
 
@@ -167,18 +138,18 @@ class Formulas:
         return (Work(1320, 52) if self.three else self.normalised(954, 8, 36)) + self.product.times(1, 12)
 
     def normalised(self, base: int, wider: int, messages: int) -> Work:
-        """What SEMI2K sends to normalise: more where 2f bits do not fit 32."""
-        return Work(base + wider * (2 * self.settings.number.fraction_bits > 32), messages)
+        """What SEMI2K sends to normalise: more if 2f bits do not fit 32."""
+        return Work(base + wider * (2 * self.number.fraction_bits > 32), messages)
 
     # operations
 
     def of(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]], public: frozenset[str]) -> Work:
-        """What an operation costs. Raises MPC-501 for one that the ring does not have."""
+        """What an operation costs. Raises MPC-501 for one that is measured, never estimated."""
         if operation.name in public or operation.kind in LOCAL:
             return Work()
-        if self.settings.number.ring == 32 and operation.kind in NOT_IN_FM32:
-            what = f"SPU cannot compute {operation.kind} in the ring 2^32"
-            raise MpcifyError(501, operation.where, what, "use --ring 64")
+        if operation.kind not in COSTS:
+            what = f"there is no cost formula for {operation.kind}"
+            raise MpcifyError(501, operation.where, what, "measure it with mpcify bench")
         return COSTS[operation.kind](self, operation, shapes)
 
     def elementwise(self, operation: Operation, each: Work) -> Work:
@@ -206,12 +177,12 @@ class Formulas:
         return product + self.elementwise(operation, self.truncation)
 
     def layernorm(self, operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> Work:
-        """Two means a row (two truncations each, one where the width is a power of two), rsqrt, and three products.
+        """Two means a row (two truncations each, one if the width is a power of two), rsqrt, and three products.
 
-        The squares are truncated after they are summed, where the ring has the room.
+        The squares are truncated after they are summed, if the ring has the room.
         """
-        size, number = operation.shape[-1], self.settings.number
-        means, summed = 2 * (1 if number.mean_power(size) == size else 2), number.postpones
+        size = operation.shape[-1]
+        means, summed = 2 * (1 if mean_power(self.number, size) == size else 2), postpones(self.number)
         row = self.rsqrt + self.truncation.times(1, means + summed)
         squares = self.raw_product if summed else self.product
         return row.times(math.prod(operation.shape[:-1])) + self.elementwise(
@@ -276,9 +247,3 @@ COSTS: Mapping[str, Formula] = {
     "gelu-poly": each(Formulas.gelu_poly),
     "layernorm": Formulas.layernorm,
 }
-
-
-def work_of(graph: Graph, settings: Settings, public: frozenset[str]) -> dict[str, Work]:
-    """The work of each operation of a graph, by its name."""
-    formulas, shapes = Formulas(settings), graph.shapes()
-    return {operation.name: formulas.of(operation, shapes, public) for operation in graph.operations}

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpcify.engines.fixed.arithmetic import Arithmetic, in_blocks, integer_product
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
+from mpcify.engines.rules import Functions
 from mpcify.engines.spu import series
 from mpcify.engines.spu.limits import ERF, ERF_END
+from mpcify.engines.spu.numbers import mean_power, postpones
 from mpcify.numerics import FixedPoint
 
 RECIPROCAL_GUESS = 2.9142  # 1/c ≈ 2.9142 − 2c on [0.5, 1)
@@ -37,8 +40,8 @@ TANH_CHEBYSHEV = (  # of the odd degrees 1 … 17 on [−5, 5]
 
 
 @dataclass(frozen=True)
-class Arithmetic:
-    """Products and functions of numbers in a ring; every array holds signed representatives of `number.dtype`."""
+class SpuArithmetic(Arithmetic):
+    """Functions of numbers in a ring; every array holds signed representatives of `number.dtype`."""
 
     number: FixedPoint
 
@@ -46,38 +49,22 @@ class Arithmetic:
         """A public constant: rounded towards zero, from float32 as JAX hands it over."""
         return int(self.number.encode(float(np.float32(value))))
 
-    def multiply(self, a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
-        """a · b, wrapped and truncated. b: an array, or an encoded constant."""
-        return self.number.truncate(self.number.wrap(a * b))
-
-    def add(self, a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
-        """a + b, wrapped."""
-        return self.number.wrap(a + b)
-
-    def subtract(self, a: np.ndarray | int, b: np.ndarray) -> np.ndarray:
-        """a − b, wrapped."""
-        return self.number.wrap(a - b)
-
-    def sum(self, x: np.ndarray, axis: int) -> np.ndarray:
-        """The sum over one axis, kept with size 1, wrapped."""
-        return self.number.wrap(x.sum(axis, dtype=x.dtype, keepdims=True))
-
     def mean(self, x: np.ndarray) -> np.ndarray:
         """The mean over the last axis, kept with size 1."""
         return self.share_of(self.sum(x, -1), x.shape[-1])
 
     def share_of(self, total: np.ndarray, size: int) -> np.ndarray:
         """A sum of `size` numbers divided by their count."""
-        power = self.number.mean_power(size)
+        power = mean_power(self.number, size)
         part = self.multiply(total, self.constant(1 / power))
         return part if power == size else self.multiply(part, self.constant(power / size))
 
     def mean_square(self, x: np.ndarray) -> np.ndarray:
         """The mean of x² over the last axis, kept with size 1.
 
-        Where the ring has room the squares are summed with 2f fraction bits, and their sum is truncated.
+        If the ring has room, the squares are summed with 2f fraction bits, and their sum is truncated.
         """
-        if not self.number.postpones:
+        if not postpones(self.number):
             return self.mean(self.multiply(x, x))
         return self.share_of(self.number.truncate(self.sum(self.number.wrap(x * x), -1)), x.shape[-1])
 
@@ -112,10 +99,6 @@ class Arithmetic:
         """2^(width−1−place) for places 0 … width−1, else 0: a single bit, mirrored within `width` bits."""
         inside = (place >= 0) & (place < width)
         return np.where(inside, np.left_shift(1, np.where(inside, width - 1 - place, 0), dtype=place.dtype), 0)
-
-    def scale(self, x: np.ndarray, by: float) -> np.ndarray:
-        """x · by, a public number."""
-        return self.multiply(x, self.number.factor(by))
 
     def exp(self, x: np.ndarray, t: int) -> np.ndarray:
         """(1 + x/2ᵗ)^(2ᵗ), by t squarings."""
@@ -209,3 +192,24 @@ class Arithmetic:
         variance = self.mean_square(deviation)
         normal = self.multiply(deviation, self.rsqrt(self.add(variance, self.constant(eps))))
         return self.add(self.multiply(normal, g), b)
+
+    def of_square(self, x: np.ndarray, w: np.ndarray, transpose: bool = False, room: int = 1) -> np.ndarray:
+        """room · x² @ w: the square has 2f fraction bits, the product 3f, and is truncated twice."""
+        number = self.number
+        raw = number.wrap(integer_product(number.wrap(x * x), w, transpose))
+        return number.truncate(number.wrap(number.truncate(raw) * room))
+
+    def functions(self) -> Functions:
+        """Every kind as SPU computes it."""
+        return {
+            **self.common(),
+            "square-linear": lambda x, w, b, room: self.add(self.of_square(x, w, room=room), b),
+            "square-matmul": self.of_square,
+            "exp": lambda x, t: in_blocks(lambda part: self.exp(part, t))(x),
+            "reciprocal": in_blocks(self.reciprocal),
+            "tanh": in_blocks(self.tanh),
+            "gelu": in_blocks(self.gelu),
+            "gelu-tanh": in_blocks(self.gelu_tanh),
+            "gelu-poly": in_blocks(self.gelu_poly),
+            "layernorm": self.layernorm,
+        }

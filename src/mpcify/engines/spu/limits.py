@@ -1,14 +1,20 @@
-"""How large the values of a graph may get in a ring, and the proof that declared ranges fit."""
+"""How large values may get under SPU, and how fine they must be.
+
+Products, a dot's whole sum included, stay below 2^(K−2−2f); other values below 2^(K−2−f). Variances and reciprocals'
+inputs lie within 26·2^−f … 2^(f−1), exp's input above where (1 + x/2ᵗ)^(2ᵗ) rises again; a masked softmax's row maximum
+above −20, exp_t's scores above −2^(t+1); what is doubled for a LayerNorm spreads over 8 steps.
+"""
 
 import math
 
+from mpcify.engines.spu.numbers import postpones
 from mpcify.engines.spu.postpone import postponed_limit
-from mpcify.errors import MpcifyError
-from mpcify.graph.graph import Graph, Operation
-from mpcify.graph.headroom import RangeRow, refuse
-from mpcify.graph.ranges import SPREAD, AnyRanges
+from mpcify.graph.graph import Operation
+from mpcify.graph.ranges import SPREAD
 from mpcify.numerics import FixedPoint
 
+# SPU's division and erf build a 64-bit constant that FM32 has no room for; its exp runs there and errs by 1.9.
+NOT_IN_FM32 = ("reciprocal", "gelu", "exp", "softmax", "gelu-erfc")
 # Kinds whose "value" is a product before its truncation.
 PRODUCTS = ("matmul", "mul", "square", "scale", "exp", "reciprocal", "gelu", "gelu-tanh")
 LEAST_ROW_MAXIMUM = -20.0  # masked scores stand at −30
@@ -25,43 +31,10 @@ GELU_POLY_ERROR = 0.1  # of its sixth power's coefficient, at the end of its inp
 # Fraction bits below which a function's answers are noise.
 LEAST_BITS = {"layernorm": 9, "tanh": 8, "gelu-tanh": 8, "softmax": 11, "gelu-erfc": 11}
 CONSTANT_ERROR = 1 / 16  # of a public factor, by its own rounding
-LIKE = ("spu",)
-
-
-def check_like(like: str) -> None:
-    """Raises MPC-501 for an engine whose functions are not known here."""
-    if like not in LIKE:
-        what = f"the functions of the engine {like!r} are not available"
-        raise MpcifyError(501, "fixed point functions", what, f"use --like {' or '.join(LIKE)}")
-
-
-def check_ranges(graph: Graph, ranges: AnyRanges, number: FixedPoint, like: str = "spu") -> list[RangeRow]:
-    """One row a quantity, in the graph's order. like: the engine whose functions' ranges count ("spu"; else MPC-501).
-
-    Products, a dot's whole sum included, stay below 2^(K−2−2f); other values below 2^(K−2−f). For spu: variances and
-    reciprocals' inputs within 26·2^−f … 2^(f−1), exp's above where (1 + x/2ᵗ)^(2ᵗ) rises again; a masked softmax's row
-    maximum above −20, exp_t's scores above −2^(t+1); what is doubled for a LayerNorm spreads over 8 steps.
-    """
-    check_like(like)
-    masked = any(item.name == "mask" for item in graph.inputs)
-    rows = []
-    for operation in graph.operations:
-        place = (operation.name, operation.where, operation.layer, operation.part, operation.kind)
-        for quantity, (least, largest) in ranges.get(operation.name, {}).items():
-            low, high = limits(operation, quantity, number)
-            if operation.kind == "max" and not masked:
-                low = -high
-            # where the lower limit is positive, what counts is how many times larger the least value is
-            below = math.log2(max(least, number.step**2) / low) if low > 0 else number.headroom(-least, -low)
-            above = number.headroom(largest, high)
-            lower = not above <= below
-            room, bound = (below, low) if lower else (above, high)
-            rows.append(RangeRow(*place, quantity, least, largest, bound, lower, room, overflow=not room > 0))
-    return rows
 
 
 def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[float, float]:
-    """The open range in which a quantity of an operation is right in the ring, for SPU's functions."""
+    """The open range in which a quantity of an operation is right in the ring."""
     kind, product, value = operation.kind, number.product_bound, number.value_bound
     postponed = postponed_limit(operation, quantity, number)
     if postponed is not None:
@@ -69,8 +42,8 @@ def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[flo
     if quantity == "product":
         return -product, product
     if quantity == "variance":
-        # where squares are summed before they are truncated, the sum of a row's must fit
-        largest = product / operation.shape[-1] if number.postpones else product
+        # if squares are summed before they are truncated, a row's sum must fit
+        largest = product / operation.shape[-1] if postpones(number) else product
         least = max(SPU_STEPS * number.step, SPU_RSQRT_LEAST, product**-2)
         return least, min(SPU_RSQRT_LARGEST, number.scale / 2, largest)
     if quantity == SPREAD:
@@ -117,15 +90,6 @@ def erf_reach(product: float) -> float:
     return low
 
 
-def refuse_coarse(graph: Graph, number: FixedPoint) -> None:
-    """Raises MPC-402 for the first operation whose numbers have too few fraction bits to mean anything."""
-    for operation in graph.operations:
-        needed = bits_needed(operation)
-        if number.fraction_bits < needed:
-            what = f"{number.fraction_bits} fraction bits are too coarse for {operation.kind}, which needs {needed}"
-            raise MpcifyError(402, operation.where, what, f"use --fraction-bits {needed} or more, or --force it")
-
-
 def bits_needed(operation: Operation) -> int:
     """The fewest fraction bits that an operation makes sense with."""
     if operation.kind == "exp":
@@ -135,9 +99,3 @@ def bits_needed(operation: Operation) -> int:
         errors = ((bits, abs(round(by * 2**bits) - by * 2**bits)) for bits in range(64))
         return next((bits for bits, error in errors if error <= CONSTANT_ERROR * by * 2**bits), 64)
     return LEAST_BITS.get(operation.kind, 0)
-
-
-def prove(graph: Graph, number: FixedPoint, like: str = "spu") -> None:
-    """Raises MPC-402 unless a graph's numbers are fine enough, and its declared ranges fit the ring."""
-    refuse_coarse(graph, number)
-    refuse(check_ranges(graph, graph.ranges, number, like))

@@ -21,7 +21,8 @@ from spu import libspu
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.spu import series
-from mpcify.engines.spu.settings import OWN_EXP, STEP, merged
+from mpcify.engines.spu.config import STEP
+from mpcify.engines.spu.numbers import OWN_EXP, mean_power, merged, postpones
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
 from mpcify.numerics import FixedPoint
@@ -95,12 +96,12 @@ def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def mean(point: FixedPoint, x: jax.Array) -> jax.Array:
-    """The mean over the last axis, by 2^−k and then by 2^k/n, see `FixedPoint.mean_power`.
+    """The mean over the last axis, by 2^−k and then by 2^k/n, see `numbers.mean_power`.
 
     The sum is a product with a column of 2^−k: as a factor it may be a constant below 2^(2−f), see the module.
     """
     size = x.shape[-1]
-    power = point.mean_power(size)
+    power = mean_power(point, size)
     column = jnp.full((size, 1), 1 / power, jnp.float32)
     part = (x.reshape(-1, size) @ column).reshape(*x.shape[:-1], 1)
     return part if power == size else part * (power / size)
@@ -113,7 +114,7 @@ def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
     with ones.
     """
     size = x.shape[-1]
-    power = point.mean_power(size)
+    power = mean_power(point, size)
     rows = to_ring(x.reshape(-1, size))
     total = from_ring((rows * rows) @ jnp.ones((size, 1), jnp.int32)).reshape(*x.shape[:-1], 1)
     part = total * step * (step * (point.scale / power))
@@ -123,7 +124,7 @@ def mean_square(point: FixedPoint, step: jax.Array, x: jax.Array) -> jax.Array:
 def layernorm(point: FixedPoint, step: jax.Array, x: jax.Array, g: jax.Array, b: jax.Array, eps: float) -> jax.Array:
     """(x − mean) · rsqrt(variance + eps) · g + b over the last axis; an eps below 2^−f is 0."""
     deviation = x - mean(point, x)
-    variance = mean_square(point, step, deviation) if point.postpones else mean(point, deviation * deviation)
+    variance = mean_square(point, step, deviation) if postpones(point) else mean(point, deviation * deviation)
     return deviation * rsqrt(variance + eps, point) * g + b
 
 

@@ -13,7 +13,7 @@ from spu.api import Io, Runtime
 
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import OUTPUT
-from mpcify.engines.spu.settings import CLIENT, STEP, Settings
+from mpcify.engines.spu.config import CLIENT, STEP, SpuConfig
 from mpcify.network.links import PATIENCE, Channel, Sent
 from mpcify.network.memory import connect_in_process
 
@@ -63,7 +63,7 @@ class SpuChannel(libspu.link.IChannel):
 class Parties:
     """All parties of a protocol: an SPU runtime each, connected. `cost` is what connecting them took."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SpuConfig) -> None:
         self.names, self.number = settings.parties, settings.number
         config = libspu.RuntimeConfig(
             protocol=getattr(libspu.ProtocolKind, settings.protocol.upper()),

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mpcify.engines.spu.numbers import postponed_bound, postpones
 from mpcify.graph.graph import Encoding, Graph, Input, Operation
 from mpcify.numerics import FixedPoint
 
@@ -40,7 +41,7 @@ def postponed_limit(operation: Operation, quantity: str, number: FixedPoint) -> 
     """What a quantity stays below if a square's truncation waited for it; None for any other."""
     if QUANTITIES.get(operation.kind) != quantity:
         return None
-    return number.postponed_bound * operation.attributes.get("room", 1)
+    return postponed_bound(number) * operation.attributes.get("room", 1)
 
 
 def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
@@ -66,7 +67,7 @@ def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
 
 def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]]:
     """The products that a square can wait for, by name: the square, and the room that the product takes."""
-    if not number.postpones:
+    if not postpones(number):
         return {}
     squares = {operation.name: operation for operation in graph.operations if operation.kind == "square"}
     readers, owned = graph.consumers(), {item.name for item in graph.role("owner")}
@@ -90,7 +91,7 @@ def room_for(declared: tuple[float, float] | None, product: Postponed, number: F
     if declared is None:
         return product.rooms[-1]
     largest = max(map(abs, declared))
-    return next((room for room in product.rooms if largest < number.postponed_bound * room), None)
+    return next((room for room in product.rooms if largest < postponed_bound(number) * room), None)
 
 
 def join(operation: Operation, square: Operation, room: int) -> Operation:

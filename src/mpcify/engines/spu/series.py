@@ -2,8 +2,8 @@
 
 x^(−1/2) for 2^LEAST ≤ x < 2^LARGEST: comparisons with THRESHOLDS choose s and r, so that w = x·s lies around √0.375.
 p = (w − SHIFT)² + FLOOR is then w^(−1/2) to the third order, but for a constant factor; a second such step takes w·p²,
-and r is what both leave out: r² = s/√0.375. It holds for s as the ring rounds it. Below 2^LEAST, where a sum of squares
-that wrapped may lie, r is 0, and so is the answer.
+and r is what both leave out: r² = s/√0.375. It holds for s as the ring rounds it. Below 2^LEAST, among which a sum of
+squares that wrapped may be, r is 0, and so is the answer.
 """
 
 import math
@@ -16,12 +16,12 @@ LEAST, LARGEST = -13, 17
 THRESHOLDS = tuple(2.0**power for power in range(LEAST, LARGEST))
 FLOAT32_STEP = 2.0**-16  # of the larger roots: float32 then holds their differences exactly, and their sum is 0 again
 SHIFT, FLOOR = 5 / math.sqrt(24), 5 / 6
-CENTRE = math.sqrt(0.375)  # w where p is 1
+CENTRE = math.sqrt(0.375)  # the w of p = 1
 MIDDLE = 0.97**2 * math.sqrt(0.5)  # of x in its range, so that both ends err alike
 
 
 def factors(number: FixedPoint) -> tuple[np.ndarray, np.ndarray]:
-    """s and r below, between and above the thresholds, as the ring holds them; where s would be 0 it is one step."""
+    """s and r below, between and above the thresholds, as the ring holds them; an s that would be 0 is one step."""
     wanted = CENTRE * MIDDLE * 2.0 ** -np.arange(LEAST, LARGEST)
     scales = np.maximum(np.floor(wanted * number.scale), 1) * number.step
     roots = np.sqrt(scales / CENTRE)

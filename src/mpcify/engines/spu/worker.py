@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.spu.settings import OWNER, Settings
+from mpcify.engines.spu.config import OWNER, SpuConfig
 from mpcify.graph.graph import Graph
 from mpcify.network.frames import read_frame, write_frame
 
@@ -54,7 +54,7 @@ class Worker:
         quiet.system_log_path = os.devnull  # else a spu.log in the working directory
         quiet.log_level = libspu.logging.LogLevel.ERROR
         libspu.logging.setup_logging(quiet)
-        self.parties = Parties(Settings.from_json(request["settings"]))
+        self.parties = Parties(SpuConfig.from_json(request["settings"]))
         return {"cost": self.parties.cost.to_json(), "environment": environment()}, {}
 
     def compile(self, request: Request, arrays: Arrays) -> Reply:

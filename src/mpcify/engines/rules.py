@@ -1,0 +1,110 @@
+"""What an engine can and what it costs, as data: nothing is shared and nothing runs.
+
+Whoever must know whether a graph fits an engine, how it is rewritten for it or what it will cost asks these rules, and
+never for the engine's name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcify.engines.cost import Cost
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.ranges import AnyRanges
+from mpcify.numerics import FixedPoint
+
+# what a kind of operation computes, from the arrays of its inputs, with its attributes as keywords
+Functions = Mapping[str, Callable[..., np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an operation costs. bytes: sent by all parties. messages: of the busiest party, truncations not counted.
+
+    truncations: how many, one after the other. multiplications: of ring elements, in products of matrices, each of
+    which a protocol computes several times.
+    """
+
+    bytes: float = 0.0
+    messages: float = 0.0
+    truncations: int = 0
+    multiplications: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.bytes + other.bytes,
+            self.messages + other.messages,
+            self.truncations + other.truncations,
+            self.multiplications + other.multiplications,
+        )
+
+    def times(self, count: float, steps: int = 1) -> "Work":
+        """The same for `count` elements at once, `steps` times one after the other."""
+        return Work(
+            self.bytes * count * steps,
+            self.messages * steps,
+            self.truncations * steps,
+            self.multiplications * count * steps,
+        )
+
+
+class Rules(ABC):
+    """An engine's own; what an engine does not say of itself is free, or not there.
+
+    number: the fixed point of its inputs and outputs, and of every operation that has no other. parties: as in its
+    config.
+    """
+
+    number: FixedPoint
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        return ()
+
+    def number_of(self, operation: Operation) -> FixedPoint:
+        """The ring and the fraction bits in which an operation computes, and of its output."""
+        return self.number
+
+    def fit(self, graph: Graph) -> Graph:
+        """The graph that the engine runs, with its declared ranges: it answers the same but for the last bits."""
+        return graph
+
+    def fit_met(self, graph: Graph, met: AnyRanges) -> Graph:
+        """The same graph with ranges that inputs met in the place of those declared, by which it is chosen."""
+        return self.fit(graph if graph.ranges else graph.with_ranges(met)).with_ranges(met)
+
+    @abstractmethod
+    def limits(self, operation: Operation, quantity: str) -> tuple[float, float]:
+        """The open range in which a quantity of an operation is right."""
+
+    def bits_needed(self, operation: Operation) -> int:
+        """The fewest fraction bits with which an operation makes sense."""
+        return 0
+
+    def functions(self, number: FixedPoint) -> Functions:
+        """Every kind in integers, as signed representatives of `number.dtype`; empty if the engine has no integers."""
+        return {}
+
+    def work(self, graph: Graph) -> dict[str, Work]:
+        """The work of a graph that fits: of each input that a client shares, each operation, and each output.
+
+        Outputs stand under OUTPUT and their name. Raises MPC-501 if there are no formulas.
+        """
+        raise MpcifyError(501, "cost", "there are no cost formulas for this engine", "measure with mpcify profile")
+
+    def rounds(self, work: Work) -> float:
+        """The messages of the busiest party, truncations counted."""
+        return work.messages + work.truncations
+
+    def total(self, works: Iterable[Work]) -> Cost:
+        """What works cost one after the other, but for seconds; every party sends the same share of the bytes."""
+        whole = sum(works, Work())
+        share = {name: round(whole.bytes / len(self.parties)) for name in self.parties}
+        return Cost(0.0, round(whole.bytes), round(self.rounds(whole)), share)
+
+    def memory(self, weights: Mapping[str, np.ndarray]) -> float:
+        """GiB that a session of these weights takes beside them."""
+        return 0.0

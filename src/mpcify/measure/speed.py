@@ -1,0 +1,106 @@
+"""How fast this machine does an engine's local work; measured once and kept in a file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpcify.engines.config import EngineConfig
+from mpcify.engines.rules import Rules, Work
+from mpcify.errors import MpcifyError
+from mpcify.graph.build import Builder
+from mpcify.graph.graph import Graph
+
+REPEATS = 3
+STEPS = 40  # small squares, one after the other
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of local work, all parties on one machine: a multiplication of a product, a byte, a message."""
+
+    multiplication: float
+    byte: float
+    message: float
+
+    def seconds(self, work: Work, rounds: float) -> float:
+        """The local work of an operation."""
+        return self.multiplication * work.multiplications + self.byte * work.bytes + self.message * rounds
+
+
+def formulas_of(config: EngineConfig) -> Rules:
+    """The rules of an engine whose costs are known before it runs. Raises MPC-501 for one without cost formulas."""
+    rules = config.rules()
+    if rules is None:
+        what = "there are no cost formulas for it"
+        raise MpcifyError(501, f"engine {config.name}", what, "measure with mpcify profile")
+    rules.work(Graph((), (), (), 1, 1))
+    return rules
+
+
+def calibrated(
+    config: EngineConfig, path: str | Path | None, notice: Callable[[str], None] = lambda line: None
+) -> Speed:
+    """The speeds in a file; measured, and written there if there are none. Raises MPC-110 for another file."""
+    key = " ".join(
+        str(part) for part in (getattr(config, "protocol", config.name), getattr(config, "ring", "")) if part
+    )
+    known: dict[str, Any] = {"format": FORMAT, "speeds": {}}
+    if path is not None and Path(path).exists():
+        try:
+            known = json.loads(Path(path).read_text(encoding="utf-8"))
+            if known["format"] != FORMAT:
+                raise ValueError
+            if key in known["speeds"]:
+                return Speed(**known["speeds"][key])
+        except (OSError, ValueError, KeyError, TypeError):
+            remedy = "name a new file, and it will be made"
+            raise MpcifyError(110, str(path), "it holds no calibration of this version", remedy) from None
+    kept = "--calibration FILE would keep them" if path is None else f"{path} keeps them"
+    notice(f"running {config.name.upper()} for some seconds to measure this machine's speeds for {key}; {kept}")
+    speed = measure_speed(config)
+    if path is not None:
+        known["speeds"][key] = asdict(speed)
+        temporary = Path(f"{path}.new")
+        temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    return speed
+
+
+def probe() -> tuple[Graph, dict[str, np.ndarray]]:
+    """A large product, a large square and a chain of small squares, and the weights of the product."""
+    builder = Builder(1, 1)
+    small = builder.input("small", "client", (8,))
+    wide = builder.input("wide", "client", (1 << 17,))
+    rows = builder.input("rows", "client", (64, 768))
+    weight, bias = builder.weight("weight", np.full((768, 1536), 0.01)), builder.weight("bias", np.zeros(1536))
+    outputs = [builder.emit("product", "linear", (rows, weight, bias)), builder.emit("squared", "square", (wide,))]
+    for step in range(STEPS):
+        small = builder.emit(f"step.{step}", "square", (small,))
+    return builder.finish(None, [*outputs, small]), builder.weights
+
+
+def measure_speed(config: EngineConfig) -> Speed:
+    """Times `probe` on an engine, for some seconds. A speed of which an engine's work has none is 0."""
+    engine, rules = config.for_made_up_numbers().build(), formulas_of(config)
+    graph, weights = probe()
+    inputs = {item.name: np.full(item.shape, 0.5) for item in graph.role("client")}
+    with engine.compile(graph).load(weights) as session:
+        turns = [session.profile(inputs)[1] for _ in range(REPEATS + 1)][1:]
+        works = rules.work(session.graph)
+    fastest = {name: min(turn[name].seconds for turn in turns) for name in turns[0]}
+    rounds = rules.rounds(works["step.0"])
+    message = each(sum(seconds for name, seconds in fastest.items() if name.startswith("step.")), STEPS * rounds)
+    byte = each(fastest["squared"] - message * rounds, works["squared"].bytes)
+    product = works["product"]
+    rest = message * rounds + byte * product.bytes
+    return Speed(each(fastest["product"] - rest, product.multiplications), byte, message)
+
+
+def each(seconds: float, count: float) -> float:
+    """Seconds of one of several; 0 if there are none, or if other work took them all."""
+    return max(seconds, 0.0) / count if count else 0.0

@@ -1,0 +1,46 @@
+"""Every engine keeps the contract."""
+
+from mpcify.engines.config import PlainConfig
+from mpcify.engines.fixed.config import FixedConfig
+from mpcify.engines.spu.config import SpuConfig
+from tests.engines.contract import EngineContract
+from tests.engines.toy import ToyConfig
+
+
+class TestPlain(EngineContract):
+    config = PlainConfig()
+    tolerance = 1e-12  # both are float64
+
+
+class TestFixed(EngineContract):
+    config = FixedConfig(force=True)
+    tolerance = 5e-3  # rsqrt errs by 1e-3, times a normal value of 3
+
+
+class TestFixedIn48Bits(EngineContract):
+    config = FixedConfig(48, force=True)
+    tolerance = 3e-2  # of 14 fraction bits
+
+
+class TestSpu(EngineContract):
+    config = SpuConfig(force=True)
+    tolerance = 5e-3
+    refuses_not_finite = True
+
+
+class TestSpuOfTwoParties(EngineContract):
+    config = SpuConfig("semi2k", force=True, trust_first_party=True)
+    tolerance = 5e-3
+    refuses_not_finite = True
+
+
+class TestSpuIn32Bits(EngineContract):
+    config = SpuConfig("aby3", 32, force=True)
+    tolerance = 0.1  # of 12 fraction bits
+    wide = 1.5  # squares stay below 64
+    refuses_not_finite = True
+
+
+class TestToy(EngineContract):
+    config = ToyConfig()
+    tolerance = 1e-12
