@@ -15,13 +15,14 @@ class EngineContract:
     """Give it a name that pytest collects, and a config.
 
     tolerance: of an answer. wide: how many times larger a wide request is than the others. refuses_not_finite: whether
-    the engine looks at its inputs' values (else requests do).
+    the engine looks at its inputs' values (else requests do). refuses: the kinds that it does not cover.
     """
 
     config: EngineConfig
     tolerance: float
     wide = 4.0
     refuses_not_finite = False
+    refuses: frozenset[str] = frozenset()
 
     @pytest.fixture
     def engine(self) -> Engine:
@@ -97,6 +98,7 @@ class EngineContract:
 
     def test_every_kind_runs_or_is_refused(self, engine: Engine) -> None:
         taken = [kind for kind in LOWERED if takes(engine, kind)]
+        assert set(LOWERED) - set(taken) == self.refuses
         graph, inputs = one_of_each(taken)
         with engine.compile(graph).load({}) as session:
             outputs, _ = session.run(inputs)
