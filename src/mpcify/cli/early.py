@@ -37,6 +37,14 @@ def check_model(name: str) -> dict[str, Any] | None:
     return config
 
 
+def check_runnable(name: str) -> None:
+    """Raises what `check_model` raises, unless the name is that of an exported folder, which needs no torch."""
+    from mpcify.graph.exported import is_exported
+
+    if not is_exported(name):
+        check_model(name)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """A checkpoint's config.json. Raises MPC-202 for a folder that is none, and says what it holds."""
     remedy = "name the folder that save_pretrained wrote"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mpcify.cli.early import check_embeddings, check_model, check_plot
+from mpcify.cli.early import check_embeddings, check_plot, check_runnable
 from mpcify.cli.options import AcceptEmbeddingLeak, Model
 from mpcify.cli.profile import Plot, draw_profile, kinds_table
 from mpcify.cli.verb import Answer, verb
@@ -47,24 +47,23 @@ def estimate(
     check_estimate(protocol, ring, fraction_bits, network)
     if calibration is not None:
         refuse_unwritable(calibration)
-    check_model(model)
+    check_runnable(model)
     if calibration is None or not calibration.exists():
         require("spu")  # to measure this machine's speeds with
+    from mpcify.lowering.compile import compile
     from mpcify.measure.estimate import estimate as predict
 
-    found = predict(
-        model,
-        protocol=protocol,
-        ring=ring,
-        fraction_bits=fraction_bits,
-        embeddings=embeddings,
-        batch=batch,
-        length=length,
-        network=network,
-        calibration=calibration,
-        accept_embedding_leak=accept_embedding_leak,
-        notice=lambda line: warnings.warn(MpcifyWarning(line), stacklevel=2),
-    )
+    with compile(model, "plain", embeddings=embeddings, batch=batch, length=length) as private:
+        found = predict(
+            private,
+            protocol=protocol,
+            ring=ring,
+            fraction_bits=fraction_bits,
+            network=network,
+            calibration=calibration,
+            accept_embedding_leak=accept_embedding_leak,
+            notice=lambda line: warnings.warn(MpcifyWarning(line), stacklevel=2),
+        )
     if plot is not None:
         draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_model
+from mpcify.cli.early import check_runnable
 from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyError
@@ -39,18 +39,24 @@ def evaluate(
     if examples.labels is None:
         raise MpcifyError(103, data, "there is no column label", "add a column label with the right answers")
     for name in (model, *([] if compare is None else [compare])):
-        check_model(name)
+        check_runnable(name)
+    from mpcify.lowering.compile import compile
     from mpcify.measure import evaluate as measure
 
     with progress("examples", len(examples)) as advance:
+        with compile(model, **settings.keywords()) as private:
+            first = measure.evaluate(private, examples, answers=answers, progress=advance)
         if compare is None:
-            report = measure.evaluate(model, examples, answers=answers, progress=advance, **settings.keywords())
+            report = first.report
             return Answer(report, table(heading(report), ("", model), zip(*measures(report), strict=True)))
-        both = measure.compare(model, compare, examples, answers=answers, progress=advance, **settings.keywords())
-    names, first = measures(both["a"])
-    _, second = measures(both["b"])
+        with compile(compare, **settings.keywords()) as private:
+            measure.refuse_other_task(first.about, private.about)
+            second = measure.evaluate(private, examples, answers=answers, progress=advance)
+    both = measure.compare(first, second)
+    names, numbers = measures(both["a"])
+    _, others = measures(both["b"])
     p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
-    rows = [*zip(names, first, second, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
+    rows = [*zip(names, numbers, others, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
     return Answer(both, table(heading(both["a"]), ("", model, compare), rows))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_model
+from mpcify.cli.early import check_runnable
 from mpcify.cli.options import ColumnNames, EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyWarning
@@ -31,23 +31,21 @@ def infer(
     """Predict labels for texts, pairs of texts or images, on an engine."""
     settings.check()
     items = inputs(texts or [], pair or [], data, columns)
-    check_model(model)
-    from mpcify.inference import compile
-    from mpcify.lowering.export import NOTICE
-    from mpcify.requests.outputs import answers
+    check_runnable(model)
+    from mpcify.lowering.compile import compile
 
     with compile(model, **settings.keywords()) as private:
-        if private.engine.protocol is not None:
-            warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
+        if private.engine.parties:
+            warnings.warn(MpcifyWarning(private.about.notice), stacklevel=2)
         with progress("inputs", len(items)) as advance:
             logits, cost = private(items, advance)
     results = [
         {"input": shown(item), **{key: value for key, value in answer.items() if key != "score"}}
-        for item, answer in zip(items, answers(logits, private.about), strict=True)
+        for item, answer in zip(items, private.about.task.answers(logits), strict=True)
     ]
     values = {
         "model": model,
-        "recipe": private.about["recipe"],
+        "recipe": private.about.recipe,
         "engine": settings.engine,
         "results": results,
         "cost": cost.to_json(),

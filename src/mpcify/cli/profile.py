@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_model, check_plot
+from mpcify.cli.early import check_plot, check_runnable
 from mpcify.cli.options import EngineSettings, Model
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.progress import progress
@@ -18,12 +18,13 @@ def profile(model: Model, settings: EngineSettings, plot: Plot = None) -> Answer
     """Measure a request operation by operation: seconds, bytes, rounds."""
     check_plot(plot)
     settings.check()
-    check_model(model)
+    check_runnable(model)
+    from mpcify.lowering.compile import compile
     from mpcify.measure.profile import STEPS
     from mpcify.measure.profile import profile as measure
 
-    with progress("profile", STEPS) as advance:
-        found = measure(model, progress=advance, **settings.keywords())
+    with progress("profile", STEPS) as advance, compile(model, **settings.keywords()) as private:
+        found = measure(private, advance)
     if plot is not None:
         draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))

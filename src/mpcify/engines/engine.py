@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -74,7 +74,9 @@ class Program(ABC):
 class Engine(ABC):
     """Runs graphs. `protocol`, `ring` and `fraction_bits` say what runs: None where that means nothing.
 
-    force: whether it runs what it has not proven to fit the ring.
+    force: whether it runs what it has not proven to fit the ring. undeclared: what becomes of a graph that declares no
+    ranges: it runs, the present inputs' ranges are measured, or it is refused. reports_ranges: whether an evaluation
+    shows the tightest. rules: what fits; None if nothing can overflow. parties: who shares values; () if nobody does.
     """
 
     name: str
@@ -82,6 +84,10 @@ class Engine(ABC):
     protocol: str | None
     ring: int | None
     fraction_bits: int | None
+    undeclared: Literal["run", "measure", "refuse"]
+    reports_ranges: bool = False
+    rules: Any = None
+    parties: tuple[str, ...] = ()
 
     @abstractmethod
     def compile(self, graph: Graph) -> Program:

@@ -177,6 +177,7 @@ class PlainEngine(Engine):
     """Float64, no ring and no protocol."""
 
     name = "plain"
+    undeclared = "run"
     protocol = None
     ring = None
     fraction_bits = None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import About
 
 FORMAT = 1
 Role = Literal["owner", "client", "public"]
@@ -97,7 +98,7 @@ class Graph:
     """A model with fixed batch and length.
 
     inputs, operations, outputs: see the module. batch: requests at once; length: tokens (or patches) a request.
-    about: public facts (model, family, task, recipe, labels, embeddings) that requests and reports need.
+    about: what is public of the model, for requests and reports; None for a graph of none.
     ranges: declared ranges, operation name to {quantity: (least, largest)}; empty where none are declared.
     """
 
@@ -106,7 +107,7 @@ class Graph:
     outputs: tuple[str, ...]
     batch: int
     length: int
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: About | None = None
     ranges: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def role(self, role: Role) -> tuple[Input, ...]:
@@ -161,7 +162,8 @@ class Graph:
 
     def to_json(self) -> dict[str, Any]:
         """The graph as a JSON object; it holds no weight."""
-        return {"format": FORMAT, **asdict(self)}
+        about = {} if self.about is None else self.about.to_json()
+        return {"format": FORMAT, **asdict(replace(self, about=None)), "about": about}
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Graph":
@@ -178,7 +180,7 @@ class Graph:
                 outputs=tuple(values["outputs"]),
                 batch=int(values["batch"]),
                 length=int(values["length"]),
-                about=dict(values["about"]),
+                about=None if values["about"] == {} else About.from_json(values["about"]),
                 ranges={
                     name: {key: (float(pair[0]), float(pair[1])) for key, pair in entry.items()}
                     for name, entry in values["ranges"].items()

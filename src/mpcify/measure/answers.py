@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from mpcify import __version__
-from mpcify.conversion.facts import weights_digest
 from mpcify.data.files import Examples
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -65,14 +64,14 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
         "format": FORMAT,
         "mpcify": __version__,
         "code": code_digest(),
-        "weights": weights_digest(private.student),
-        "recipe": private.about["recipe"],
+        "weights": private.exported.digest,
+        "recipe": private.about.recipe,
         "examples": texts,
         "engine": engine.name,
         "protocol": engine.protocol,
         "ring": engine.ring,
         "fraction_bits": engine.fraction_bits,
-        "embeddings": private.about["embeddings"],
+        "embeddings": private.about.embeddings,
         "batch": private.batch,
         "length": private.length,
         "truncate": private.truncate,

@@ -23,7 +23,7 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
 from mpcify.graph.parts import public_values
-from mpcify.inference import TABLE_LEAKS, compile, leaks_table
+from mpcify.inference import TABLE_LEAKS, PrivateModel
 from mpcify.measure.network import Network
 from mpcify.measure.profile import OperationCost, Profile, described, length_of
 from mpcify.numerics import FixedPoint
@@ -46,14 +46,11 @@ class Speed:
 
 
 def estimate(
-    model: str | Path,
+    private: PrivateModel,
     *,
     protocol: str = "aby3",
     ring: int = 64,
     fraction_bits: int | None = None,
-    embeddings: str = "client",
-    batch: int = 1,
-    length: int | None = None,
     network: str = "lan",
     calibration: str | Path | None = None,
     accept_embedding_leak: bool = False,
@@ -61,19 +58,19 @@ def estimate(
 ) -> Profile:
     """The cost of a request, operation by operation, without running it.
 
-    network: see `Network.named`. calibration: a file with the speeds of this machine, made where it is not there;
-    without one they are measured anew, under SPU, which takes some seconds. notice: told, in a line each, that this is
-    done, and that clients would hold a table that is not recorded as public, unless accept_embedding_leak.
+    private: a compiled model, on any engine: its graph is read. network: see `Network.named`. calibration: a file with
+    the speeds of this machine, made if it is not there; without one they are measured anew, under SPU, which takes some
+    seconds. notice: is given a line if this is done, and one if clients would hold a table that is not recorded as
+    public, unless accept_embedding_leak.
     Seconds are for parties on machines of their own, each like this one; with fewer cores here than parties, local
     work here is shared out. Raises MPC-501 for a protocol without formulas or an unknown network.
     """
     link, settings = Network.named(network), Settings(protocol, FixedPoint.of(ring, fraction_bits))
     formulas = Formulas(settings)
-    with compile(model, "plain", embeddings=embeddings, batch=batch, length=length) as private:
-        if not accept_embedding_leak and leaks_table(private):
-            notice(TABLE_LEAKS)
-        size = length_of(private)
-        graph, about = private.graph(size)[0], described(private, size)
+    if not accept_embedding_leak and private.exported.leaks_table:
+        notice(TABLE_LEAKS)
+    size = length_of(private)
+    graph, about = private.graph(size)[0], described(private, size)
     works = works_of(graph, settings)
     speed = calibrated(settings, calibration, notice)
     share = min(os.cpu_count() or 1, formulas.parties) / formulas.parties

@@ -154,6 +154,8 @@ class FixedEngine(Engine):
 
     name = "fixed"
     protocol = None
+    undeclared = "measure"
+    reports_ranges = True
 
     def __init__(
         self, ring: int = 64, fraction_bits: int | None = None, like: str = "spu", force: bool = False
@@ -161,7 +163,7 @@ class FixedEngine(Engine):
         check_like(like)
         self.number = FixedPoint.of(ring, fraction_bits)
         self.ring, self.fraction_bits = ring, self.number.fraction_bits
-        self.like, self.force = like, force
+        self.like, self.force, self.rules = like, force, self.number
         if importlib.util.find_spec("torch") is None:
             what = "it multiplies integer matrices with torch, which is not installed"
             raise MpcifyError(504, "engine fixed", what, "pip install 'mpcify[train]'")

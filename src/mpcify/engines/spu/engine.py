@@ -36,6 +36,7 @@ class SpuEngine(Engine):
     """
 
     name = "spu"
+    undeclared = "refuse"
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class SpuEngine(Engine):
         self.settings = Settings(protocol, FixedPoint.of(ring, fraction_bits))
         self.protocol, self.ring, self.force = protocol, ring, force
         self.fraction_bits = self.settings.number.fraction_bits
+        self.rules, self.parties = self.settings.number, self.settings.parties
         if protocol == "semi2k" and not trust_first_party:
             what = "SPU's SEMI2K gives its first party, the client, every random seed, so it can unmask the weights"
             remedy = "use --protocol aby3, or --trust-first-party where that party may know everything"
