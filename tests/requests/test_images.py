@@ -12,6 +12,7 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.about import ImageFacts
 from mpcify.graph.graph import Graph, Input
 from mpcify.requests.images import ImageRequests
+from tests.requests.contract import RequestsContract
 
 FACTS = ImageFacts(
     channels=3,
@@ -30,6 +31,17 @@ FACTS = ImageFacts(
 def picture(mode: str = "RGB", size: tuple[int, int] = (37, 29)) -> Image.Image:
     bands = {"L": (), "RGB": (3,)}[mode]
     return Image.fromarray(np.random.default_rng(5).integers(0, 256, (size[1], size[0], *bands), np.uint8))
+
+
+class TestImageRequests(RequestsContract):
+    def requests(self) -> ImageRequests:
+        return ImageRequests(FACTS)
+
+    def items(self) -> list[Any]:
+        return [picture(), picture("L"), picture(size=(8, 90)), np.asarray(picture())]
+
+    def graph(self, batch: int, length: int) -> Graph:
+        return Graph((Input("patches", "client", (batch, 6, 192)),), (), (), batch, 6)
 
 
 @pytest.mark.parametrize("resample", [0, 1, 2, 3])

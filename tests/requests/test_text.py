@@ -21,6 +21,7 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.about import TextFacts
 from mpcify.graph.graph import Graph, Input
 from mpcify.requests.text import BUCKETS, Encoded, TextRequests
+from tests.requests.contract import RequestsContract
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
 FACTS = TextFacts(len(WORDS), 512, True, truncation="right", longest=512, types=2, skipped=None)
@@ -45,6 +46,36 @@ def graph(batch: int, length: int, *names: str) -> Graph:
     widths = {"embeddings": 6, "tokens": len(WORDS)}
     inputs = (Input(name, "client", (batch, length, widths.get(name, 1))) for name in names)
     return Graph((*inputs, Input("weight", "owner", (6, 2))), (), (), batch, length)
+
+
+class TestTextRequests(RequestsContract):
+    def requests(self) -> TextRequests:
+        return requests(positions=40)
+
+    def items(self) -> list[Any]:
+        return ["a b c d e f g h " * 4, ("a b", "c"), "a " * 20, "d"]
+
+    def graph(self, batch: int, length: int) -> Graph:
+        return graph(batch, length, "embeddings", "segment", "mask", "share")
+
+
+class TestExportedLengths(RequestsContract):
+    """Texts of which some lengths alone were exported."""
+
+    def requests(self) -> TextRequests:
+        return requests(positions=40, lengths=(20, 36))
+
+    def items(self) -> list[Any]:
+        return ["a b c d e f g h " * 4, ("a b", "c"), "a " * 20, "d"]
+
+    def graph(self, batch: int, length: int) -> Graph:
+        return graph(batch, length, "tokens", "mask")
+
+
+def test_a_text_goes_no_further_than_what_was_exported_or_the_model_takes() -> None:
+    assert requests(positions=40, lengths=(20, 36)).longest == 36
+    assert requests(positions=30, lengths=(20, 36)).longest == 30
+    assert requests(positions=30, lengths=(20, 36)).bucket_for(25) == 36
 
 
 texts = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=20).map(" ".join)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpcify.cli.early import check_embeddings, check_plot, check_runnable
-from mpcify.cli.options import AcceptEmbeddingLeak, Model
+from mpcify.cli.options import AcceptEmbeddingLeak, Runnable
 from mpcify.cli.profile import Plot, draw_profile, kinds_table
 from mpcify.cli.verb import Answer, verb
 from mpcify.errors import MpcifyWarning
@@ -29,7 +29,7 @@ Calibration = Annotated[
 
 @verb
 def estimate(
-    model: Model,
+    model: Runnable,
     protocol: Protocol = "aby3",
     ring: Ring = 64,
     fraction_bits: FractionBits = None,

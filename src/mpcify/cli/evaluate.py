@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.early import check_runnable
-from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
+from mpcify.cli.options import ColumnNames, Data, EngineSettings, Runnable
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyError
 from mpcify.progress import progress
@@ -21,7 +21,7 @@ Other = Annotated[str | None, typer.Option(metavar="OTHER", help="Another model,
 
 @verb
 def evaluate(
-    model: Model,
+    model: Runnable,
     settings: EngineSettings,
     columns: ColumnNames,
     data: Data,

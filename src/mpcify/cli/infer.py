@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.early import check_runnable
-from mpcify.cli.options import ColumnNames, EngineSettings, Model
+from mpcify.cli.options import ColumnNames, EngineSettings, Runnable
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.errors import MpcifyWarning
 from mpcify.progress import progress
@@ -21,7 +21,7 @@ DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Ta
 
 @verb
 def infer(
-    model: Model,
+    model: Runnable,
     settings: EngineSettings,
     columns: ColumnNames,
     texts: Texts = None,

@@ -9,6 +9,9 @@ import typer
 from mpcify.cli.early import check_engine
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained wrote, or a hub name.")]
+Runnable = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained or export wrote, or a hub name.")
+]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
 Data = Annotated[str, typer.Option(metavar="FILE", help="TSV, CSV or JSONL, or name:split of a data set.")]
 AcceptEmbeddingLeak = Annotated[

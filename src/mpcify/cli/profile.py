@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.early import check_plot, check_runnable
-from mpcify.cli.options import EngineSettings, Model
+from mpcify.cli.options import EngineSettings, Runnable
 from mpcify.cli.verb import Answer, cost_line, table, verb
 from mpcify.progress import progress
 
@@ -14,7 +14,7 @@ Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="A pic
 
 
 @verb
-def profile(model: Model, settings: EngineSettings, plot: Plot = None) -> Answer:
+def profile(model: Runnable, settings: EngineSettings, plot: Plot = None) -> Answer:
     """Measure a request operation by operation: seconds, bytes, rounds."""
     check_plot(plot)
     settings.check()

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from mpcify.errors import MpcifyError
-from mpcify.graph.about import AGAIN, About, ImageFacts, Rule, checked, flag, one_of, whole, wrong_field
+from mpcify.graph.about import AGAIN, About, ImageFacts, Rule, TextFacts, checked, flag, one_of, whole, wrong_field
 from mpcify.graph.graph import COMPOSITES, Graph
 from mpcify.graph.inputs import LOOKED_UP, PATCHES, client_shape
 
@@ -200,7 +200,7 @@ def read(folder: str | Path, role: Holder) -> Folder:
     graph = graphs[index.lengths[0]]
     weights = read_arrays(folder / WEIGHTS, shapes_of(graph, "owner")) if WEIGHTS in names else None
     tokenizer = read_tokenizer(folder / TOKENIZER) if TOKENIZER in names else None
-    table = read_arrays(folder / EMBEDDINGS, table_shape(graph, about))[TABLE] if EMBEDDINGS in names else None
+    table = read_arrays(folder / EMBEDDINGS, table_shape(graph))[TABLE] if EMBEDDINGS in names else None
     return Folder(folder, index, graphs, weights, (tokenizer, table))
 
 
@@ -300,7 +300,8 @@ def check_together(folder: Path, graphs: Mapping[int, Graph]) -> About:
     if others and isinstance(about.inputs, ImageFacts):
         refuse(folder, "it holds several graphs of one image")
     for graph in others:
-        if graph.about != about or shapes_of(graph, "owner") != shapes_of(first, "owner"):
+        same = shapes_of(graph, "owner") == shapes_of(first, "owner") and table_shape(graph) == table_shape(first)
+        if graph.about != about or not same:
             refuse(folder / graph_file(graph.length), f"it is of another model than {graph_file(first.length)}")
     return about
 
@@ -317,10 +318,10 @@ def shapes_of(graph: Graph, role: Literal["owner", "client"]) -> Shapes:
     return {item.name: item.shape for item in graph.role(role)}
 
 
-def table_shape(graph: Graph, about: About) -> Shapes:
-    """The shape of the table that a client looks its tokens up in."""
-    words = 0 if isinstance(about.inputs, ImageFacts) else about.inputs.vocabulary
-    return {TABLE: (words, shapes_of(graph, "client")["embeddings"][-1])}
+def table_shape(graph: Graph) -> Shapes:
+    """The shape of the table that a graph's client looks its tokens up in; nothing if it looks nothing up."""
+    facts, width = graph.about and graph.about.inputs, shapes_of(graph, "client").get("embeddings", ())[-1:]
+    return {TABLE: (facts.vocabulary, *width)} if isinstance(facts, TextFacts) and width else {}
 
 
 def read_arrays(path: Path, shapes: Shapes) -> dict[str, np.ndarray]:
