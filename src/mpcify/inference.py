@@ -61,8 +61,8 @@ class PrivateModel:
     def __call__(self, items: Sequence[Any], progress: Progress | None = None) -> tuple[np.ndarray, Cost]:
         """Logits (N, labels) of N texts, (text, text) pairs or images, and what they cost together.
 
-        progress: told how many are done. Raises MPC-102 and MPC-105 to MPC-108 for an input, MPC-402 where values
-        overflow.
+        progress: is called with how many are done. Raises MPC-102 and MPC-105 to MPC-108 for an input, MPC-402 if
+        values overflow.
         """
         rows: dict[int, np.ndarray] = {}
         cost = Cost()
@@ -76,7 +76,7 @@ class PrivateModel:
     def batches(self, items: Sequence[Any], known: Container[tuple[int, ...]] = ()) -> Iterator[Batch]:
         """Answers batch by batch, shortest inputs first; a batch whose places are known is not run again.
 
-        The same inputs and settings always make the same batches. Raises what a call raises, and MPC-406 where an
+        The same inputs and settings always make the same batches. Raises what a call raises, and MPC-406 if an
         engine of parties would run a student that declares no ranges.
         """
         groups = self.groups(items)
@@ -98,7 +98,7 @@ class PrivateModel:
         return self.about.task.answers(self(items)[0])
 
     def plain(self, items: Sequence[Any], observe: Callable[[RangeRecorder, int], None] | None = None) -> np.ndarray:
-        """The logits of the same graphs in floats. observe: told each batch's ranges, and how many inputs it holds."""
+        """The logits of the same graphs in floats. observe: is called with each batch's ranges and size."""
         rows: dict[int, np.ndarray] = {}
         for group in self.groups(items):
             for places, encoded in self.chunks(group):

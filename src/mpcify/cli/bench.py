@@ -10,7 +10,7 @@ import typer
 from mpcify.bench.kept import keep, read_kept
 from mpcify.bench.shapes import NAIVE, SHAPES, check_shape
 from mpcify.cli.early import check_embeddings, check_engine, check_lengths, check_plot, read_config
-from mpcify.cli.export import numbers
+from mpcify.cli.export import integers_in
 from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.errors import MpcifyError
@@ -56,8 +56,8 @@ def bench(
     out: OutFile = None,
 ) -> Answer:
     """Run recipes in turns and compare what they cost."""
-    lengths = numbers(length)
-    rings: list[int | None] = [*numbers(ring, "--ring")] or [None]
+    lengths = integers_in(length)
+    rings: list[int | None] = [*integers_in(ring, "--ring")] or [None]
     names, engines = recipes.split(","), engine.split(",")
     check_bench(shape, names, lengths, layers, plot, out, baseline)
     check_embeddings(embeddings)

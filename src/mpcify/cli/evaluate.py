@@ -48,13 +48,13 @@ def evaluate(
             first = measure.evaluate(private, examples, answers=answers, progress=advance)
         if compare is None:
             report = first.report
-            return Answer(report, table(heading(report), ("", model), zip(*measures(report), strict=True)))
+            return Answer(report, table(heading(report), ("", model), zip(*named_values(report), strict=True)))
         with compile(compare, **settings.keywords()) as private:
             measure.refuse_other_task(first.about, private.about)
             second = measure.evaluate(private, examples, answers=answers, progress=advance)
     both = measure.compare(first, second)
-    names, numbers = measures(both["a"])
-    _, others = measures(both["b"])
+    names, numbers = named_values(both["a"])
+    _, others = named_values(both["b"])
     p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
     rows = [*zip(names, numbers, others, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
     return Answer(both, table(heading(both["a"]), ("", model, compare), rows))
@@ -67,8 +67,8 @@ def heading(report: dict[str, Any]) -> str:
     return f"{report['examples']} examples, {report['engine']}{protocol}{ring}"
 
 
-def measures(report: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The measures of a report: their names, and what they came to."""
+def named_values(report: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What people read of a report: names, and the value of each."""
     found = {"recipe": report["recipe"]}
     for name in ("accuracy", "pearson", "spearman", "agreement_with_plain"):
         if report.get(name) is not None:

@@ -32,11 +32,12 @@ def infer(
     settings.check()
     items = inputs(texts or [], pair or [], data, columns)
     check_runnable(model)
+    from mpcify.graph.about import NOTICE
     from mpcify.lowering.compile import compile
 
     with compile(model, **settings.keywords()) as private:
         if private.engine.parties:
-            warnings.warn(MpcifyWarning(private.about.notice), stacklevel=2)
+            warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
         with progress("inputs", len(items)) as advance:
             logits, cost = private(items, advance)
     results = [
@@ -50,7 +51,7 @@ def infer(
         "results": results,
         "cost": cost.to_json(),
     }
-    rows = [(result["input"], *told(result)) for result in results]
+    rows = [(result["input"], *answer_cells(result)) for result in results]
     return Answer(values, table(cost_line(cost.to_json()), ("input", "answer", "score"), rows))
 
 
@@ -79,8 +80,8 @@ def shown(item: Any) -> Any:
     return list(item) if isinstance(item, tuple) else str(item)
 
 
-def told(result: dict[str, Any]) -> tuple[str, str]:
-    """The answer and how sure it is."""
+def answer_cells(result: dict[str, Any]) -> tuple[str, str]:
+    """The answer, and how sure it is."""
     if "value" in result:
         return f"{result['value']:.4f}", ""
     return result["label"], f"{result['scores'][result['label']]:.4f}"

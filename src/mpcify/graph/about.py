@@ -12,7 +12,7 @@ from mpcify.errors import MpcifyError
 
 NOTICE = "this release simulates all parties on one machine: it protects nothing yet"
 Sides = int | tuple[int, int]
-Numbers = float | tuple[float, ...]
+Channels = float | tuple[float, ...]
 Rule = Callable[[Any], bool]
 LARGEST = 3.4e38  # of float32
 
@@ -140,8 +140,8 @@ class ImageFacts:
     do_rescale: bool
     rescale: float
     do_normalize: bool
-    mean: Numbers
-    std: Numbers
+    mean: Channels
+    std: Channels
 
     @property
     def patches(self) -> tuple[int, int]:
@@ -268,19 +268,19 @@ def word(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def number(value: Any) -> bool:
+def finite(value: Any) -> bool:
     """Whether a value is a finite number that float32 holds."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
-def number_or_channels(value: Any) -> bool:
+def one_or_channels(value: Any) -> bool:
     """Whether a value is a number, or one a channel."""
-    return number(value) or (isinstance(value, list) and len(value) in (1, 3) and all(map(number, value)))
+    return finite(value) or (isinstance(value, list) and len(value) in (1, 3) and all(map(finite, value)))
 
 
 def divisor(value: Any) -> bool:
     """Whether a value is a number above 0, or one a channel."""
-    return number_or_channels(value) and all(each > 0 for each in (value if isinstance(value, list) else [value]))
+    return one_or_channels(value) and all(each > 0 for each in (value if isinstance(value, list) else [value]))
 
 
 def side_or_sides(value: Any) -> bool:
@@ -304,9 +304,9 @@ IMAGE: Mapping[str, Rule] = {
     "do_resize": flag,
     "resample": whole(0, 5),
     "do_rescale": flag,
-    "rescale": number,
+    "rescale": finite,
     "do_normalize": flag,
-    "mean": number_or_channels,
+    "mean": one_or_channels,
     "std": divisor,
 }
 FACTS: Mapping[str, Rule] = {

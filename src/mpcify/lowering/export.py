@@ -12,6 +12,7 @@ from mpcify.conversion.convert import encoder_layers, recipe_of, task_of, teache
 from mpcify.conversion.facts import longest_text, table_is_public, takes_images, weights_digest, word_table
 from mpcify.conversion.folder import new_folder
 from mpcify.conversion.processors import backend_of, input_facts, read_processor
+from mpcify.conversion.trace import refusing
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import NOTICE, TASKS, About, TextFacts
 from mpcify.graph.exported import TABLE, Exported, write
@@ -52,7 +53,8 @@ class TracedStudent(Exported):
     def graph(self, length: int) -> Graph:
         """See `Exported`. Raises what `export_graph` raises, and MPC-204 for a graph that computes something else."""
         if length not in self.graphs:
-            graph, weights = export_graph(self.student, self.batch, length, self.about)
+            with refusing(self.about.family):
+                graph, weights = export_graph(self.student, self.batch, length, self.about)
             if not self.graphs:
                 prove_graph(self.student, graph, weights)
                 self.owned = weights

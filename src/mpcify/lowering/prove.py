@@ -70,14 +70,14 @@ def prove_inputs(student: PreTrainedModel, processor: Any = None) -> None:
                 prove_pixels(ImageRequests(input_facts(student, processor)), processor)
             return
         requests = None if processor is None else TextRequests(backend_of(processor), input_facts(student, processor))
-        encoded = numbers(student, 2, min(LENGTH, longest_text(student)))
+        encoded = random_tokens(student, 2, min(LENGTH, longest_text(student)))
         compare(student, columns_of(student, encoded), encoded)
         if requests is None:
             return
         for texts in tried(processor, requests):
             limit = min(LENGTH, requests.longest)
             found = requests.encode(texts, truncate=True, longest=limit)
-            prove_numbers(processor, texts, found, limit, bool(requests.facts.types))
+            prove_tokens(processor, texts, found, limit, bool(requests.facts.types))
             order = sorted(range(len(texts)), key=lambda place: len(found[place]))
             some = [order[place] for place in np.linspace(0, len(order) - 1, min(RUN, len(order)), dtype=int)]
             for places in runs(processor, requests, some):
@@ -99,7 +99,7 @@ def prove_graph(student: PreTrainedModel, graph: Graph, weights: Mapping[str, np
             expected = student(pixel_values=pixels).logits
             inputs = client_patches([unfold(pixels[0].numpy(), sides(student.config.patch_size))], graph)
         else:
-            encoded = numbers(student, min(graph.batch, 2), graph.length)
+            encoded = random_tokens(student, min(graph.batch, 2), graph.length)
             expected = student(**shared(student, encoded)).logits
             inputs = client_inputs(encoded, graph, word_table(student))
         with PlainEngine().compile(graph).load(weights) as session:
@@ -129,7 +129,7 @@ def alike(ours: np.ndarray, theirs: Tensor) -> bool:
     return bool((np.abs(ours[kept] - expected[kept]) <= TOLERANCE * largest).all())
 
 
-def numbers(student: PreTrainedModel, rows: int, length: int) -> list[Encoded]:
+def random_tokens(student: PreTrainedModel, rows: int, length: int) -> list[Encoded]:
     """Random tokens, every other row a third shorter than `length`, with the config's special tokens among them."""
     random = np.random.default_rng(0)
     words, skipped = len(student.get_input_embeddings().weight), skipped_token(student)
@@ -194,7 +194,7 @@ def tokenized(tokenizer: Any, texts: Sequence[Text], limit: int, **options: Any)
     return dict(tokenizer(*map(list, columns), truncation=True, max_length=limit, **side, **options))
 
 
-def prove_numbers(tokenizer: Any, texts: Sequence[Text], found: Sequence[Encoded], limit: int, types: bool) -> None:
+def prove_tokens(tokenizer: Any, texts: Sequence[Text], found: Sequence[Encoded], limit: int, types: bool) -> None:
     """Raises MPC-208 unless transformers' tokenizer gives the token numbers, and the types, that a client makes."""
     theirs = tokenized(tokenizer, texts, limit)
     same = [list(item.ids) for item in found] == theirs["input_ids"]

@@ -1,4 +1,4 @@
-"""Answers of a long evaluation, kept on disk as they come, so that one that was interrupted goes on where it was."""
+"""Answers of a long evaluation, kept on disk as they come, so that one that was interrupted goes on from there."""
 
 import hashlib
 import json
@@ -28,8 +28,8 @@ def answer(
 
     The folder gets one file a run (`<digest>.jsonl`): the first line says which run, every other holds one batch: the
     places of its examples, their logits, the cost. No text and no weight stands in it. A line that a kill left half
-    written is run again. The cost of weights shared anew after an interruption stands in place of the first.
-    Raises MPC-109 where the folder cannot be made, MPC-601 where a file in it is damaged.
+    written is run again. The cost of weights that are shared anew after an interruption replaces the first.
+    Raises MPC-109 if the folder cannot be made, MPC-601 if a file in it is damaged.
     """
     if folder is None:
         return private(examples.texts, progress)
@@ -79,7 +79,7 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
 
 
 def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ...], Batch]]:
-    """The file of a run, made where it is not there, and the batches in it; a last line half written is cut off."""
+    """The file of a run, made if it is not there, and the batches in it; a last line half written is cut off."""
     path = folder / f"{hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]}.jsonl"
     header = json.dumps(run) + "\n"
     try:
@@ -120,7 +120,7 @@ def to_json(batch: Batch) -> dict[str, Any]:
 
 
 def from_json(line: dict[str, Any]) -> Batch:
-    """The batch of a line. Raises ValueError, KeyError or TypeError where it is none."""
+    """The batch of a line. Raises ValueError, KeyError or TypeError for any other line."""
     places, logits = tuple(line["places"]), np.asarray(line["logits"], np.float64)
     if not all(type(place) is int for place in places) or logits.ndim != 2 or len(logits) != len(places):
         raise ValueError("not a batch")

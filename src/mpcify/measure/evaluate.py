@@ -49,7 +49,7 @@ def evaluate(
 ) -> Evaluation:
     """Runs a compiled model on labelled examples. progress: is called with how many are done.
 
-    answers: a folder where the answers are kept as they come: the same call goes on where an earlier one broke off.
+    answers: a folder where the answers are kept as they come: the same call goes on from where an earlier one stopped.
 
     The report has model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and
     spearman beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all

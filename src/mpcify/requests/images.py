@@ -111,7 +111,7 @@ def client_patches(patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.
 
 
 def unfold(pixels: np.ndarray, patch: tuple[int, int]) -> np.ndarray:
-    """The patches (N, P) of pixels (channels, height, width); as a convolution does, what fills no patch is cut."""
+    """The patches (N, P) of pixels (channels, height, width); like a convolution, without what fills no patch."""
     high, wide = patch
     rows, columns = pixels.shape[1] // high, pixels.shape[2] // wide
     blocks = pixels[:, : rows * high, : columns * wide].reshape(len(pixels), rows, high, columns, wide)

@@ -20,7 +20,7 @@ Text = str | tuple[str, str]
 Where = Callable[[int], str]
 
 
-def text_number(index: int) -> str:
+def text_place(index: int) -> str:
     """What an error calls a text, by its place among those of a request."""
     return f"text {index + 1}"
 
@@ -68,7 +68,7 @@ class TextRequests(Requests):
             raise MpcifyError(208, "tokenizer", what, remedy)
 
     def encode(
-        self, texts: Sequence[Text], truncate: bool = False, longest: int | None = None, where: Where = text_number
+        self, texts: Sequence[Text], truncate: bool = False, longest: int | None = None, where: Where = text_place
     ) -> list[Encoded]:
         """The tokens of every text, or (text, text) pair.
 
