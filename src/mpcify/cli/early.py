@@ -18,7 +18,6 @@ from mpcify.extras import require
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 WAIT = 5.0  # seconds for the hub to answer
 TRAINING = ("torch", "transformers", "accelerate")
-EMBEDDINGS = ("client", "one-hot")
 
 
 def check_model(name: str) -> dict[str, Any] | None:
@@ -104,6 +103,8 @@ def check_engine(
 
 def check_embeddings(embeddings: str) -> None:
     """Raises MPC-501 for embeddings that are neither of the two."""
+    from mpcify.graph.inputs import EMBEDDINGS
+
     if embeddings not in EMBEDDINGS:
         remedy = f"use {' or '.join(EMBEDDINGS)}"
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", remedy)

@@ -5,6 +5,7 @@ from mpcify.graph.about import About, ImageFacts
 MASK_SCALE = 16.0  # a key's share is μ = 16·M/m: M/m itself would lose log₂ m bits in fixed point
 PATCHES = "patches"
 LOOKED_UP = {"client": "embeddings", "one-hot": "tokens"}  # About.embeddings: the input that holds the tokens
+EMBEDDINGS = tuple(LOOKED_UP)  # what a user may choose
 
 
 def client_shape(name: str, about: About, batch: int, length: int, width: int) -> tuple[int, ...] | None:

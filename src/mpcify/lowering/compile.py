@@ -14,12 +14,11 @@ import numpy as np
 from mpcify.engines import NAMES, engine_named
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.exported import Exported, Folder, is_exported, read_all
+from mpcify.graph.inputs import EMBEDDINGS
 from mpcify.inference import TABLE_LEAKS, PrivateModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-EMBEDDINGS = ("client", "one-hot")
 
 
 def compile(

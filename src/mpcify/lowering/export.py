@@ -17,6 +17,7 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.about import NOTICE, TASKS, About, TextFacts
 from mpcify.graph.exported import TABLE, Exported, write
 from mpcify.graph.graph import Graph
+from mpcify.graph.inputs import EMBEDDINGS
 from mpcify.graph.ranges import Ranges, rounded
 from mpcify.lowering.passes import lower
 from mpcify.lowering.prove import prove_graph, prove_inputs
@@ -88,7 +89,7 @@ def describe(model: PreTrainedModel, source: str | Path, embeddings: str, proces
 
     Raises MPC-208 for one that does not fit the model, MPC-501 for embeddings that are neither of the two.
     """
-    if embeddings not in ("client", "one-hot"):
+    if embeddings not in EMBEDDINGS:
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
     config, task = model.config, task_of(model.config, teacher_class(model).__name__)
     return About(
