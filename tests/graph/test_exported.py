@@ -434,7 +434,7 @@ def rename(values: dict[str, Any], old: str, new: str) -> None:
         (lambda values: values["inputs"][0].update(role="owner"), "does not read the client's embeddings"),
         (lambda values: values["inputs"][0].update(shape=[2, 9, WIDTH]), "no client makes|wrong"),
         (lambda values: rename(values, "embeddings", "keystrokes"), "no client makes"),
-        (lambda values: rename(values, "w", "../w"), "of another model"),
+        (lambda values: rename(values, "w", "../w"), "of another model|a name that"),
         (lambda values: values["operations"][0].update(kind="activation", attributes={"activation": "quad"}), ""),
         (lambda values: values.pop("ranges"), "missing"),
     ],

@@ -274,7 +274,10 @@ def read_graph(folder: Path, index: Index, length: int) -> Graph:
     path = folder / graph_file(length)
     text = read_text(path, MOST["graph"])
     check_digest(path, hashlib.sha256(text.encode()).hexdigest(), index)
-    graph = Graph.from_json(parsed(text, path))
+    try:
+        graph = Graph.from_json(parsed(text, path))
+    except MpcifyError as error:
+        refuse(path, error.what)
     if (graph.length, graph.batch) != (length, index.batch):
         refuse(path, f"it is of {graph.length} tokens and a batch of {graph.batch}, and the index says otherwise")
     about = about_of(graph, path)
