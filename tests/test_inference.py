@@ -66,7 +66,7 @@ def test_classify_answers_like_a_pipeline(student):
 
 def test_regression_answers_with_a_value(checkpoint):
     with mpcify.compile(checkpoint("bert", labels=1), "plain") as private:
-        assert private.about["task"] == "regression"
+        assert private.about.task.name == "regression"
         assert list(private.classify(TEXTS[:1])[0]) == ["value"]
 
 
@@ -114,7 +114,7 @@ def test_without_declared_ranges_integers_prove_each_call_by_its_own_inputs(stud
     with mpcify.compile(student, "fixed", ring=64, fraction_bits=24, length=16) as private:
         private(["the film is good"])
         weights = private.graph(16)[1]
-        table = private.text_requests.table
+        table = private.requests.table
         table[9] *= 1e4  # "good"
         weights["bert.embeddings.LayerNorm.weight"][:] = 1.0
         private(["the film is dull"])

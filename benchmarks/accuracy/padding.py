@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.accuracy.tasks import options, result
 from mpcify.data.files import read_examples
 from mpcify.files import write_whole
-from mpcify.inference import compile
+from mpcify.lowering.compile import compile
 from mpcify.measure.provenance import provenance
 
 LENGTHS = (32, 64, 128)
@@ -33,7 +33,7 @@ def main() -> None:
         for length in lengths:
             name = f"{engine}, {length or 'own bucket'}, batch {batch}"
             with compile(given.model(task, given.student), engine, batch=batch) as private:
-                sizes = [len(item) for item in private.text_requests.encode(texts)]
+                sizes = [len(item) for item in private.requests.encode(texts)]
                 fitting = [index for index, size in enumerate(sizes[:limit]) if length is None or size <= length]
                 private.length = length
                 logits, _ = private([texts[index] for index in fitting])

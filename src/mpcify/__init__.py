@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
     from mpcify.engines.cost import Cost
     from mpcify.errors import MpcifyError, MpcifyWarning
-    from mpcify.inference import PrivateModel, compile
+    from mpcify.inference import PrivateModel
     from mpcify.lowering.calibrate import calibrate
     from mpcify.lowering.check import check
+    from mpcify.lowering.compile import compile
     from mpcify.recipe import RECIPES, Recipe
 
 __version__ = "0.1.0"
 
 HOMES = {
-    "Cost": "engines.engine",
+    "Cost": "engines.cost",
     "DistillationArguments": "distillation.trainer",
     "DistillationTrainer": "distillation.trainer",
     "Finding": "conversion.check",
@@ -32,7 +33,7 @@ HOMES = {
     "Recipe": "recipe",
     "calibrate": "lowering.calibrate",
     "check": "lowering.check",
-    "compile": "inference",
+    "compile": "lowering.compile",
     "convert": "conversion.convert",
     "load": "conversion.convert",
 }

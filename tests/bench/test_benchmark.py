@@ -15,6 +15,7 @@ from mpcify.bench.kept import keep
 from mpcify.conversion.convert import convert, load_model
 from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.lowering.compile import compile
 from mpcify.measure.estimate import estimate
 from mpcify.measure.picture import draw
 from mpcify.measure.profile import profile
@@ -117,8 +118,9 @@ def test_a_checkpoint_runs_as_its_declared_ranges_say(checkpoint: Callable, tmp_
     (free,) = bench(str(source), ["2quad-freediv"], lengths=[16], repeat=1)["rows"]
     assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], abs=60)
     assert row["cost"]["bytes"] > 1.01 * free["cost"]["bytes"], "one layer truncates its squares"
-    found = profile(tmp_path / "student", engine="spu", length=16, accept_embedding_leak=True).to_json()["operations"]
-    told = estimate(tmp_path / "student", length=16).to_json()["operations"]
+    with compile(tmp_path / "student", "spu", length=16, accept_embedding_leak=True) as private:
+        told = estimate(private).to_json()["operations"]
+        found = profile(private).to_json()["operations"]
     assert {operation["name"] for operation in found} == {operation["name"] for operation in told}
 
 

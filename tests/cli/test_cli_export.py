@@ -16,7 +16,8 @@ def test_each_party_gets_what_it_needs(mpcify: Callable, model: Path, tmp_path: 
     outcome = mpcify("export", model, out, "--length", "16,32", "--embeddings", "one-hot", "--format", "json")
     assert (outcome.code, outcome.json["graphs"]) == (0, ["graph-16.json", "graph-32.json"])
     graphs = {f"{party}/graph-{length}.json" for party in ("client", "owner", "helper") for length in (16, 32)}
-    assert files(out) == graphs | {"owner/weights.safetensors", "client/tokenizer.json"}
+    indices = {f"{party}/exported.json" for party in ("client", "owner", "helper")}
+    assert files(out) == graphs | indices | {"owner/weights.safetensors", "client/tokenizer.json"}
 
 
 def test_a_fine_tuned_table_goes_to_a_client_only_when_accepted(mpcify: Callable, model: Path, tmp_path: Path) -> None:

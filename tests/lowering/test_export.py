@@ -37,9 +37,11 @@ def test_each_party_gets_what_it_needs_and_nothing_else(student, source, tmp_pat
     make_public(student)
     export_folder(student, source, tmp_path / "out", [16, 32])
     graphs = ["graph-16.json", "graph-32.json"]
-    assert files(tmp_path / "out" / "client") == sorted([*graphs, "embeddings.safetensors", "tokenizer.json"])
-    assert files(tmp_path / "out" / "owner") == sorted([*graphs, "weights.safetensors"])
-    assert files(tmp_path / "out" / "helper") == graphs
+    assert files(tmp_path / "out" / "client") == sorted(
+        [*graphs, "embeddings.safetensors", "exported.json", "tokenizer.json"]
+    )
+    assert files(tmp_path / "out" / "owner") == sorted([*graphs, "exported.json", "weights.safetensors"])
+    assert files(tmp_path / "out" / "helper") == sorted([*graphs, "exported.json"])
 
 
 def test_one_set_of_weights_serves_every_length(student, source, tmp_path):
@@ -107,7 +109,7 @@ def test_an_interrupted_export_leaves_nothing(student, source, tmp_path, monkeyp
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mpcify.lowering.export.save_file", full)
+    monkeypatch.setattr("mpcify.graph.exported.save_file", full)
     with pytest.raises(MpcifyError, match=r"MPC-109 .*No space left"):
         export_folder(student, source, tmp_path / "out", [16], accept_embedding_leak=True)
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
@@ -189,5 +191,5 @@ def test_every_party_reads_that_this_release_simulates(student, source, tmp_path
     make_public(student)
     export_folder(student, source, tmp_path / "out", [16])
     for party in ("client", "owner", "helper"):
-        notice = Graph.read(tmp_path / "out" / party / "graph-16.json").about["notice"]
+        notice = Graph.read(tmp_path / "out" / party / "graph-16.json").about.notice
         assert "simulates all parties" in notice

@@ -117,7 +117,7 @@ def test_a_graph_that_computes_something_else_is_seen(checkpoint: Any, monkeypat
 
 def test_a_compiled_model_proves_the_first_graph_it_traces(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     proven: list[int] = []
-    monkeypatch.setattr("mpcify.inference.prove_graph", lambda _, graph, __: proven.append(graph.length))
+    monkeypatch.setattr("mpcify.lowering.export.prove_graph", lambda _, graph, __: proven.append(graph.length))
     with mpcify.compile(checkpoint("bert"), "plain") as private:
         private(["the film", "the film is not very good but dull and a very bad film is the film"])
     assert proven == [16]

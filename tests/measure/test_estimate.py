@@ -21,6 +21,7 @@ from mpcify.engines.spu.limits import NOT_IN_FM32
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.kinds import COMPOSITES, KINDS
+from mpcify.lowering.compile import compile
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
 from mpcify.measure.estimate import estimate
@@ -130,8 +131,10 @@ def test_models_of_any_shape_cost_what_is_estimated_within_five_per_cent(protoco
 def test_an_estimate_has_the_rows_of_a_profile(checkpoint: Callable, tmp_path: Path) -> None:
     folder = checkpoint("bert")
     kept = tmp_path / "speed.json"
-    told = estimate(folder, length=16, network="wan", calibration=kept).to_json()
-    found = profile(folder, engine="spu", length=16, accept_embedding_leak=True).to_json()
+    with compile(folder, "spu", length=16, accept_embedding_leak=True) as private:
+        told = estimate(private, network="wan", calibration=kept).to_json()
+        near = estimate(private, network="lan", calibration=kept)
+        found = profile(private).to_json()
     keys = ("name", "layer", "kind")
     places = [sorted(tuple(str(row[key]) for key in keys) for row in result["operations"]) for result in (told, found)]
     assert places[0] == places[1]
@@ -139,7 +142,7 @@ def test_an_estimate_has_the_rows_of_a_profile(checkpoint: Callable, tmp_path: P
     assert {"model", "recipe", "engine", "protocol", "ring", "length", "batch", "operations", "cost"} <= told.keys()
     # forty milliseconds there and back, half of that a message
     assert told["cost"]["seconds"] > told["cost"]["rounds"] * 0.02
-    assert estimate(folder, length=16, network="lan", calibration=kept).cost["seconds"] < told["cost"]["seconds"] / 4
+    assert near.cost["seconds"] < told["cost"]["seconds"] / 4
     assert json.loads(kept.read_text())["format"] == 1
 
 
@@ -198,7 +201,8 @@ def test_seconds_are_the_local_work_at_this_machines_speeds_and_the_networks(
         path = tmp_path / f"speed-{factor}.json"
         speed = {"multiplication": factor * 1e-6, "byte": factor * 1e-5, "message": factor * 1e-2}
         path.write_text(json.dumps({"format": 1, "speeds": {"aby3 64": speed}}))
-        found.append(estimate(folder, length=16, network="10,1", calibration=path))
+        with compile(folder, "plain", length=16) as private:
+            found.append(estimate(private, network="10,1", calibration=path))
     network, once, twice = (told.cost["seconds"] for told in found)
     sent = sum((row.rounds or 0) * 0.005 + (row.bytes or 0) / 3 / 1.25e8 for row in found[0].operations)
     assert network == pytest.approx(sent, rel=1e-3)

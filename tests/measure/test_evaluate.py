@@ -17,13 +17,28 @@ from mpcify.conversion.convert import convert
 from mpcify.data.files import Examples
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.inference import compile
-from mpcify.measure.difference import unequal
-from mpcify.measure.evaluate import compare, evaluate, evaluate_private
+from mpcify.graph.about import About, Classification, Regression, Task, TextFacts
+from mpcify.lowering.compile import compile
+from mpcify.measure import evaluate as measure
 from tests.makers import LETTERS, make_fast_tokenizer, make_model
 
 KEYS = ["model", "recipe", "engine", "protocol", "ring", "examples", "accuracy", "agreement_with_plain"]
 KEYS += ["max_logit_error", "cost"]
+
+
+def evaluate(model: Path, found: Examples, answers: Path | None = None, progress: Any = None, **settings: Any) -> Any:
+    """A model's report: compiled, evaluated and closed."""
+    with compile(model, **{"engine": "plain", **settings}) as private:
+        return measure.evaluate(private, found, answers=answers, progress=progress).report
+
+
+def compare(model: Path, other: Path, found: Examples, answers: Path | None = None, **settings: Any) -> Any:
+    """Two models' reports, and how they differ."""
+    evaluations = []
+    for one in (model, other):
+        with compile(one, **{"engine": "plain", **settings}) as private:
+            evaluations.append(measure.evaluate(private, found, answers=answers))
+    return measure.compare(*evaluations)
 
 
 def saved(folder: Path, labels: int, seed: int = 0) -> BertForSequenceClassification:
@@ -177,29 +192,16 @@ def test_answers_that_leave_those_in_floats_are_said_loudly_with_the_layer(
     assert report["agreement_with_plain"] <= 1 - report["unequal"] / 12
 
 
-def test_a_tie_is_not_a_departure() -> None:
-    plain = np.array([[0.0, 0.01], [0.0, 1.0], [0.0, 0.021]])
-    assert unequal(plain[:, ::-1], plain, regression=False) == [1, 2]
-    assert unequal(plain, plain, regression=False) == []
-    assert unequal(-plain, plain, regression=True) == []
-
-
 class StandIn:
     """A model on an engine whose logits are off by what the test says."""
 
-    images = False
+    in_floats = False
+    requests = SimpleNamespace(columns=("sentence", "sentence1", "sentence2"))
+    exported = SimpleNamespace(uncalibrated=False)
+    engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, reports_ranges=False)
 
-    def __init__(self, task: str, plain: list[list[float]], error: list[list[float]]) -> None:
-        self.about = {
-            "model": "m",
-            "recipe": "exact",
-            "task": task,
-            "labels": ["a", "b"] if len(plain[0]) > 1 else ["x"],
-        }
-        self.engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, rules=None)
-        self.student = SimpleNamespace(
-            config=SimpleNamespace(mpcify={"attention": "softmax", "activation": "gelu", "layers": []})
-        )
+    def __init__(self, task: Task, plain: list[list[float]], error: list[list[float]]) -> None:
+        self.about = About("", "m", "bert", task, "exact", "client", TextFacts(12, 32, True, "right", 32, 2, None))
         self.values, self.error = np.array(plain), np.array(error)
 
     def __call__(self, items: list[str], progress: Callable[[int], None] | None = None) -> tuple[np.ndarray, Cost]:
@@ -210,9 +212,15 @@ class StandIn:
         return self.values
 
 
-def test_an_engines_logits_are_judged_and_its_cost_reported() -> None:
-    private: Any = StandIn("classification", [[0, 1], [0, 1], [1, 0], [1, 0]], [[0, 0], [1.5, 0], [0, -0.25], [0, 0]])
-    report = evaluate_private(private, examples(["x"] * 4, [1, 1, 1, 0])).report
+def test_an_engines_logits_are_judged_and_its_cost_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "grows_at", lambda *_: None)
+    private: Any = StandIn(
+        Classification("classification", ("a", "b")),
+        [[0, 1], [0, 1], [1, 0], [1, 0]],
+        [[0, 0], [1.5, 0], [0, -0.25], [0, 0]],
+    )
+    with pytest.warns(MpcifyWarning, match="1 of 4 answers"):
+        report = measure.evaluate(private, examples(["x"] * 4, [1, 1, 1, 0])).report
     assert report["accuracy"] == 0.5
     assert (report["agreement_with_plain"], report["max_logit_error"]) == (0.75, 1.5)
     assert (report["engine"], report["protocol"], report["ring"]) == ("spu", "aby3", 64)
@@ -221,6 +229,6 @@ def test_an_engines_logits_are_judged_and_its_cost_reported() -> None:
 
 
 def test_regression_answers_agree_within_a_fiftieth() -> None:
-    private: Any = StandIn("regression", [[0], [1], [2], [3]], [[0.01], [-0.019], [0.03], [0]])
-    report = evaluate_private(private, examples(["x"] * 4, [0, 1, 2, 3])).report
+    private: Any = StandIn(Regression("regression", ("x",)), [[0], [1], [2], [3]], [[0.01], [-0.019], [0.03], [0]])
+    report = measure.evaluate(private, examples(["x"] * 4, [0, 1, 2, 3])).report
     assert report["agreement_with_plain"] == 0.75

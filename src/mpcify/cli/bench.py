@@ -10,7 +10,7 @@ import typer
 from mpcify.bench.kept import keep, read_kept
 from mpcify.bench.shapes import NAIVE, SHAPES, check_shape
 from mpcify.cli.early import check_embeddings, check_lengths, check_plot, read_config
-from mpcify.cli.export import numbers
+from mpcify.cli.export import integers_in
 from mpcify.cli.options import engine_options
 from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
@@ -40,7 +40,7 @@ class BenchSettings:
 
     def __init__(self, ring: str, **values: Any) -> None:
         self.values = values
-        self.rings: list[int | None] = [*numbers(ring, "--ring")] or [None]
+        self.rings: list[int | None] = [*integers_in(ring, "--ring")] or [None]
 
     @staticmethod
     def options() -> dict[str, tuple[Any, Any]]:
@@ -67,7 +67,7 @@ def bench(
     out: OutFile = None,
 ) -> Answer:
     """Run recipes in turns and compare what they cost."""
-    lengths = numbers(length)
+    lengths = integers_in(length)
     names, engines = recipes.split(","), engine.split(",")
     check_bench(shape, names, lengths, layers, plot, out, baseline)
     check_embeddings(embeddings)

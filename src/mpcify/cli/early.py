@@ -18,7 +18,6 @@ from mpcify.extras import require
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 WAIT = 5.0  # seconds for the hub to answer
 TRAINING = ("torch", "transformers", "accelerate")
-EMBEDDINGS = ("client", "one-hot")
 
 
 def check_model(name: str) -> dict[str, Any] | None:
@@ -35,6 +34,14 @@ def check_model(name: str) -> dict[str, Any] | None:
         raise MpcifyError(201, name, "no such folder, and no such name on the hub within reach", "check the path")
     require("torch", "transformers")
     return config
+
+
+def check_runnable(name: str) -> None:
+    """Raises what `check_model` raises, unless the name is that of an exported folder, which needs no torch."""
+    from mpcify.graph.exported import is_exported
+
+    if not is_exported(name):
+        check_model(name)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -80,6 +87,8 @@ def check_student(name: str) -> None:
 
 def check_embeddings(embeddings: str) -> None:
     """Raises MPC-501 for embeddings that are neither of the two."""
+    from mpcify.graph.inputs import EMBEDDINGS
+
     if embeddings not in EMBEDDINGS:
         remedy = f"use {' or '.join(EMBEDDINGS)}"
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", remedy)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_embeddings, check_model, check_plot
-from mpcify.cli.options import AcceptEmbeddingLeak, Model, engine_options
+from mpcify.cli.early import check_embeddings, check_plot, check_runnable
+from mpcify.cli.options import AcceptEmbeddingLeak, Runnable, engine_options
 from mpcify.cli.profile import Plot, draw_profile, kinds_table
 from mpcify.cli.verb import Answer, verb
 from mpcify.engines import DEFAULT
@@ -48,7 +48,7 @@ class EstimateSettings:
 @verb
 def estimate(
     *,
-    model: Model,
+    model: Runnable,
     settings: EstimateSettings,
     embeddings: Embeddings = "client",
     batch: Batch = 1,
@@ -64,23 +64,22 @@ def estimate(
     check_estimate(settings, network)
     if calibration is not None:
         refuse_unwritable(calibration)
-    check_model(model)
+    check_runnable(model)
     if calibration is None or not calibration.exists():
         config_named(settings.engine, **settings.values).for_made_up_numbers().build()  # it measures this machine
+    from mpcify.lowering.compile import compile
     from mpcify.measure.estimate import estimate as predict
 
-    found = predict(
-        model,
-        settings.engine,
-        embeddings=embeddings,
-        batch=batch,
-        length=length,
-        network=network,
-        calibration=calibration,
-        accept_embedding_leak=accept_embedding_leak,
-        notice=lambda line: warnings.warn(MpcifyWarning(line), stacklevel=2),
-        **settings.values,
-    )
+    with compile(model, "plain", embeddings=embeddings, batch=batch, length=length) as private:
+        found = predict(
+            private,
+            settings.engine,
+            network=network,
+            calibration=calibration,
+            accept_embedding_leak=accept_embedding_leak,
+            notice=lambda line: warnings.warn(MpcifyWarning(line), stacklevel=2),
+            **settings.values,
+        )
     if plot is not None:
         draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))

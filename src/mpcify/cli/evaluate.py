@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_model
-from mpcify.cli.options import ColumnNames, Data, EngineSettings, Model
+from mpcify.cli.early import check_runnable
+from mpcify.cli.options import ColumnNames, Data, EngineSettings, Runnable
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.engines.cost import line
 from mpcify.errors import MpcifyError
@@ -22,7 +22,7 @@ Other = Annotated[str | None, typer.Option(metavar="OTHER", help="Another model,
 
 @verb
 def evaluate(
-    model: Model,
+    model: Runnable,
     settings: EngineSettings,
     columns: ColumnNames,
     data: Data,
@@ -40,18 +40,24 @@ def evaluate(
     if examples.labels is None:
         raise MpcifyError(103, data, "there is no column label", "add a column label with the right answers")
     for name in (model, *([] if compare is None else [compare])):
-        check_model(name)
+        check_runnable(name)
+    from mpcify.lowering.compile import compile
     from mpcify.measure import evaluate as measure
 
     with progress_bar("examples", len(examples)) as advance:
+        with compile(model, **settings.keywords()) as private:
+            first = measure.evaluate(private, examples, answers=answers, progress=advance)
         if compare is None:
-            report = measure.evaluate(model, examples, answers=answers, progress=advance, **settings.keywords())
-            return Answer(report, table(heading(report), ("", model), zip(*measures(report), strict=True)))
-        both = measure.compare(model, compare, examples, answers=answers, progress=advance, **settings.keywords())
-    names, first = measures(both["a"])
-    _, second = measures(both["b"])
+            report = first.report
+            return Answer(report, table(heading(report), ("", model), zip(*named_values(report), strict=True)))
+        with compile(compare, **settings.keywords()) as private:
+            measure.refuse_other_task(first.about, private.about)
+            second = measure.evaluate(private, examples, answers=answers, progress=advance)
+    both = measure.compare(first, second)
+    names, numbers = named_values(both["a"])
+    _, others = named_values(both["b"])
     p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
-    rows = [*zip(names, first, second, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
+    rows = [*zip(names, numbers, others, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
     return Answer(both, table(heading(both["a"]), ("", model, compare), rows))
 
 
@@ -62,8 +68,8 @@ def heading(report: dict[str, Any]) -> str:
     return f"{report['examples']} examples, {report['engine']}{protocol}{ring}"
 
 
-def measures(report: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The measures of a report: their names, and what they came to."""
+def named_values(report: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What people read of a report: names, and the value of each."""
     found = {"recipe": report["recipe"]}
     for name in ("accuracy", "pearson", "spearman", "agreement_with_plain"):
         if report.get(name) is not None:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_model
-from mpcify.cli.options import ColumnNames, EngineSettings, Model
+from mpcify.cli.early import check_runnable
+from mpcify.cli.options import ColumnNames, EngineSettings, Runnable
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.engines.cost import line
 from mpcify.errors import MpcifyWarning
@@ -22,7 +22,7 @@ DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Ta
 
 @verb
 def infer(
-    model: Model,
+    model: Runnable,
     settings: EngineSettings,
     columns: ColumnNames,
     texts: Texts = None,
@@ -32,28 +32,27 @@ def infer(
     """Predict labels for texts, pairs of texts or images, on an engine."""
     settings.check()
     items = inputs(texts or [], pair or [], data, columns)
-    check_model(model)
-    from mpcify.inference import compile
-    from mpcify.lowering.export import NOTICE
-    from mpcify.requests.outputs import answers
+    check_runnable(model)
+    from mpcify.graph.about import NOTICE
+    from mpcify.lowering.compile import compile
 
     with compile(model, **settings.keywords()) as private:
-        if private.engine.protocol is not None:
+        if private.engine.parties:
             warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
         with progress_bar("inputs", len(items)) as advance:
             logits, cost = private(items, advance)
     results = [
         {"input": shown(item), **{key: value for key, value in answer.items() if key != "score"}}
-        for item, answer in zip(items, answers(logits, private.about), strict=True)
+        for item, answer in zip(items, private.about.task.answers(logits), strict=True)
     ]
     values = {
         "model": model,
-        "recipe": private.about["recipe"],
+        "recipe": private.about.recipe,
         "engine": settings.engine,
         "results": results,
         "cost": cost.to_json(),
     }
-    rows = [(result["input"], *told(result)) for result in results]
+    rows = [(result["input"], *answer_cells(result)) for result in results]
     return Answer(values, table(line(cost.to_json()), ("input", "answer", "score"), rows))
 
 
@@ -82,8 +81,8 @@ def shown(item: Any) -> Any:
     return list(item) if isinstance(item, tuple) else str(item)
 
 
-def told(result: dict[str, Any]) -> tuple[str, str]:
-    """The answer and how sure it is."""
+def answer_cells(result: dict[str, Any]) -> tuple[str, str]:
+    """The answer, and how sure it is."""
     if "value" in result:
         return f"{result['value']:.4f}", ""
     return result["label"], f"{result['scores'][result['label']]:.4f}"

@@ -11,6 +11,9 @@ from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.config import ENGINES, settings, switches
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained wrote, or a hub name.")]
+Runnable = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained or export wrote, or a hub name.")
+]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
 Data = Annotated[str, typer.Option(metavar="FILE", help="TSV, CSV or JSONL, or name:split of a data set.")]
 AcceptEmbeddingLeak = Annotated[

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_model, check_plot
-from mpcify.cli.options import EngineSettings, Model
+from mpcify.cli.early import check_plot, check_runnable
+from mpcify.cli.options import EngineSettings, Runnable
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.engines.cost import line
 from mpcify.progress import progress_bar
@@ -15,16 +15,17 @@ Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="A pic
 
 
 @verb
-def profile(model: Model, settings: EngineSettings, plot: Plot = None) -> Answer:
+def profile(model: Runnable, settings: EngineSettings, plot: Plot = None) -> Answer:
     """Measure a request operation by operation: seconds, bytes, rounds."""
     check_plot(plot)
     settings.check()
-    check_model(model)
+    check_runnable(model)
+    from mpcify.lowering.compile import compile
     from mpcify.measure.profile import STEPS
     from mpcify.measure.profile import profile as measure
 
-    with progress_bar("profile", STEPS) as advance:
-        found = measure(model, progress=advance, **settings.keywords())
+    with progress_bar("profile", STEPS) as advance, compile(model, **settings.keywords()) as private:
+        found = measure(private, advance)
     if plot is not None:
         draw_profile(found, plot)
     return Answer(found.to_json(), kinds_table(found))

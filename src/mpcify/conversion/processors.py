@@ -14,6 +14,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel
 from mpcify.conversion.facts import columns, longest_text, skipped_token, takes_images, takes_segments
 from mpcify.conversion.folder import beside
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import ImageFacts, TextFacts, sides
 
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", *SENTENCEPIECE)
@@ -77,45 +78,35 @@ def backend_of(tokenizer: Any, source: object = "tokenizer") -> Tokenizer:
     return backend
 
 
-def input_facts(model: PreTrainedModel, processor: Any) -> dict[str, Any]:
-    """What a client must know to make a model's inputs: the part of `Graph.about` that requests read.
+def input_facts(model: PreTrainedModel, processor: Any) -> Any:
+    """What a client must know to make a model's inputs: TextFacts, or ImageFacts of a model that reads images.
 
-    vocabulary, positions, segments: of the model; 0 and False for images. text, image: see `text_facts` and
-    `image_facts`; None for a model that reads the other. Raises MPC-208 for a processor that does not fit.
+    Raises MPC-208 for a processor that does not fit.
     """
-    images = takes_images(model)
-    return {
-        "vocabulary": 0 if images else len(model.get_input_embeddings().weight),
-        "positions": 0 if images else longest_text(model),
-        "segments": not images and takes_segments(model),
-        "text": None if images else text_facts(model, processor),
-        "image": image_facts(model, processor.to_dict()) if images else None,
-    }
+    return image_facts(model, processor.to_dict()) if takes_images(model) else text_facts(model, processor)
 
 
-def text_facts(model: PreTrainedModel, tokenizer: Any) -> dict[str, Any]:
-    """How a tokenizer and a model read texts.
-
-    truncation: the side that is cut. longest: the most tokens, special ones included. types: how many token types may
-    occur; 0 if the tokenizer gives none or the model takes none, and all are 0. skipped: the token number that the
-    model counts no position for, which a text must not hold; None if there is none.
-    """
+def text_facts(model: PreTrainedModel, tokenizer: Any) -> TextFacts:
+    """How a tokenizer and a model read texts."""
     known = min(getattr(model.config, "type_vocab_size", 0) or 0, 2) if "token_type_ids" in columns(model) else 0
-    return {
-        "truncation": tokenizer.truncation_side,
-        "longest": min(longest_text(model), int(tokenizer.model_max_length)),
-        "types": known if "token_type_ids" in tokenizer.model_input_names else 0,
-        "skipped": skipped_token(model),
-    }
+    return TextFacts(
+        vocabulary=len(model.get_input_embeddings().weight),
+        positions=longest_text(model),
+        segments=takes_segments(model),
+        truncation=tokenizer.truncation_side,
+        longest=min(longest_text(model), int(tokenizer.model_max_length)),
+        types=known if "token_type_ids" in tokenizer.model_input_names else 0,
+        skipped=skipped_token(model),
+    )
 
 
-def image_facts(model: PreTrainedModel, values: Mapping[str, Any]) -> dict[str, Any]:
+def image_facts(model: PreTrainedModel, values: Mapping[str, Any]) -> ImageFacts:
     """How an image becomes patches: an image processor's settings, and the model's patch.
 
     Raises MPC-208 for a crop, or another size than the model reads.
     """
-    config = model.config
-    height, width = (config.image_size,) * 2 if isinstance(config.image_size, int) else config.image_size
+    size, patch = pixels(model.config.image_size), pixels(model.config.patch_size)
+    height, width = sides(size)
     resizes = values.get("do_resize") is not False
     if values.get("do_center_crop") or (resizes and values.get("size") != {"height": height, "width": width}):
         raise MpcifyError(
@@ -124,15 +115,25 @@ def image_facts(model: PreTrainedModel, values: Mapping[str, Any]) -> dict[str, 
             "it crops images, or scales them to another size than the model reads",
             f"resize images to {height} by {width} without a crop, and save that processor",
         )
-    return {
-        "channels": config.num_channels,
-        "size": config.image_size,
-        "patch": config.patch_size,
-        "do_resize": resizes,
-        "resample": int(values.get("resample", 2)),
-        "do_rescale": values.get("do_rescale") is not False,
-        "rescale": values.get("rescale_factor", 1 / 255),
-        "do_normalize": values.get("do_normalize") is not False,
-        "mean": values.get("image_mean", 0.5),
-        "std": values.get("image_std", 0.5),
-    }
+    return ImageFacts(
+        channels=model.config.num_channels,
+        size=size,
+        patch=patch,
+        do_resize=resizes,
+        resample=int(values.get("resample", 2)),
+        do_rescale=values.get("do_rescale") is not False,
+        rescale=values.get("rescale_factor", 1 / 255),
+        do_normalize=values.get("do_normalize") is not False,
+        mean=channels(values.get("image_mean", 0.5)),
+        std=channels(values.get("image_std", 0.5)),
+    )
+
+
+def pixels(value: Any) -> int | tuple[int, int]:
+    """A size in config.json, a number or (height, width), as facts have it."""
+    return value if isinstance(value, int) else (value[0], value[1])
+
+
+def channels(value: Any) -> float | tuple[float, ...]:
+    """A number, or one a channel, as facts have it."""
+    return value if isinstance(value, int | float) else tuple(value)

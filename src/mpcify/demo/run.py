@@ -25,7 +25,9 @@ from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.cost import Cost, median
 from mpcify.inference import PrivateModel
 from mpcify.lowering.calibrate import calibrate
-from mpcify.measure.evaluate import evaluate, evaluate_private
+from mpcify.lowering.compile import compile
+from mpcify.lowering.export import TracedStudent
+from mpcify.measure.evaluate import evaluate
 from mpcify.measure.provenance import provenance
 from mpcify.progress import Progress
 
@@ -91,12 +93,14 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
     }
     with ExitStack() as stack:
         sessions = {
-            recipe: stack.enter_context(PrivateModel(model, student, engine_named(DEFAULT), length=LONGEST))
+            recipe: stack.enter_context(
+                PrivateModel(TracedStudent(model, student), engine_named(DEFAULT), length=LONGEST)
+            )
             for recipe, model in models.items()
         }
         answered = read_examples(folder / "test.tsv", limit=scale.private)
         with stage("private answers", len(answered)) as advance:
-            private = evaluate_private(sessions[RECIPE], answered, advance).report
+            private = evaluate(sessions[RECIPE], answered, progress=advance).report
         costs = time_requests(sessions, answered.texts, scale.repeats, stage)
     return {
         "data": {"train": scale.train, "test": scale.test, "length": LONGEST},
@@ -124,8 +128,11 @@ def chosen(report: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def measure(model: Path, examples: Examples, engine: str, stage: Stage) -> dict[str, Any]:
     """A checkpoint's report on an engine, all examples at once."""
-    with stage(f"{model.name}, {engine}", len(examples)) as advance:
-        return evaluate(model, examples, engine=engine, batch=EVALUATED_AT_ONCE, length=LONGEST, progress=advance)
+    with (
+        stage(f"{model.name}, {engine}", len(examples)) as advance,
+        compile(model, engine, batch=EVALUATED_AT_ONCE, length=LONGEST) as private,
+    ):
+        return evaluate(private, examples, progress=advance).report
 
 
 def make_teacher(folder: Path, sentences: Sequence[Review], epochs: int, seed: int, stage: Stage) -> None:

@@ -43,7 +43,7 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
         examples = check_labels(examples, label_names(model))
     facts = input_facts(model, processor)
     if images:
-        return ImageRows(examples, ImageRequests(facts["image"]))
+        return ImageRows(examples, ImageRequests(facts))
     return TextRows(examples, TextRequests(backend_of(processor), facts), columns(model), max_length)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mpcify.graph.about import About
 from mpcify.graph.graph import Graph, Input, Operation, Part, Role, Rows
 from mpcify.graph.kinds import KINDS, NOWHERE, Shape, TokenAxes, infer_shape
 
@@ -91,7 +92,7 @@ class Builder:
         """The next operations belong where this one does."""
         self.layer, self.part = operation.layer, operation.part
 
-    def finish(self, graph: Graph | None, outputs: Iterable[str], about: Mapping[str, Any] | None = None) -> Graph:
+    def finish(self, graph: Graph | None, outputs: Iterable[str], about: About | None = None) -> Graph:
         """The graph, without the operations and inputs that no output needs. `graph`: whose facts it keeps."""
         outputs = tuple(outputs)
         needed, kept = set(outputs), []
@@ -104,7 +105,7 @@ class Builder:
         for name in set(self.weights) - needed:
             del self.weights[name]
         facts = about if graph is None else graph.about
-        return Graph(inputs, tuple(reversed(kept)), outputs, self.batch, self.length, facts or {}).check()
+        return Graph(inputs, tuple(reversed(kept)), outputs, self.batch, self.length, facts).check()
 
 
 def rows_of(axes: TokenAxes, shape: Shape, length: int) -> Rows:

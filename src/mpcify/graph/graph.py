@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import About
 from mpcify.graph.kinds import Stage
 
 FORMAT = 1
@@ -74,7 +75,7 @@ class Graph:
     """A model with fixed batch and length.
 
     inputs, operations, outputs: see the module. batch: requests at once; length: tokens (or patches) a request.
-    about: public facts (model, family, task, recipe, labels, embeddings) that requests and reports need.
+    about: what is public of the model, for requests and reports; None for a graph of no model.
     ranges: declared ranges, operation name → {quantity: (least, largest)}; empty if none are declared.
     """
 
@@ -83,7 +84,7 @@ class Graph:
     outputs: tuple[str, ...]
     batch: int
     length: int
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: About | None = None
     ranges: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def role(self, role: Role) -> tuple[Input, ...]:
@@ -120,11 +121,11 @@ class Graph:
 
     def to_json(self) -> dict[str, Any]:
         """The graph as a JSON object; it holds no weight."""
-        values = asdict(self)
+        values = asdict(replace(self, about=None))
         for item in values["inputs"]:
             if item["encoding"] is None:
                 del item["encoding"]
-        return {"format": FORMAT, **values}
+        return {"format": FORMAT, **values, "about": {} if self.about is None else self.about.to_json()}
 
     @staticmethod
     def from_json(values: Any) -> "Graph":
@@ -141,25 +142,40 @@ class Graph:
         return graph
 
     @staticmethod
-    def read(path: Path, stage: Stage = "lowered") -> "Graph":
-        """The graph in a file that was exported (or in one of another stage). Raises MPC-404."""
+    def parse(text: str, stage: Stage = "lowered") -> "Graph":
+        """The graph in the text of a file that was exported (or in one of another stage). Raises MPC-404."""
         from mpcify.graph.check import check, check_exported
 
         try:
-            with path.open("rb") as file:
-                content = file.read(MOST_BYTES + 1)
-            if len(content) > MOST_BYTES:
-                raise ValueError
-            values = json.loads(
-                content.decode(), object_pairs_hook=read_object, parse_constant=refuse_constant, parse_float=read_float
-            )
-        except (OSError, ValueError, RecursionError):
-            raise MpcifyError(404, str(path), "the graph cannot be read", "export the model again") from None
+            values = parse_json(text)
+        except ValueError:
+            raise broken("it cannot be read") from None
         graph = Graph.from_json(values)
         check(graph, stage)
         if stage == "lowered":
             check_exported(graph)
         return graph
+
+    @staticmethod
+    def read(path: Path, stage: Stage = "lowered") -> "Graph":
+        """The graph in a file, see `parse`. Raises MPC-404."""
+        try:
+            with path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise ValueError
+            text = content.decode()
+        except (OSError, ValueError):
+            raise MpcifyError(404, str(path), "the graph cannot be read", "export the model again") from None
+        return Graph.parse(text, stage)
+
+
+def parse_json(text: str) -> Any:
+    """The JSON value in a text; a key twice, NaN, infinity and endless nesting are no JSON. Raises ValueError."""
+    try:
+        return json.loads(text, object_pairs_hook=read_object, parse_constant=refuse_constant, parse_float=read_float)
+    except RecursionError:
+        raise ValueError from None
 
 
 def read_graph(values: Any) -> Graph:
@@ -174,7 +190,7 @@ def read_graph(values: Any) -> Graph:
         outputs=items(outputs),
         batch=batch,
         length=length,
-        about=dict(named(about)),
+        about=None if about == {} else About.from_json(about),
         ranges={name: {key: read_range(pair) for key, pair in named(entry)} for name, entry in named(ranges)},
     )
 

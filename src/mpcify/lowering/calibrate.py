@@ -15,12 +15,13 @@ from mpcify.conversion.convert import encoder_layers
 from mpcify.conversion.facts import longest_text, takes_images, word_table
 from mpcify.engines.plain import measure_ranges
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import sides
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import Ranges, declare, merge
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
 from mpcify.progress import progress_bar
-from mpcify.requests.images import client_patches, sides, unfold
+from mpcify.requests.images import client_patches, unfold
 from mpcify.requests.text import Encoded, client_inputs
 
 AT_ONCE = 16  # inputs that are measured together

@@ -1,65 +1,123 @@
-"""A student as graphs, weights and public facts: in memory, or as one folder a party."""
+"""A student as what its parties hold: the only place that turns one into graphs, weights and public facts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import recipe_of, task_of, teacher_class
-from mpcify.conversion.facts import table_is_public, takes_images, word_table
+from mpcify.conversion.convert import encoder_layers, recipe_of, task_of, teacher_class
+from mpcify.conversion.facts import longest_text, table_is_public, takes_images, weights_digest, word_table
 from mpcify.conversion.processors import backend_of, input_facts, read_processor
+from mpcify.conversion.trace import refusing
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder
+from mpcify.graph.about import NOTICE, TASKS, About, TextFacts
+from mpcify.graph.exported import TABLE, Exported, write
 from mpcify.graph.graph import Graph
+from mpcify.graph.inputs import EMBEDDINGS
 from mpcify.graph.ranges import Ranges, rounded
 from mpcify.lowering.passes import lower
+from mpcify.lowering.prove import prove_graph, prove_inputs
 from mpcify.lowering.streams import scale_streams
 from mpcify.lowering.trace import trace_graph
 
-NOTICE = "this release simulates all parties on one machine: it protects nothing yet"
-TABLE = "word_embeddings"  # the public table's name in its file
+SHORT = 16  # tokens of the graph that is traced if weights are asked for before any graph
 
 
-def describe(student: PreTrainedModel, source: str | Path, embeddings: str, processor: Any = None) -> dict[str, Any]:
-    """The public facts of a student: `Graph.about`. processor: its tokenizer or image processor, if it is read already.
+class TracedStudent(Exported):
+    """A student's graphs, traced when they are first asked for, and proven to answer as the student does.
 
-    Raises MPC-208 for one that does not fit the student, MPC-501 for embeddings that are neither of the two.
+    student: the model (a teacher runs under recipe `exact`). source: the folder or hub name of its tokenizer or image
+    processor. embeddings, batch: see `mpcify.compile`. Raises MPC-204 and MPC-208 for inputs that a client would make
+    otherwise than transformers, MPC-501 for embeddings that are neither of the two.
     """
-    if embeddings not in ("client", "one-hot"):
+
+    lengths = None
+
+    def __init__(
+        self, student: PreTrainedModel, source: str | Path, embeddings: str = "client", batch: int = 1
+    ) -> None:
+        processor, images = read_processor(source, student), takes_images(student)
+        self.student, self.batch = student, batch
+        self.about = describe(student, source, embeddings, processor)
+        self.tokenizer = None if images else backend_of(processor)
+        self.table = word_table(student) if self.about.embeddings == "client" else None
+        self.declared = bool(student.config.mpcify.get("ranges"))
+        self.uncalibrated = is_uncalibrated(student)
+        self.graphs: dict[int, Graph] = {}
+        self.owned: dict[str, np.ndarray] = {}
+        prove_inputs(student, processor)
+
+    def graph(self, length: int) -> Graph:
+        """See `Exported`. Raises what `export_graph` raises, and MPC-204 for a graph that computes something else."""
+        if length not in self.graphs:
+            with refusing(self.about.family):
+                graph, weights = export_graph(self.student, self.batch, length, self.about)
+            if not self.graphs:
+                prove_graph(self.student, graph, weights)
+                self.owned = weights
+            self.graphs[length] = graph
+        return self.graphs[length]
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        if not self.graphs:
+            self.graph(0 if takes_images(self.student) else min(SHORT, longest_text(self.student)))
+        return self.owned
+
+    @property
+    def public_table(self) -> bool:
+        return table_is_public(self.student)
+
+    @property
+    def digest(self) -> str:
+        return weights_digest(self.student)
+
+
+def is_uncalibrated(student: PreTrainedModel) -> bool:
+    """Whether a student has approximations that `calibrate` would fit, and it has not run."""
+    recipe, layers = recipe_of(student), range(len(encoder_layers(student)))
+    fitted = any(recipe.attention_of(layer) != "softmax" or recipe.activation_of(layer) == "quad" for layer in layers)
+    return fitted and not student.config.mpcify.get("calibrated")
+
+
+def describe(model: PreTrainedModel, source: str | Path, embeddings: str, processor: Any = None) -> About:
+    """What is public of a model. processor: its tokenizer or image processor, if it is read already.
+
+    Raises MPC-208 for one that does not fit the model, MPC-501 for embeddings that are neither of the two.
+    """
+    if embeddings not in EMBEDDINGS:
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
-    config, images = student.config, takes_images(student)
-    return {
-        "notice": NOTICE,
-        "model": Path(source).name,
-        "family": config.model_type,
-        "task": task_of(config, teacher_class(student).__name__),
-        "recipe": recipe_of(student).name,
-        "labels": [config.id2label[index] for index in range(config.num_labels)],
-        "embeddings": "patches" if images else embeddings,
-        **input_facts(student, read_processor(source, student) if processor is None else processor),
-    }
+    config, task = model.config, task_of(model.config, teacher_class(model).__name__)
+    return About(
+        notice=NOTICE,
+        model=Path(source).name,
+        family=config.model_type,
+        task=TASKS[task](task, tuple(config.id2label[index] for index in range(config.num_labels))),
+        recipe=recipe_of(model).name,
+        embeddings="patches" if takes_images(model) else embeddings,
+        inputs=input_facts(model, read_processor(source, model) if processor is None else processor),
+    )
 
 
 def export_graph(
-    student: PreTrainedModel, batch: int, length: int, about: Mapping[str, Any]
+    student: PreTrainedModel, batch: int, length: int, about: About
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """A student's lowered graph, with its declared ranges, and the owner's weights (float32).
 
     length: tokens; counts for nothing with images. Raises MPC-405 for a length that the model has no positions for.
     """
-    if about["embeddings"] != "patches" and not 1 < length <= about["positions"]:
-        raise MpcifyError(
-            405, f"length {length}", f"the model takes 2 to {about['positions']} tokens", "choose a length in between"
-        )
-    embeddings = "client" if about["embeddings"] == "patches" else about["embeddings"]
+    facts = about.inputs
+    if isinstance(facts, TextFacts) and not 1 < length <= facts.positions:
+        what = f"the model takes 2 to {facts.positions} tokens"
+        raise MpcifyError(405, f"length {length}", what, "choose a length in between")
+    embeddings = "client" if about.embeddings == "patches" else about.embeddings
     graph, weights = lower(*trace_graph(student, batch, length, embeddings))
     declared = declared_ranges(student, graph, weights)
-    graph = replace(graph, about=dict(about), ranges=declared)
+    graph = replace(graph, about=about, ranges=declared)
     graph, weights = scale_streams(graph, weights)
     return graph, {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
 
@@ -101,32 +159,18 @@ def export_folder(
 ) -> dict[str, Any]:
     """Writes OUT/client, OUT/owner and OUT/helper: what each party needs to run the student, and nothing else.
 
-    client: graphs, tokenizer and (embeddings `client`) the public table. owner: graphs, weights.safetensors once for
-    all lengths. helper: graphs. Raises MPC-403 where the table is not recorded as public, unless its leak is
+    See `graph.exported`. Raises MPC-403 if clients would get a table that is not recorded as public, unless its leak is
     accepted; MPC-109, MPC-405.
     """
-    processor, images = read_processor(source, student), takes_images(student)
-    about = describe(student, source, embeddings, processor)
-    if not images and embeddings == "client" and not table_is_public(student) and not accept_embedding_leak:
+    exported = TracedStudent(student, source, embeddings, batch)
+    if exported.leaks_table and not accept_embedding_leak:
         raise MpcifyError(
             403,
             "client folder",
             "the embedding table is not recorded as public: it would hand fine-tuned weights to every client",
             "distill with --base, or export with --embeddings one-hot, or pass --accept-embedding-leak",
         )
-    graphs: dict[str, Graph] = {}
-    weights: dict[str, np.ndarray] = {}
-    for length in sorted(set(lengths)) or [0]:
-        graph, weights = export_graph(student, batch, length, about)
-        graphs[f"graph-{graph.length}.json"] = graph
     with new_folder(out) as folder:
-        for party in ("client", "owner", "helper"):
-            (folder / party).mkdir()
-            for name, graph in graphs.items():
-                (folder / party / name).write_text(json.dumps(graph.to_json(), indent=1), encoding="utf-8")
-        save_file(weights, folder / "owner" / "weights.safetensors")
-        if not images:
-            backend_of(processor).save(str(folder / "client" / "tokenizer.json"))
-        if not images and embeddings == "client":
-            save_file({TABLE: word_table(student)}, folder / "client" / "embeddings.safetensors")
-    return {"folder": str(out), "graphs": sorted(graphs), "weights": sum(value.size for value in weights.values())}
+        graphs = write(exported, lengths or [0], folder)
+    count = sum(value.size for value in exported.weights.values())
+    return {"folder": str(out), "graphs": sorted(graphs), "weights": count}

@@ -10,11 +10,11 @@ import numpy as np
 
 from mpcify.graph.build import Builder, Weights
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.inputs import MASK_SCALE
 from mpcify.graph.ranges import UNIT
 from mpcify.recipe import has_shift, is_freediv
 from mpcify.replacements.attention import RELU_FLOOR
 
-MASK_SCALE = 16.0  # the client's share of a key is μ = 16·M/m: 1/m itself would lose log₂ m bits
 FLOOR = 30.0  # what a padded score loses before the row maximum is taken
 
 Pass = Callable[[Graph, Weights], tuple[Graph, Weights]]

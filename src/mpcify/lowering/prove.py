@@ -22,10 +22,11 @@ from mpcify.conversion.processors import backend_of, input_facts, processor_besi
 from mpcify.conversion.trace import refusing, sample_inputs, unproven
 from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import sides
 from mpcify.graph.graph import Graph
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
-from mpcify.requests.images import ImageRequests, client_patches, sides, unfold
+from mpcify.requests.images import ImageRequests, client_patches, unfold
 from mpcify.requests.text import Encoded, Text, TextRequests, client_inputs, padded
 
 TOLERANCE = 1e-3  # of the largest value
@@ -66,17 +67,17 @@ def prove_inputs(student: PreTrainedModel, processor: Any = None) -> None:
     with evaluating(student), refusing(student.config.model_type):
         if takes_images(student):
             if processor is not None:
-                prove_pixels(ImageRequests(input_facts(student, processor)["image"]), processor)
+                prove_pixels(ImageRequests(input_facts(student, processor)), processor)
             return
-        encoded = numbers(student, 2, min(LENGTH, longest_text(student)))
+        requests = None if processor is None else TextRequests(backend_of(processor), input_facts(student, processor))
+        encoded = random_tokens(student, 2, min(LENGTH, longest_text(student)))
         compare(student, columns_of(student, encoded), encoded)
-        if processor is None:
+        if requests is None:
             return
-        requests = TextRequests(backend_of(processor), input_facts(student, processor))
         for texts in tried(processor, requests):
             limit = min(LENGTH, requests.longest)
             found = requests.encode(texts, truncate=True, longest=limit)
-            prove_numbers(processor, texts, found, limit, bool(requests.text["types"]))
+            prove_tokens(processor, texts, found, limit, bool(requests.facts.types))
             order = sorted(range(len(texts)), key=lambda place: len(found[place]))
             some = [order[place] for place in np.linspace(0, len(order) - 1, min(RUN, len(order)), dtype=int)]
             for places in runs(processor, requests, some):
@@ -98,7 +99,7 @@ def prove_graph(student: PreTrainedModel, graph: Graph, weights: Mapping[str, np
             expected = student(pixel_values=pixels).logits
             inputs = client_patches([unfold(pixels[0].numpy(), sides(student.config.patch_size))], graph)
         else:
-            encoded = numbers(student, min(graph.batch, 2), graph.length)
+            encoded = random_tokens(student, min(graph.batch, 2), graph.length)
             expected = student(**shared(student, encoded)).logits
             inputs = client_inputs(encoded, graph, word_table(student))
         with PlainEngine().compile(graph).load(weights) as session:
@@ -128,7 +129,7 @@ def alike(ours: np.ndarray, theirs: Tensor) -> bool:
     return bool((np.abs(ours[kept] - expected[kept]) <= TOLERANCE * largest).all())
 
 
-def numbers(student: PreTrainedModel, rows: int, length: int) -> list[Encoded]:
+def random_tokens(student: PreTrainedModel, rows: int, length: int) -> list[Encoded]:
     """Random tokens, every other row a third shorter than `length`, with the config's special tokens among them."""
     random = np.random.default_rng(0)
     words, skipped = len(student.get_input_embeddings().weight), skipped_token(student)
@@ -177,9 +178,9 @@ def tried(tokenizer: Any, requests: TextRequests) -> list[list[Text]]:
         allowed = [
             text
             for text, row in zip(texts, ids, strict=True)
-            if row and max(row) < requests.vocabulary and requests.text["skipped"] not in row
+            if row and max(row) < requests.facts.vocabulary and requests.facts.skipped not in row
         ]
-        if all(row and max(row) >= requests.vocabulary for row in ids):
+        if all(row and max(row) >= requests.facts.vocabulary for row in ids):
             requests.encode(texts, truncate=True)  # every text is refused: so is the tokenizer, in the same words
         if allowed and least <= min(LENGTH, requests.longest):
             groups.append(allowed)
@@ -193,7 +194,7 @@ def tokenized(tokenizer: Any, texts: Sequence[Text], limit: int, **options: Any)
     return dict(tokenizer(*map(list, columns), truncation=True, max_length=limit, **side, **options))
 
 
-def prove_numbers(tokenizer: Any, texts: Sequence[Text], found: Sequence[Encoded], limit: int, types: bool) -> None:
+def prove_tokens(tokenizer: Any, texts: Sequence[Text], found: Sequence[Encoded], limit: int, types: bool) -> None:
     """Raises MPC-208 unless transformers' tokenizer gives the token numbers, and the types, that a client makes."""
     theirs = tokenized(tokenizer, texts, limit)
     same = [list(item.ids) for item in found] == theirs["input_ids"]
@@ -205,14 +206,14 @@ def prove_numbers(tokenizer: Any, texts: Sequence[Text], found: Sequence[Encoded
 def runs(tokenizer: Any, requests: TextRequests, places: list[int]) -> list[list[int]]:
     """The texts that transformers can run together: all, or each alone if there is nothing to pad with."""
     padding = tokenizer.pad_token_id
-    together = padding is not None and 0 <= padding < requests.vocabulary
+    together = padding is not None and 0 <= padding < requests.facts.vocabulary
     return [places] if together else [[place] for place in places]
 
 
 def prove_pixels(requests: ImageRequests, processor: Any) -> None:
     """Raises MPC-208 unless images of several sizes and modes become the pixels that transformers makes of them."""
     wide, high = requests.width, requests.height
-    sizes = [(wide, high)] if not requests.about["do_resize"] else [(wide, high), (2 * wide + 3, high + 1), (9, 21)]
+    sizes = [(wide, high)] if not requests.facts.do_resize else [(wide, high), (2 * wide + 3, high + 1), (9, 21)]
     random = np.random.default_rng(0)
     for size in sizes:
         for mode in ("RGB", "L", "RGBA", "P"):

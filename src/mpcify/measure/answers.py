@@ -1,4 +1,4 @@
-"""Answers of a long evaluation, kept on disk as they come, so that one that was interrupted goes on where it was."""
+"""Answers of a long evaluation, kept on disk as they come, so that one that was interrupted goes on from there."""
 
 import hashlib
 import json
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from mpcify import __version__
-from mpcify.conversion.facts import weights_digest
 from mpcify.data.files import Examples
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -29,8 +28,8 @@ def answer(
 
     The folder gets one file a run (`<digest>.jsonl`): the first line says which run, every other holds one batch: the
     places of its examples, their logits, the cost. No text and no weight stands in it. A line that a kill left half
-    written is run again. The cost of weights shared anew after an interruption stands in place of the first.
-    Raises MPC-109 where the folder cannot be made, MPC-601 where a file in it is damaged.
+    written is run again. The cost of weights that are shared anew after an interruption replaces the first.
+    Raises MPC-109 if the folder cannot be made, MPC-601 if a file in it is damaged.
     """
     if folder is None:
         return private(examples.texts, progress)
@@ -64,14 +63,14 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
         "format": FORMAT,
         "mpcify": __version__,
         "code": code_digest(),
-        "weights": weights_digest(private.student),
-        "recipe": private.about["recipe"],
+        "weights": private.exported.digest,
+        "recipe": private.about.recipe,
         "examples": examples.digest(),
         "engine": engine.name,
         "protocol": engine.protocol,
         "ring": engine.ring,
         "fraction_bits": engine.fraction_bits,
-        "embeddings": private.about["embeddings"],
+        "embeddings": private.about.embeddings,
         "batch": private.batch,
         "length": private.length,
         "truncate": private.truncate,
@@ -79,7 +78,7 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
 
 
 def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ...], Batch]]:
-    """The file of a run, made where it is not there, and the batches in it; a last line half written is cut off."""
+    """The file of a run, made if it is not there, and the batches in it; a last line half written is cut off."""
     path = folder / f"{hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]}.jsonl"
     header = json.dumps(run) + "\n"
     try:
@@ -120,7 +119,7 @@ def to_json(batch: Batch) -> dict[str, Any]:
 
 
 def from_json(line: dict[str, Any]) -> Batch:
-    """The batch of a line. Raises ValueError, KeyError or TypeError where it is none."""
+    """The batch of a line. Raises ValueError, KeyError or TypeError for any other line."""
     places, logits = tuple(line["places"]), np.asarray(line["logits"], np.float64)
     if not all(type(place) is int for place in places) or logits.ndim != 2 or len(logits) != len(places):
         raise ValueError("not a batch")

@@ -4,39 +4,35 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.data.metrics import TOLERANCE
 from mpcify.engines.engine import Arrays
 from mpcify.engines.fixed.engine import FixedEngine
 from mpcify.engines.plain import PlainEngine
+from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Operation
 from mpcify.graph.ranges import RangeRecorder
 from mpcify.inference import PrivateModel
 
-
-def unequal(logits: np.ndarray, plain: np.ndarray, regression: bool) -> list[int]:
-    """The examples that are answered otherwise than in floats, ties left out.
-
-    logits, plain: (N, labels). A tie is an answer whose two largest logits in floats lie within 2e-2.
-    """
-    if regression:
-        return []
-    ordered = np.sort(plain, -1)
-    tied = ordered[:, -1] - ordered[:, -2] <= TOLERANCE
-    return np.flatnonzero((logits.argmax(-1) != plain.argmax(-1)) & ~tied).tolist()
+MISSING = 504  # a package that the engine needs is not installed
 
 
 def grows_at(private: PrivateModel, item: Any) -> str | None:
     """Where the relative error of one input grows most from layer to layer, in integers of the engine's ring.
 
-    None where the integers answer as floats do: then it is not the numbers' width that is to blame.
+    None if the integers answer as floats do (then it is not the numbers' width that is to blame), or cannot be computed
+    here.
     """
-    ((length, _, encoded),) = private.groups([item])
-    graph, weights = private.graph(length)
-    inputs = private.inputs(encoded, length)
+    (group,) = private.groups([item])
+    graph, weights = private.graph(group.length)
+    inputs = private.inputs(group.encoded, group.length)
     rules = private.engine.rules
     if rules is None or not rules.functions(rules.number):
         return None
-    engine = FixedEngine(rules, force=True)
+    try:
+        engine = FixedEngine(rules, force=True)
+    except MpcifyError as error:
+        if error.code != MISSING:
+            raise
+        return None
     exact, near = Ends(graph, inputs), Ends(graph, inputs)
     with PlainEngine().compile(graph).load(weights) as session:
         right, _ = session.run(inputs, exact)

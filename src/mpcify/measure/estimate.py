@@ -13,19 +13,16 @@ from typing import Any
 
 from mpcify.engines import DEFAULT
 from mpcify.engines.config import config_named
-from mpcify.inference import TABLE_LEAKS, compile, leaks_table
+from mpcify.inference import TABLE_LEAKS, PrivateModel
 from mpcify.measure.network import Network
 from mpcify.measure.profile import OperationCost, Profile, described, length_of, places_of
 from mpcify.measure.speed import calibrated, formulas_of
 
 
 def estimate(
-    model: str | Path,
+    private: PrivateModel,
     engine: str = DEFAULT,
     *,
-    embeddings: str = "client",
-    batch: int = 1,
-    length: int | None = None,
     network: str = "lan",
     calibration: str | Path | None = None,
     accept_embedding_leak: bool = False,
@@ -34,20 +31,19 @@ def estimate(
 ) -> Profile:
     """The cost of a request, operation by operation, without running it.
 
-    settings: of the engine (protocol, ring, fraction_bits …). network: see `Network.named`. calibration: a file with
-    the speeds of this machine, made if it is not there; without one they are measured anew, on the engine, which takes
-    some seconds. notice: gets a line when this is done, and one if clients would hold a table that is not recorded
-    as public, unless accept_embedding_leak. Seconds are for parties on machines of their own, each like this
-    one; with fewer cores here than parties, local work here is shared out. Raises MPC-501 for settings that the engine
-    does not have or has no formulas for, and for an unknown network.
+    private: a compiled model, on any engine: its graph is read. settings: of the engine (protocol, ring, fraction_bits
+    …). network: see `Network.named`. calibration: a file with the speeds of this machine, made if it is not there;
+    without one they are measured anew, on the engine, which takes some seconds. notice: gets a line when this is done,
+    and one if clients would hold a table that is not recorded as public, unless accept_embedding_leak. Seconds are for
+    parties on machines of their own, each like this one; with fewer cores here than parties, local work here is shared
+    out. Raises MPC-501 for settings that the engine does not have or has no formulas for, and for an unknown network.
     """
     link, config = Network.named(network), config_named(engine, **settings)
     rules = formulas_of(config)
-    with compile(model, "plain", embeddings=embeddings, batch=batch, length=length) as private:
-        if not accept_embedding_leak and leaks_table(private):
-            notice(TABLE_LEAKS)
-        size = length_of(private)
-        graph, about = rules.fit(private.graph(size)[0]), described(private, size)
+    if not accept_embedding_leak and private.exported.leaks_table:
+        notice(TABLE_LEAKS)
+    size = length_of(private)
+    graph, about = rules.fit(private.graph(size)[0]), described(private, size)
     works = rules.work(graph)
     speed = calibrated(config, calibration, notice)
     places, count = places_of(graph), len(config.parties) or 1

@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import encoder_layers, recipe_of
 from mpcify.data.files import COLUMNS, Examples, check_labels
-from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
-from mpcify.engines.plain import PlainEngine
+from mpcify.data.metrics import max_error
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.graph.about import About
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import RangeRow, headroom
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge, outside
-from mpcify.inference import PrivateModel, compile
+from mpcify.inference import PrivateModel
 from mpcify.measure.answers import answer
-from mpcify.measure.difference import grows_at, unequal
+from mpcify.measure.difference import grows_at
 from mpcify.progress import Progress
 
 TIGHTEST = 8  # rows of the range report that an evaluation shows
@@ -28,136 +26,114 @@ TIGHTEST = 8  # rows of the range report that an evaluation shows
 class Evaluation:
     """What a model answered. logits, plain: (N, labels), on its engine and in floats. labels: the right answers (N,).
 
-    report: what `evaluate` returns, but for what `told` adds.
+    report: its numbers, a JSON object. about: what is public of the model.
     """
 
     report: dict[str, Any]
+    about: About
     logits: np.ndarray
     labels: np.ndarray
     plain: np.ndarray
 
 
 def evaluate(
-    model: str | Path,
-    examples: Examples,
-    *,
-    engine: str = "plain",
-    answers: str | Path | None = None,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Runs a checkpoint on labelled examples. settings: those of `mpcify.compile`. progress: told how many are done.
-
-    answers: a folder where the answers are kept as they come: the same call goes on where an earlier one broke off.
-
-    Returns model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and spearman
-    beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
-    requests. On the engine `fixed` also tightest, the rows of the range report with the least headroom, and for a
-    student with declared ranges outside_ranges, how many examples leave them. If answers differ from those in floats by
-    more than a tie, a warning says so, and unequal counts them; grows_at says where the error of the first one grows.
-    Raises MPC-103 and MPC-104 where the examples do not fit the model, and what `compile` and the requests raise.
-    """
-    with compile(model, engine, **settings) as private:
-        return told(private, examples, evaluate_private(private, examples, progress, answers))
-
-
-def compare(
-    model: str | Path,
-    other: str | Path,
-    examples: Examples,
-    *,
-    engine: str = "plain",
-    answers: str | Path | None = None,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Runs two checkpoints on the same examples and engine.
-
-    Returns a and b (each as `evaluate` does), agreement (the share of equal answers), and mcnemar_p: how likely so
-    large a difference in right answers is by chance; None for regression. Raises what `evaluate` raises, and MPC-103
-    where the two do not predict the same labels.
-    """
-    with compile(model, engine, **settings) as private:
-        a, about = evaluate_private(private, examples, progress, answers), private.about
-        first = told(private, examples, a)
-    with compile(other, engine, **settings) as private:
-        if private.about["task"] != about["task"] or private.about["labels"] != about["labels"]:
-            where = f"{model} and {other}"
-            raise MpcifyError(103, where, "the models have different labels", "compare models of the same task")
-        b = evaluate_private(private, examples, progress, answers)
-        second = told(private, examples, b)
-    regression = about["task"] == "regression"
-    return {
-        "a": first,
-        "b": second,
-        "agreement": agreement(a.logits, b.logits, regression),
-        "mcnemar_p": None if regression else mcnemar_p(correct(a.logits, a.labels), correct(b.logits, b.labels)),
-    }
-
-
-def evaluate_private(
     private: PrivateModel,
     examples: Examples,
-    progress: Progress | None = None,
+    *,
     answers: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluates a model that is compiled already; see `evaluate`."""
-    about, regression = private.about, private.about["task"] == "regression"
-    if (examples.kind == "image") != private.images:
-        wanted = COLUMNS["image"] if private.images else (*COLUMNS["single"], *COLUMNS["pair"])
-        found = ", ".join(COLUMNS[examples.kind])
-        what = f"its column is {found}, the model reads {' or '.join(wanted)}"
+    """Runs a compiled model on labelled examples. progress: is called with how many are done.
+
+    answers: a folder where the answers are kept as they come: the same call goes on from where an earlier one stopped.
+
+    The report has model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and
+    spearman beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
+    requests. On an engine that reports ranges also tightest, the rows of the range report with the least headroom, and
+    for a model with declared ranges outside_ranges, how many examples leave them. If answers differ from those in
+    floats by more than a tie, a warning says so, and unequal counts them; grows_at says where the error of the first
+    one grows. Raises MPC-103 and MPC-104 if the examples do not fit the model, and what its requests raise.
+    """
+    task = private.about.task
+    if not set(COLUMNS[examples.kind]) <= set(private.requests.columns):
+        found, wanted = ", ".join(COLUMNS[examples.kind]), " or ".join(private.requests.columns)
+        what = f"its column is {found}, the model reads {wanted}"
         raise MpcifyError(103, examples.source, what, "give examples of the model's kind")
-    labels = np.asarray(check_labels(examples, about["labels"]).labels)
-    warn_uncalibrated(private.student)
+    labels = np.asarray(check_labels(examples, task.labels).labels)
+    if private.exported.uncalibrated:
+        what = "the student is not calibrated: its answers are far from its teacher's; calibrate or distill it first"
+        warnings.warn(MpcifyWarning(what), stacklevel=2)
     logits, cost = answer(private, examples, progress, None if answers is None else Path(answers))
-    plain, counts = (logits, {}) if isinstance(private.engine, PlainEngine) else in_floats(private, examples)
+    plain, ranges = (logits, {}) if private.in_floats else in_floats(private, examples)
     report = {
-        "model": about["model"],
-        "recipe": about["recipe"],
+        "model": private.about.model,
+        "recipe": private.about.recipe,
         "engine": private.engine.name,
         "protocol": private.engine.protocol,
         "ring": private.engine.ring,
         "examples": len(examples),
-        **metrics(logits, labels, regression).to_json(),
-        "agreement_with_plain": agreement(logits, plain, regression),
+        **task.metrics(logits, labels).to_json(),
+        "agreement_with_plain": task.agreement(logits, plain),
         "max_logit_error": max_error(logits, plain),
-        **counts,
+        **ranges,
         "cost": cost.to_json(),
+        **differences(private, examples, task.unequal(logits, plain)),
     }
-    return Evaluation(report, logits, labels, plain)
+    return Evaluation(report, private.about, logits, labels, plain)
 
 
-def told(private: PrivateModel, examples: Examples, found: Evaluation) -> dict[str, Any]:
-    """An evaluation's report; if answers are not those in floats and no tie explains it, that too, with a warning."""
-    wrong = unequal(found.logits, found.plain, private.about["task"] == "regression")
-    if not wrong:
-        return found.report
-    place = grows_at(private, examples.texts[wrong[0]])
-    what = f"{len(wrong)} of {len(examples)} answers are not the model's own in floats, and no tie explains it"
+def refuse_other_task(a: About, b: About) -> None:
+    """Raises MPC-103 unless two models predict the same labels."""
+    if a.task != b.task:
+        where = f"{a.model} and {b.model}"
+        raise MpcifyError(103, where, "the models have different labels", "compare models of the same task")
+
+
+def compare(a: Evaluation, b: Evaluation) -> dict[str, Any]:
+    """How two models answer the same examples.
+
+    a and b: their reports. agreement: the share of equal answers. mcnemar_p: how likely so large a difference in right
+    answers is by chance; None for regression. Raises MPC-103 if they do not predict the same labels.
+    """
+    refuse_other_task(a.about, b.about)
+    task = a.about.task
+    return {
+        "a": a.report,
+        "b": b.report,
+        "agreement": task.agreement(a.logits, b.logits),
+        "mcnemar_p": task.difference_p(a.logits, b.logits, a.labels),
+    }
+
+
+def differences(private: PrivateModel, examples: Examples, places: list[int]) -> dict[str, Any]:
+    """What a report says of answers that are not those in floats, with a warning; nothing if there are none."""
+    if not places:
+        return {}
+    place = grows_at(private, examples.texts[places[0]])
+    what = f"{len(places)} of {len(examples)} answers are not the model's own in floats, and no tie explains it"
     grows = "" if place is None else f"; the error grows most in {place}"
     warnings.warn(MpcifyWarning(f"{what}{grows}"), stacklevel=3)
-    return {**found.report, "unequal": len(wrong), "grows_at": place}
+    return {"unequal": len(places), "grows_at": place}
 
 
 def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, Any]]:
-    """The logits of the same graphs in floats, and on the engine `fixed` what the range report says."""
+    """The logits of the same graphs in floats, and of an engine that reports ranges what it says."""
     rules = private.engine.rules
     if rules is None or not private.engine.reports_ranges:
         return private.plain(examples.texts), {}
     left: list[bool] = []
-    met: Ranges = {}
+    measured: Ranges = {}
     graphs: list[Graph] = []
 
     def observe(recorder: RangeRecorder, count: int) -> None:
-        left.extend(bool(outside(measured, recorder.graph.ranges)) for measured in recorder.requests[:count])
-        met.update(merge(met, recorder.ranges))
+        left.extend(bool(outside(ranges, recorder.graph.ranges)) for ranges in recorder.requests[:count])
+        measured.update(merge(measured, recorder.ranges))
         graphs[:] = [recorder.graph]
 
     logits = private.plain(examples.texts, observe)
-    runs = rules.fit_met(graphs[0], met)
+    runs = rules.fit_met(graphs[0], measured)
     rows = sorted(headroom(runs, runs.ranges, rules), key=lambda row: row.headroom_bits)
-    counts = {"outside_ranges": sum(left)} if private.student.config.mpcify.get("ranges") else {}
+    counts = {"outside_ranges": sum(left)} if private.exported.declared else {}
     return logits, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}
 
 
@@ -165,16 +141,3 @@ def tight(row: RangeRow) -> dict[str, Any]:
     """A row of the range report, for JSON."""
     names = ("where", "layer", "quantity", "least", "largest", "bound", "headroom_bits", "overflow")
     return {name: getattr(row, name) for name in names}
-
-
-def warn_uncalibrated(student: PreTrainedModel) -> None:
-    """Warns where a student has approximations that `calibrate` would fit, and it has not run."""
-    recipe, layers = recipe_of(student), range(len(encoder_layers(student)))
-    fitted = any(recipe.attention_of(layer) != "softmax" or recipe.activation_of(layer) == "quad" for layer in layers)
-    if fitted and not student.config.mpcify.get("calibrated"):
-        warnings.warn(
-            MpcifyWarning(
-                "the student is not calibrated: its answers are far from its teacher's; calibrate or distill it first"
-            ),
-            stacklevel=3,
-        )

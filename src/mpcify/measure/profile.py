@@ -2,19 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import OUTPUT, Arrays
 from mpcify.engines.plain import measure_ranges
 from mpcify.graph.graph import Graph, Part
 from mpcify.graph.ranges import declare
-from mpcify.inference import PrivateModel, compile
+from mpcify.inference import PrivateModel
 from mpcify.progress import Progress
-from mpcify.requests.text import Encoded
 
 PARTS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
 USUAL_LENGTH = 128
@@ -74,31 +70,28 @@ def total(rows: Iterable[OperationCost]) -> dict[str, float]:
     }
 
 
-def profile(model: str | Path, *, progress: Progress | None = None, **settings: Any) -> Profile:
+def profile(private: PrivateModel, progress: Progress | None = None) -> Profile:
     """Runs a request of made-up tokens (or pixels) whole, and then operation by operation.
 
-    progress: gets how many of STEPS are done.
-    settings: the keywords of `mpcify.compile`; without `length`, 128 tokens or what the model takes. Values are made
-    up, as the cost does not depend on them. Raises what `compile` and a request raise.
+    private: a compiled model; without a length of its own, 128 tokens or what it takes. progress: is called with how
+    many of STEPS are done. Values are made up, as the cost does not depend on them. Raises what a request raises.
     """
     advance = progress or (lambda done: None)
-    with compile(model, **settings) as private:
-        length = length_of(private)
-        encoded = sample_request(private, length)
-        inputs = private.inputs(encoded, length)
-        if not private.declared:
-            declare_made_up(private, length, inputs)
-        session = private.open(length)
-        advance(1)
-        session.run(inputs)  # the first request of a session also warms it up
-        advance(2)
-        _, whole = session.run(inputs)
-        advance(3)
-        _, costs = session.profile(inputs)
-        advance(4)
-        about = {**described(private, length), "engine": private.engine.name, "protocol": private.engine.protocol}
-        cost = replace(whole, setup=private.setup).to_json()
-        return Profile({**about, "ring": private.engine.ring}, operation_costs(session.graph, costs), cost)
+    length = length_of(private)
+    inputs = private.inputs(private.requests.sample(private.graph(length)[0]), length)
+    if not private.exported.declared:
+        declare_made_up(private, length, inputs)
+    session = private.open(length)
+    advance(1)
+    session.run(inputs)  # the first request of a session also warms it up
+    advance(2)
+    _, whole = session.run(inputs)
+    advance(3)
+    _, costs = session.profile(inputs)
+    advance(4)
+    about = {**described(private, length), "engine": private.engine.name, "protocol": private.engine.protocol}
+    cost = replace(whole, setup=private.setup).to_json()
+    return Profile({**about, "ring": private.engine.ring}, operation_costs(session.graph, costs), cost)
 
 
 def declare_made_up(private: PrivateModel, length: int, inputs: Arrays) -> None:
@@ -107,37 +100,23 @@ def declare_made_up(private: PrivateModel, length: int, inputs: Arrays) -> None:
     Its answer is thrown away: what counts is its cost.
     """
     graph, weights = private.graph(length)
-    ranges = declare(graph, measure_ranges(graph, weights, [inputs]))
-    private.graphs[length] = graph.with_ranges(ranges), weights
+    private.graphs[length] = graph.with_ranges(declare(graph, measure_ranges(graph, weights, [inputs])))
 
 
 def described(private: PrivateModel, length: int) -> dict[str, Any]:
     """What was profiled."""
-    about = private.about
     return {
-        "model": about["model"],
-        "recipe": about["recipe"],
+        "model": private.about.model,
+        "recipe": private.about.recipe,
         "length": private.graph(length)[0].length,
         "batch": private.batch,
     }
 
 
 def length_of(private: PrivateModel) -> int:
-    """The padded length of a model: as it was compiled, else 128 or all that it takes; 0 for images."""
-    if private.images:
-        return 0
-    return private.length or min(USUAL_LENGTH, private.text_requests.longest)
-
-
-def sample_request(private: PrivateModel, length: int) -> list[Any]:
-    """A batch of made-up inputs that fill the length, as the client encodes them."""
-    generator = np.random.default_rng(0)
-    if private.images:
-        (patches,) = private.graph(length)[0].role("client")
-        return list(generator.uniform(-1, 1, patches.shape))
-    words = private.about["vocabulary"]
-    ids = generator.integers(words, size=(private.batch, length))
-    return [Encoded(tuple(map(int, row)), (0,) * length) for row in ids]
+    """The padded length of a model: as it was compiled, else that of 128 tokens or all that it takes; 0 for images."""
+    usual = private.requests.bucket_for(min(USUAL_LENGTH, private.requests.longest))
+    return private.length or usual
 
 
 def places_of(graph: Graph) -> dict[str, tuple[int | None, Part]]:

@@ -1,6 +1,6 @@
 """From an image to what its client shares: preprocessing as transformers' ViTImageProcessor does it, and the unfold."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,36 +8,54 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from mpcify.data.files import COLUMNS
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import ImageFacts, sides
 from mpcify.graph.graph import Graph
+from mpcify.graph.inputs import PATCHES
+from mpcify.requests.requests import Requests, filled
 
 MODES = {1: "L", 3: "RGB"}
 
 
-class ImageRequests:
-    """Images to patches.
+class ImageRequests(Requests):
+    """Images to patches, as a model's facts say. Raises MPC-203 for other channels than 1 and 3."""
 
-    about: `graph.about["image"]`: channels (1 or 3), size (height, width; one number for a square), patch (the same),
-    do_resize and resample (PIL's number), do_rescale and rescale (the factor), do_normalize, mean and std (one number,
-    or one a channel). Raises MPC-203 for other channels.
-    """
+    items = "images"
+    columns = COLUMNS["image"]
+    lengths = (0,)
+    longest = 0
 
-    def __init__(self, about: Mapping[str, Any]) -> None:
-        self.about = about
-        if about["channels"] not in MODES:
-            what = f"it reads images of {about['channels']} channels"
+    def __init__(self, facts: ImageFacts) -> None:
+        self.facts = facts
+        if facts.channels not in MODES:
+            what = f"it reads images of {facts.channels} channels"
             raise MpcifyError(203, "image model", what, "use a model of grey (1) or RGB (3) images")
-        self.mode = MODES[about["channels"]]
-        self.height, self.width = sides(about["size"])
-        self.patch = sides(about["patch"])
+        self.mode = MODES[facts.channels]
+        self.height, self.width = sides(facts.size)
+        self.patch = sides(facts.patch)
 
-    def encode(self, images: Sequence[Any]) -> list[np.ndarray]:
+    def encode(self, items: Sequence[Any], truncate: bool = False, longest: int | None = None) -> list[np.ndarray]:
         """The patches (N, P) of every image. Raises MPC-107."""
-        return [self.patches(image, f"image {index + 1}") for index, image in enumerate(images)]
+        return [self.patches(image, f"image {index + 1}") for index, image in enumerate(items)]
+
+    def padded_length(self, encoded: np.ndarray, length: int | None) -> int:
+        return 0
+
+    def is_cut(self, encoded: np.ndarray) -> bool:
+        return False
+
+    def inputs(self, encoded: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
+        """The client's inputs of a graph: see `client_patches`."""
+        return client_patches(encoded, graph)
+
+    def sample(self, graph: Graph) -> list[np.ndarray]:
+        """Random patches in [−1, 1)."""
+        return list(np.random.default_rng(0).uniform(-1, 1, (graph.batch, *self.facts.patches)))
 
     def check(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> None:
         """Raises MPC-107 for an image that `pixels` refuses, as far as a file's header tells."""
-        if not self.about["do_resize"]:  # its size counts, and whether it is turned
+        if not self.facts.do_resize:  # its size counts, and whether it is turned
             self.pixels(image, where)
             return
         with reading(where := named(image, where)):
@@ -60,17 +78,17 @@ class ImageRequests:
         resize → · rescale → (x − mean)/std, in the order and the precision of transformers' PIL backend.
         """
         loaded = self.load(image, where)
-        if self.about["do_resize"]:
-            loaded = loaded.resize((self.width, self.height), Image.Resampling(self.about["resample"]))
+        if self.facts.do_resize:
+            loaded = loaded.resize((self.width, self.height), Image.Resampling(self.facts.resample))
         elif loaded.size != (self.width, self.height):
             size = f"{loaded.width}×{loaded.height}"
             raise unreadable(where, f"it is {size} pixels", f"scale it to {self.width}×{self.height}")
         pixels = np.atleast_3d(np.asarray(loaded))
-        if self.about["do_rescale"]:
-            pixels = (pixels.astype(np.float64) * self.about["rescale"]).astype(np.float32)
+        if self.facts.do_rescale:
+            pixels = (pixels.astype(np.float64) * self.facts.rescale).astype(np.float32)
         pixels = pixels.astype(np.float32)
-        if self.about["do_normalize"]:
-            pixels = (pixels - np.float32(self.about["mean"])) / np.float32(self.about["std"])
+        if self.facts.do_normalize:
+            pixels = (pixels - np.asarray(self.facts.mean, np.float32)) / np.asarray(self.facts.std, np.float32)
         return pixels.transpose(2, 0, 1)
 
     def load(self, image: str | Path | Image.Image | np.ndarray, where: str) -> Image.Image:
@@ -86,32 +104,18 @@ class ImageRequests:
         refuse_deep(image, where)
         return ImageOps.exif_transpose(image).convert(self.mode)
 
-    def inputs(self, patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
-        """The client's inputs of a graph: see `client_patches`."""
-        return client_patches(patches, graph)
-
 
 def client_patches(patches: Sequence[np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
-    """The client's inputs of a graph for 1 to B images; where they are fewer, the first is asked again."""
-    (wanted,) = graph.role("client")
-    if not 0 < len(patches) <= graph.batch:
-        raise ValueError(f"{len(patches)} images for a batch of {graph.batch}")
-    return {wanted.name: np.stack([*patches, *[patches[0]] * (graph.batch - len(patches))])}
+    """The client's inputs of a graph for 1 to B images (see `filled`): their patches (B, N, P)."""
+    return {PATCHES: np.stack(filled(patches, graph.batch))}
 
 
 def unfold(pixels: np.ndarray, patch: tuple[int, int]) -> np.ndarray:
-    """The patches (N, P) of pixels (channels, height, width); as a convolution does, what fills no patch is cut."""
+    """The patches (N, P) of pixels (channels, height, width); like a convolution, without what fills no patch."""
     high, wide = patch
     rows, columns = pixels.shape[1] // high, pixels.shape[2] // wide
     blocks = pixels[:, : rows * high, : columns * wide].reshape(len(pixels), rows, high, columns, wide)
     return blocks.transpose(1, 3, 0, 2, 4).reshape(rows * columns, -1)  # rows, columns, channel, p, p
-
-
-def sides(value: Any) -> tuple[int, int]:
-    """Height and width from a number, a pair, or an object with both."""
-    if isinstance(value, Mapping):
-        return value["height"], value["width"]
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def named(image: Any, where: str) -> str:

@@ -1,23 +1,26 @@
 """From texts to what their client shares: tokenise, bucket, look up, mask. Needs no torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from mpcify.data.files import COLUMNS
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import TextFacts
 from mpcify.graph.graph import Graph, Input
+from mpcify.graph.inputs import MASK_SCALE
+from mpcify.requests.requests import Requests, filled
 
 BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-SCALE = 16.0  # μ = 16·M/m: M/m itself would lose log₂ m bits in fixed point
 
 Text = str | tuple[str, str]
 Where = Callable[[int], str]
 
 
-def text_number(index: int) -> str:
+def text_place(index: int) -> str:
     """What an error calls a text, by its place among those of a request."""
     return f"text {index + 1}"
 
@@ -34,30 +37,42 @@ class Encoded:
         return len(self.ids)
 
 
-class TextRequests:
+class TextRequests(Requests):
     """Texts to client inputs.
 
-    tokenizer: of the checkpoint; its own padding and truncation are ignored. about: `graph.about` (positions,
-    vocabulary, text). table: the public embedding table (V, E), for graphs whose input is `embeddings`.
+    tokenizer: of the checkpoint; its own padding and truncation are ignored. facts: how the model reads texts. table:
+    the public embedding table (V, E), for graphs whose input is `embeddings`. lengths: the padded lengths that there
+    are; None: every bucket, as far as model and tokenizer go.
     Raises MPC-208 for a tokenizer that puts into every text a token that the model counts no position for.
     """
 
-    def __init__(self, tokenizer: Tokenizer, about: Mapping[str, Any], table: np.ndarray | None = None) -> None:
-        self.tokenizer = bare(tokenizer)
-        self.vocabulary, self.text, self.table = about["vocabulary"], about["text"], table
-        self.longest = min(BUCKETS[-1], about["positions"], self.text["longest"])
+    items = "texts, or of (text, text) pairs"
+    columns = (*COLUMNS["single"], *COLUMNS["pair"])
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        facts: TextFacts,
+        table: np.ndarray | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
+        self.tokenizer, self.facts, self.table = bare(tokenizer), facts, table
+        most = min(BUCKETS[-1], facts.positions, facts.longest)
+        buckets = (*(length for length in BUCKETS if length < most), most)
+        self.lengths = buckets if lengths is None else tuple(lengths)
+        self.longest = min(most, self.lengths[-1])
         always = {*self.tokenizer.encode("").ids, *self.tokenizer.encode("", "").ids}
-        if self.text["skipped"] in always:
-            what = f"it puts token {self.text['skipped']} into every text, and the model counts no position for it"
+        if facts.skipped in always:
+            what = f"it puts token {facts.skipped} into every text, and the model counts no position for it"
             remedy = "use the tokenizer and the pad_token_id (config.json) that the model was trained with"
             raise MpcifyError(208, "tokenizer", what, remedy)
 
     def encode(
-        self, texts: Sequence[Text], truncate: bool = False, longest: int | None = None, where: Where = text_number
+        self, texts: Sequence[Text], truncate: bool = False, longest: int | None = None, where: Where = text_place
     ) -> list[Encoded]:
         """The tokens of every text, or (text, text) pair.
 
-        longest: the largest number of tokens; where None, or above it, what the model, its tokenizer and the largest
+        longest: the largest number of tokens; if None, or above it, what the model, its tokenizer and the largest
         bucket take. truncate: cut longer texts, on the tokenizer's side (the longer of a pair first; special tokens
         stay), instead of refusing them. where: what errors call a text, by its place.
         Raises MPC-102 (not Unicode), 105 (empty), 106 (too long), 111 (the padding token inside), 208 (the tokenizer
@@ -73,9 +88,9 @@ class TextRequests:
         found = dict(enumerate(encodings))
         if truncate and long:
             cutter = bare(self.tokenizer)
-            cutter.enable_truncation(limit, strategy="longest_first", direction=self.text["truncation"])
+            cutter.enable_truncation(limit, strategy="longest_first", direction=self.facts.truncation)
             found.update(zip(long, cutter.encode_batch([texts[index] for index in long]), strict=True))
-        for index in long:  # the tokenizer leaves a text whole where not even its special tokens fit
+        for index in long:  # the tokenizer leaves a text whole if not even its special tokens fit
             if len(found[index].ids) > limit:
                 what = f"it has {len(encodings[index].ids)} tokens, at most {limit} fit"
                 remedy = "shorten the text, give a larger --length, or pass --truncate to cut it"
@@ -85,15 +100,15 @@ class TextRequests:
 
     def checked(self, encoding: Encoding, truncated: bool, where: str) -> Encoded:
         """A text's tokens, if there are any and the model has them all. Raises MPC-105, 111 and 208."""
-        ids, types = tuple(encoding.ids), tuple(encoding.type_ids) if self.text["types"] else (0,) * len(encoding.ids)
+        ids, types = tuple(encoding.ids), tuple(encoding.type_ids) if self.facts.types else (0,) * len(encoding.ids)
         if not ids:
             raise MpcifyError(105, where, "the text has no tokens", "remove it, or give it a text")
-        if self.text["skipped"] in ids:
-            what = f"it holds the model's padding token ({self.text['skipped']}), which counts no position"
+        if self.facts.skipped in ids:
+            what = f"it holds the model's padding token ({self.facts.skipped}), which counts no position"
             raise MpcifyError(111, where, what, "remove that token from the text")
-        beyond = "token" if max(ids) >= self.vocabulary else "token type" if max(types) > self.last_type else None
+        beyond = "token" if max(ids) >= self.facts.vocabulary else "token type" if max(types) > self.last_type else None
         if beyond:
-            limit = self.vocabulary if beyond == "token" else self.last_type + 1
+            limit = self.facts.vocabulary if beyond == "token" else self.last_type + 1
             what = f"it gives {beyond} numbers beyond the model's {limit}"
             raise MpcifyError(208, "tokenizer", what, "use the tokenizer that the model was trained with")
         return Encoded(ids, types, truncated)
@@ -101,33 +116,31 @@ class TextRequests:
     @property
     def last_type(self) -> int:
         """The largest token type that a text may have."""
-        return max(self.text["types"] - 1, 0)
+        return max(self.facts.types - 1, 0)
 
-    def bucket_for(self, count: int) -> int:
-        """The public padded length: the smallest bucket that holds `count` tokens, never above what the model takes.
+    def padded_length(self, encoded: Encoded, length: int | None) -> int:
+        return length or self.bucket_for(len(encoded))
 
-        Raises MPC-106 where none does.
-        """
-        if count > self.longest:
-            remedy = "shorten the text, or pass --truncate to cut it"
-            raise MpcifyError(106, "text", f"it has {count} tokens, at most {self.longest} fit", remedy)
-        return bucket(count, self.longest)
+    def is_cut(self, encoded: Encoded) -> bool:
+        return encoded.truncated
 
     def inputs(self, encoded: Sequence[Encoded], graph: Graph) -> dict[str, np.ndarray]:
         """The client's inputs of a graph: see `client_inputs`."""
         return client_inputs(encoded, graph, self.table)
 
+    def sample(self, graph: Graph) -> list[Encoded]:
+        """Random tokens of type 0."""
+        ids = np.random.default_rng(0).integers(self.facts.vocabulary, size=(graph.batch, graph.length))
+        return [Encoded(tuple(map(int, row)), (0,) * graph.length) for row in ids]
+
 
 def client_inputs(encoded: Sequence[Encoded], graph: Graph, table: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """The client's inputs of a graph (B, n, ·), float32, for 1 to B texts of at most n tokens.
+    """The client's inputs of a graph (B, n, ·), float32, for 1 to B texts of at most n tokens (see `filled`).
 
     embeddings: the tokens' rows of the public table | tokens: one-hot rows. segment: token types. mask: M, 1 at
-    tokens. share: μ = 16·M/m, m the number of tokens. All are 0 beyond the tokens. Where texts are fewer than B,
-    the first is asked again, as its values stay in the ranges that real text has; drop those results.
+    tokens. share: μ = 16·M/m, m the number of tokens. All are 0 beyond the tokens.
     """
-    if not 0 < len(encoded) <= graph.batch:
-        raise ValueError(f"{len(encoded)} texts for a batch of {graph.batch}")
-    ids, segment, mask = padded([*encoded, *[encoded[0]] * (graph.batch - len(encoded))], graph.length)
+    ids, segment, mask = padded(filled(encoded, graph.batch), graph.length)
     return {item.name: client_input(item, table, ids, segment, mask) for item in graph.role("client")}
 
 
@@ -144,7 +157,7 @@ def padded(encoded: Sequence[Encoded], length: int) -> tuple[np.ndarray, np.ndar
 def client_input(
     item: Input, table: np.ndarray | None, ids: np.ndarray, segment: np.ndarray, mask: np.ndarray
 ) -> np.ndarray:
-    """One client input by its name; ids, segment, mask are (B, n). Raises MPC-404 for a name that is none."""
+    """One client input by its name; ids, segment, mask are (B, n). Raises MPC-404 for any other name."""
     if item.name == "embeddings" and table is not None:
         return table[ids].astype(np.float32, copy=False) * mask[..., None].astype(np.float32)
     if item.name == "tokens":
@@ -156,14 +169,9 @@ def client_input(
     if item.name == "mask":
         return mask[..., None].astype(np.float32)
     if item.name == "share":
-        return (SCALE * mask / mask.sum(axis=1, keepdims=True))[..., None].astype(np.float32)
+        return (MASK_SCALE * mask / mask.sum(axis=1, keepdims=True))[..., None].astype(np.float32)
     what = "there is no embedding table for it" if item.name == "embeddings" else "no request has it"
     raise MpcifyError(404, f"client input {item.name}", what, "export the model again with this version of mpcify")
-
-
-def bucket(count: int, longest: int) -> int:
-    """The smallest bucket that holds `count` tokens, but never more than a model takes."""
-    return min(next((length for length in BUCKETS if length >= count), longest), longest)
 
 
 def bare(tokenizer: Tokenizer) -> Tokenizer:

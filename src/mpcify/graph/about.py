@@ -1,0 +1,325 @@
+"""What is public of a model: its task, its labels, and how texts or images become its inputs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from mpcify.data.metrics import TOLERANCE, Metrics, agreement, correct, mcnemar_p, metrics
+from mpcify.errors import MpcifyError
+
+NOTICE = "this release simulates all parties on one machine: it protects nothing yet"
+Sides = int | tuple[int, int]
+Channels = float | tuple[float, ...]
+Rule = Callable[[Any], bool]
+LARGEST = 3.4e38  # of float32
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What a model's answers are and how they are judged. name: in JSON. labels: the labels' names, in their order.
+
+    Logits are arrays of shape (N, labels).
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    numeric: ClassVar[bool]  # whether a right answer is a number, and not one of the labels
+
+    @abstractmethod
+    def answers(self, logits: np.ndarray) -> list[dict[str, Any]]:
+        """What a request gives its user, one object a row."""
+
+    def metrics(self, logits: np.ndarray, right: Sequence[int | float] | np.ndarray) -> Metrics:
+        """How good answers are; right: the right ones (N,)."""
+        return metrics(logits, right, self.numeric)
+
+    def agreement(self, a: np.ndarray, b: np.ndarray) -> float:
+        """The share of equal answers."""
+        return agreement(a, b, self.numeric)
+
+    @abstractmethod
+    def unequal(self, logits: np.ndarray, plain: np.ndarray) -> list[int]:
+        """The places of answers that are not those in floats, although these are no tie."""
+
+    @abstractmethod
+    def difference_p(self, a: np.ndarray, b: np.ndarray, right: np.ndarray) -> float | None:
+        """How likely so large a difference in right answers is by chance; None if no answer is right or wrong."""
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One of the labels, for a text or an image."""
+
+    numeric = False
+
+    def answers(self, logits: np.ndarray) -> list[dict[str, Any]]:
+        """{"label", "score", "scores": {label: p}} a row, p = softmax(logits); the label is that of the largest p."""
+        values = np.asarray(logits, np.float64)
+        powers = np.exp(values - values.max(axis=-1, keepdims=True))
+        return [self.answer(row) for row in powers / powers.sum(axis=-1, keepdims=True)]
+
+    def answer(self, shares: np.ndarray) -> dict[str, Any]:
+        """One answer from its probabilities (labels,)."""
+        best = int(np.argmax(shares))
+        scores = {label: float(share) for label, share in zip(self.labels, shares, strict=True)}
+        return {"label": self.labels[best], "score": float(shares[best]), "scores": scores}
+
+    def unequal(self, logits: np.ndarray, plain: np.ndarray) -> list[int]:
+        """A tie is an answer whose two largest logits in floats lie within 2e-2."""
+        ordered = np.sort(plain, -1)
+        tied = ordered[:, -1] - ordered[:, -2] <= TOLERANCE
+        return np.flatnonzero((logits.argmax(-1) != plain.argmax(-1)) & ~tied).tolist()
+
+    def difference_p(self, a: np.ndarray, b: np.ndarray, right: np.ndarray) -> float:
+        """McNemar's test: see `mcnemar_p`."""
+        return mcnemar_p(correct(a, right), correct(b, right))
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """A number, for a text."""
+
+    numeric = True
+
+    def answers(self, logits: np.ndarray) -> list[dict[str, Any]]:
+        """{"value"} a row."""
+        return [{"value": float(row[0])} for row in np.asarray(logits, np.float64)]
+
+    def unequal(self, logits: np.ndarray, plain: np.ndarray) -> list[int]:
+        """None: a number is never simply another."""
+        return []
+
+    def difference_p(self, a: np.ndarray, b: np.ndarray, right: np.ndarray) -> None:
+        return None
+
+
+TASKS: Mapping[str, type[Task]] = {
+    "classification": Classification,
+    "image-classification": Classification,
+    "regression": Regression,
+}
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """How a model and its tokenizer read texts.
+
+    vocabulary: tokens in the table. positions: the most tokens that the model takes. segments: whether it tells a
+    pair's texts apart by token types. truncation: the side that is cut. longest: the most tokens, special ones
+    included, that model and tokenizer take. types: how many token types may occur; 0 if the tokenizer gives none or the
+    model takes none, and all are 0. skipped: the token that the model counts no position for, which a text must not
+    hold; None if there is none.
+    """
+
+    vocabulary: int
+    positions: int
+    segments: bool
+    truncation: str
+    longest: int
+    types: int
+    skipped: int | None
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """How a model and its image processor read images.
+
+    channels: 1 or 3. size: (height, width), or one number for a square. patch: the same of a patch. do_resize,
+    resample: PIL's number of the filter. do_rescale, rescale: the factor. do_normalize, mean, std: one number, or one
+    a channel.
+    """
+
+    channels: int
+    size: Sides
+    patch: Sides
+    do_resize: bool
+    resample: int
+    do_rescale: bool
+    rescale: float
+    do_normalize: bool
+    mean: Channels
+    std: Channels
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """How many patches an image has, and how many numbers a patch; what fills no patch is left out."""
+        (height, width), (high, wide) = sides(self.size), sides(self.patch)
+        return (height // high) * (width // wide), self.channels * high * wide
+
+
+def sides(value: Sides) -> tuple[int, int]:
+    """Height and width from a number or a pair."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+@dataclass(frozen=True)
+class About:
+    """What is public of a model.
+
+    notice: what a reader must know of this release. model: its folder's name. family: of Hugging Face. embeddings:
+    `client` (it looks its tokens up in a table that it holds), `one-hot`, or `patches` for images.
+    """
+
+    notice: str
+    model: str
+    family: str
+    task: Task
+    recipe: str
+    embeddings: str
+    inputs: TextFacts | ImageFacts
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels, in their order."""
+        return self.task.labels
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as a JSON object; those of a model that reads the other are 0, False and null."""
+        image = isinstance(self.inputs, ImageFacts)
+        facts = listed(asdict(self.inputs))
+        text = dict.fromkeys(WHOLE, 0) if image else {name: facts.pop(name) for name in WHOLE}
+        return {
+            "notice": self.notice,
+            "model": self.model,
+            "family": self.family,
+            "task": self.task.name,
+            "recipe": self.recipe,
+            "labels": list(self.labels),
+            "embeddings": self.embeddings,
+            **text,
+            "segments": False if image else facts.pop("segments"),
+            "text": None if image else facts,
+            "image": facts if image else None,
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """The facts in a JSON object, checked. Raises MPC-404 for a field that is missing, unknown or wrong."""
+        checked(values, FACTS, "about")
+        image = values["image"] is not None
+        known = checked(values["image"], IMAGE, "about.image") if image else checked(values["text"], TEXT, "about.text")
+        counts = {name: values[name] for name in (*WHOLE, "segments")}
+        named = {name: values[name] for name in ("notice", "model", "family", "recipe", "embeddings")}
+        labels, numeric = tuple(values["labels"]), TASKS[values["task"]].numeric
+        agrees = {
+            "text": (values["text"] is None) == image,
+            "embeddings": (values["embeddings"] == "patches") == image,
+            "task": (values["task"] == "image-classification") == image,
+            "labels": len(set(labels)) == len(labels) and (len(labels) == 1 or not numeric),
+            "vocabulary": image != (values["vocabulary"] > 0),
+            "positions": image != (values["positions"] > 1),
+        }
+        inputs = ImageFacts(**tupled(known)) if image else TextFacts(**counts, **known)
+        agrees["image"] = not isinstance(inputs, ImageFacts) or inputs.patches[0] > 0
+        for name, holds in agrees.items():
+            if not holds:
+                raise wrong_field("about", name)
+        return cls(task=TASKS[values["task"]](values["task"], labels), inputs=inputs, **named)
+
+
+def listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with lists for tuples, as JSON has them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def tupled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with tuples for lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def checked(values: Any, rules: Mapping[str, Rule], where: str) -> dict[str, Any]:
+    """A JSON object that has these fields and no other, each as its rule says. Raises MPC-404."""
+    if not isinstance(values, dict):
+        raise MpcifyError(404, where, "it is no JSON object", AGAIN)
+    for name in sorted(rules.keys() ^ values.keys()):
+        what = f"the field {name} is missing" if name in rules else f"the field {name!r:.40} is not one of this version"
+        raise MpcifyError(404, where, what, AGAIN)
+    for name, rule in rules.items():
+        if not rule(values[name]):
+            raise wrong_field(where, name)
+    return values
+
+
+def wrong_field(where: str, name: str) -> MpcifyError:
+    """The error for a field with a value that it cannot have."""
+    return MpcifyError(404, where, f"the field {name} has a value that it cannot have", AGAIN)
+
+
+def whole(least: int, most: int = 1 << 31) -> Rule:
+    """Whether a value is a whole number within bounds."""
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def one_of(*choices: Any) -> Rule:
+    """Whether a value is one of some words."""
+    return lambda value: isinstance(value, str) and value in choices
+
+
+def flag(value: Any) -> bool:
+    """Whether a value is True or False."""
+    return isinstance(value, bool)
+
+
+def word(value: Any) -> bool:
+    """Whether a value is a string."""
+    return isinstance(value, str)
+
+
+def finite(value: Any) -> bool:
+    """Whether a value is a finite number that float32 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+
+
+def one_or_channels(value: Any) -> bool:
+    """Whether a value is a number, or one a channel."""
+    return finite(value) or (isinstance(value, list) and len(value) in (1, 3) and all(map(finite, value)))
+
+
+def divisor(value: Any) -> bool:
+    """Whether a value is a number above 0, or one a channel."""
+    return one_or_channels(value) and all(each > 0 for each in (value if isinstance(value, list) else [value]))
+
+
+def side_or_sides(value: Any) -> bool:
+    """Whether a value is a number of pixels, or (height, width)."""
+    side = whole(1, 1 << 15)
+    return side(value) or (isinstance(value, list) and len(value) == 2 and all(map(side, value)))
+
+
+AGAIN = "export the model again with this version: mpcify export MODEL OUT"
+WHOLE = ("vocabulary", "positions")
+TEXT: Mapping[str, Rule] = {
+    "truncation": one_of("left", "right"),
+    "longest": whole(1),
+    "types": whole(0, 2),
+    "skipped": lambda value: value is None or whole(0)(value),
+}
+IMAGE: Mapping[str, Rule] = {
+    "channels": whole(1, 3),
+    "size": side_or_sides,
+    "patch": side_or_sides,
+    "do_resize": flag,
+    "resample": whole(0, 5),
+    "do_rescale": flag,
+    "rescale": finite,
+    "do_normalize": flag,
+    "mean": one_or_channels,
+    "std": divisor,
+}
+FACTS: Mapping[str, Rule] = {
+    "notice": word,
+    "model": word,
+    "family": word,
+    "task": one_of(*TASKS),
+    "recipe": word,
+    "labels": lambda value: isinstance(value, list) and bool(value) and all(map(word, value)),
+    "embeddings": one_of("client", "one-hot", "patches"),
+    "vocabulary": whole(0),
+    "positions": whole(0),
+    "segments": flag,
+    "text": lambda value: value is None or isinstance(value, dict),
+    "image": lambda value: value is None or isinstance(value, dict),
+}
