@@ -134,7 +134,7 @@ def test_a_model_closed_while_its_session_opens_leaves_no_session(student, monke
         opened.append(load(*arguments))
         return opened[-1]
 
-    monkeypatch.setattr("mpcify.engines.fixed.FixedProgram.load", closing)
+    monkeypatch.setattr("mpcify.engines.fixed.engine.FixedProgram.load", closing)
     with pytest.raises(MpcifyError, match="MPC-506"):
         private(["not bad"])
     assert [session.weights for session in opened] == [{}]
