@@ -39,7 +39,7 @@ def half_steps(x: np.ndarray) -> np.ndarray:
 # (exp_t x²/2^(t+1) of it, tanh 5e-3, erf 6e-4), then float32, then what rounding adds.
 CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "exp": ("exp", {"t": 8}, lambda x, y, s: y * (1.2 * x**2 / 2**9 + 2**9 * s) + 3 * s),
-    "puma's exp": ("exp", {"t": 6}, lambda x, y, s: y * (1.2 * x**2 / 2**7 + 2**7 * s) + 3 * s),
+    "puma-exp": ("exp", {"t": 6}, lambda x, y, s: y * (1.2 * x**2 / 2**7 + 2**7 * s) + 3 * s),
     "reciprocal": ("reciprocal", {}, lambda x, y, s: 0.03 * y + 2 * s),
     "tanh": ("tanh", {}, lambda x, y, s: 6e-3 + 10 * s),
     "relu": ("relu", {}, lambda x, y, s: 1e-7 * y + 2 * s),
@@ -47,8 +47,8 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "gelu-tanh": ("gelu-tanh", {}, lambda x, y, s: np.maximum(np.abs(x), 1) * (5e-3 + 5 * s)),
     "gelu-poly": ("gelu-poly", {}, lambda x, y, s: 1e-7 * np.abs(y) + s * (8 + half_steps(x))),
     "square": ("square", {}, lambda x, y, s: 1e-6 * y + 2 * s * (1 + np.abs(x))),
-    "a small factor": ("scale", {"by": 0.002}, lambda x, y, s: np.abs(y) * (s / 0.002 / 2 + 1e-7) + 2 * s),
-    "a small negative factor": ("scale", {"by": -0.011}, lambda x, y, s: np.abs(y) * (s / 0.011 / 2 + 1e-7) + 2 * s),
+    "small-factor": ("scale", {"by": 0.002}, lambda x, y, s: np.abs(y) * (s / 0.002 / 2 + 1e-7) + 2 * s),
+    "small-negative-factor": ("scale", {"by": -0.011}, lambda x, y, s: np.abs(y) * (s / 0.011 / 2 + 1e-7) + 2 * s),
     "layernorm": (
         "layernorm",
         {"eps": 1e-12},
