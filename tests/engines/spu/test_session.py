@@ -18,8 +18,8 @@ import pytest
 from mpcify.engines.plain import PlainEngine
 from mpcify.engines.spu import series
 from mpcify.engines.spu.engine import SpuEngine, SpuSession, shareable
+from mpcify.engines.spu.failure import reason
 from mpcify.engines.spu.settings import NOT_IN_FM32
-from mpcify.engines.spu.worker import reason
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
