@@ -1,1 +1,1 @@
-"""SecretFlow SPU in a process of its own. Parent: engine, child. Child: worker, party, link, lowering. Both: settings."""
+"""SecretFlow SPU in a process of its own. Parent: engine, child. Child: worker, party, link, lowering."""

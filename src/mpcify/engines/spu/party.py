@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
@@ -29,7 +29,7 @@ SAME = "give every party the same graphs, the same settings and the same version
 
 
 class Compiled:
-    """A graph as every party runs it: SPU's programs, made once a process, and a digest that the parties compare."""
+    """A graph as every party runs it: SPU's programs, made once a process."""
 
     def __init__(self, graph: Graph, settings: Settings) -> None:
         self.graph, self.settings = graph, settings
@@ -40,22 +40,11 @@ class Compiled:
         """Each operation as a program of its own, by its name."""
         return compile_operations(self.graph, self.settings.number)
 
-    @cached_property
-    def digest(self) -> bytes:
-        """SHA-256 of the settings, the graph, what SPU made of it, and SPU's version."""
-        facts = {
-            "settings": self.settings.to_json(),
-            "graph": self.graph.to_json(),
-            "code": hashlib.sha256(self.executable.code).hexdigest(),
-            "spu": version("spu"),
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
-
 
 class Seat:
     """A role's place among the parties of a protocol: SPU's runtime over its links, and the variables in it.
 
-    connecting: what this party sent to connect. Once something fails its links are closed, which ends the others'
+    connecting: what SPU sent to connect. Once something fails its links are closed, which ends the others'
     waiting: the parties are no longer in step.
     """
 
@@ -70,6 +59,7 @@ class Seat:
         config = runtime_config(settings)
         self.io = Io(len(settings.parties), config)
         self.forms = Forms(self.io, config)
+        self.agree({"settings": settings.to_json(), "spu": version("spu")})
         with self.exchange() as spent:
             link, self.channels = context(links, settings.parties)
             self.runtime = Runtime(link, config)
@@ -95,9 +85,9 @@ class Seat:
         self.turns[kind] = self.turns.get(kind, 0) + 1
         return f"{kind}#{self.turns[kind]}"
 
-    def agree(self, digest: bytes) -> None:
-        """Compares a digest with every peer's. Raises MPC-503 for another."""
-        key = self.key("agree")
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Compares what must be the same at every party, by its SHA-256. Raises MPC-503 for a peer with another."""
+        key, digest = self.key("agree"), hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
         with self.exchange():
             for peer in self.links.peers:
                 self.links.send(peer, key, digest)
@@ -161,7 +151,8 @@ class SpuParty(Party):
 
     def __init__(self, compiled: Compiled, seat: Seat) -> None:
         self.compiled, self.graph, self.seat, self.role = compiled, compiled.graph, seat, seat.role
-        seat.agree(compiled.digest)
+        code = hashlib.sha256(compiled.executable.code).hexdigest()
+        seat.agree({"graph": self.graph.to_json(), "code": code})
         if any(seat.shapes.get(item.name, item.shape) != item.shape for item in self.graph.role("owner")):
             raise failure(ValueError("a weight of this name is shared already, with another shape"))
 
