@@ -155,9 +155,9 @@ class LinkContract(ABC):
                     future.result()
             assert time.monotonic() - start < 5
             for end, peer in ((client, "owner"), (owner, "client"), (helper, "client")):
-                with pytest.raises(ConnectionError):
+                with pytest.raises(ConnectionError, match=f"between {end.name} and {peer} is closed"):
                     end.receive(peer, "k")
-            with pytest.raises(ConnectionError):
+            with pytest.raises(ConnectionError, match="between client and owner is closed"):
                 client.send("owner", "k", b"")
             client.close()
 

@@ -59,7 +59,10 @@ class Links(ABC):
         with self._lock:
             if not self._used[peer].add(key):
                 raise ValueError(f"{self.name} has sent {key!r} to {peer} before")
-        self.post(peer, key, message)
+        try:
+            self.post(peer, key, message)
+        except ConnectionError:
+            raise ConnectionError(f"the link between {self.name} and {peer} is closed") from None
         with self._lock:
             self._sent += Sent(1, len(message))
 

@@ -5,6 +5,7 @@ import re
 from mpcify.errors import MpcifyError
 
 WHERE = "spu engine"
+RESTART = "see why the other party ended or did not answer, and start all parties again"
 REPORT = "check the model with --engine fixed, then report this"
 INSTALL = "pip install 'mpcify[spu]', and the system package libgomp1"
 
@@ -13,8 +14,10 @@ def failure(error: Exception) -> MpcifyError:
     """The error for what was raised in a party: MPC-504 if SPU cannot be loaded, else MPC-503, or as it was raised."""
     if isinstance(error, MpcifyError):
         return error
-    missing = isinstance(error, ImportError)
-    return MpcifyError(504 if missing else 503, WHERE, reason(error), INSTALL if missing else REPORT)
+    if isinstance(error, ImportError):
+        return MpcifyError(504, WHERE, reason(error), INSTALL)
+    remedy = RESTART if isinstance(error, ConnectionError | TimeoutError) else REPORT
+    return MpcifyError(503, WHERE, reason(error), remedy)
 
 
 def reason(error: Exception) -> str:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -34,11 +34,14 @@ class Compiled:
     def __init__(self, graph: Graph, settings: Settings) -> None:
         self.graph, self.settings = graph, settings
         self.executable = compile_graph(graph, settings.number)
+        self._operations: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
-    @cached_property
     def operations(self) -> dict[str, Any]:
-        """Each operation as a program of its own, by its name."""
-        return compile_operations(self.graph, self.settings.number)
+        """Each operation as a program of its own, by its name; made when the first party asks."""
+        with self._lock:
+            self._operations = self._operations or compile_operations(self.graph, self.settings.number)
+            return self._operations
 
 
 class Seat:
@@ -199,11 +202,11 @@ class SpuParty(Party):
 
     def steps(self, given: Arrays, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, Cost]]:
         """The request one input, operation and output after the other, each with its cost; fills `outputs`."""
+        executables = self.compiled.operations()
         for item in self.inputs:
             with self.seat.exchange() as spent:
                 self.enter(item, given)
             yield item.name, spent[0]
-        executables = self.compiled.operations
         last = {name: step for step, executable in executables.items() for name in executable.input_names}
         temporary = {*(item.name for item in self.inputs), *executables} - {*self.graph.outputs}
         for step, executable in executables.items():

@@ -9,9 +9,8 @@ import os
 import select
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,8 +57,8 @@ class Worker:
         self.settings = Settings.from_json(request["settings"])
         self.links = connect(self.settings.parties)
         self.threads = ThreadPoolExecutor(len(self.links))
-        self.seats, seconds = self.together(lambda role: Seat(self.settings, self.links[role]))
-        cost = combined({role: seat.connecting for role, seat in self.seats.items()}, seconds)
+        self.seats = self.together(lambda role: Seat(self.settings, self.links[role]))
+        cost = combined({role: seat.connecting for role, seat in self.seats.items()})
         return {"cost": cost.to_json(), "environment": environment()}, {}
 
     def compile(self, request: Request, arrays: Arrays) -> Reply:
@@ -67,7 +66,7 @@ class Worker:
         from mpcify.engines.spu.party import Compiled, SpuParty
 
         compiled = Compiled(Graph.from_json(request["graph"]), self.settings)
-        parties, _ = self.together(lambda role: SpuParty(compiled, self.seats[role]))
+        parties = self.together(lambda role: SpuParty(compiled, self.seats[role]))
         self.programs.append(parties)
         missing = [item.name for item in parties["owner"].missing]
         return {"program": len(self.programs) - 1, "missing": missing}, {}
@@ -76,14 +75,14 @@ class Worker:
         """{"program"} and one of its missing weights → {"cost"}: the owner shares it; it stays."""
         parties = self.programs[request["program"]]
         (item,) = (item for item in parties["owner"].missing if item.name in arrays)
-        costs, seconds = self.together(lambda role: parties[role].place(item, arrays if role == "owner" else None))
-        return {"cost": combined(costs, seconds).to_json()}, {}
+        costs = self.together(lambda role: parties[role].place(item, arrays if role == "owner" else None))
+        return {"cost": combined(costs).to_json()}, {}
 
     def run(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} and its inputs → {"cost"} and its outputs."""
         parties = self.programs[request["program"]]
-        answers, seconds = self.together(lambda role: parties[role].run(parties[role].own(arrays)))
-        cost = combined({role: cost for role, (_, cost) in answers.items()}, seconds)
+        answers = self.together(lambda role: parties[role].run(parties[role].own(arrays)))
+        cost = combined({role: cost for role, (_, cost) in answers.items()})
         return {"cost": cost.to_json()}, answers["client"][0] or {}
 
     def profile(self, request: Request, arrays: Arrays) -> Reply:
@@ -92,30 +91,29 @@ class Worker:
         outputs: dict[str, dict[str, np.ndarray]] = {role: {} for role in parties}
         steps = {role: party.steps(party.own(arrays), outputs[role]) for role, party in parties.items()}
         costs: dict[str, Cost] = {}
-        while all((done := self.together(lambda role: next(steps[role], None)))[0].values()):
-            spent, seconds = done
-            named = {role: step for role, step in spent.items() if step is not None}
-            costs[named["client"][0]] = combined({role: cost for role, (_, cost) in named.items()}, seconds)
+        while None not in (done := self.together(lambda role: next(steps[role], None))).values():
+            named = {role: step for role, step in done.items() if step is not None}
+            costs[named["client"][0]] = combined({role: cost for role, (_, cost) in named.items()})
         return {"costs": {name: cost.to_json() for name, cost in costs.items()}}, outputs["client"]
 
     def code(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} → {"code"}: what every party holds, as text."""
         return {"code": self.programs[request["program"]]["client"].compiled.executable.code.decode()}, {}
 
-    def together(self, action: Callable[[str], T]) -> tuple[dict[str, T], float]:
-        """What `action(role)` gives, in a thread a role at once, and how long it took.
+    def together(self, action: Callable[[str], T]) -> dict[str, T]:
+        """What `action(role)` gives, in a thread a role at once.
 
-        The first exception of any role comes out; the others' waiting ends with the links.
+        If one fails the links close, so that no other waits for it, and what comes out is the cause.
         """
-        start = time.perf_counter()
         futures = {role: self.threads.submit(action, role) for role in self.links}
-        done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
-        for future in done:
-            if future.exception() is not None:
-                for end in self.links.values():
-                    end.close()
-                future.result()
-        return {role: future.result() for role, future in futures.items()}, time.perf_counter() - start
+        done, running = wait(futures.values(), return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in done):
+            for end in self.links.values():
+                end.close()
+            if not causes(done):
+                wait(running)  # a closed link is no cause: whoever closed it is about to say why
+            raise next(iter(causes(futures.values()) or errors(done)))
+        return {role: future.result() for role, future in futures.items()}
 
     def answer(self, request: Request, arrays: Arrays) -> Reply:
         """The reply to one request."""
@@ -126,10 +124,22 @@ class Worker:
             return {"error": found.what, "code": found.code, "where": found.where, "remedy": found.remedy}, {}
 
 
-def combined(costs: Mapping[str, Cost], seconds: float) -> Cost:
-    """What all parties spent together in these seconds: all bytes, and the messages of the busiest."""
+def errors(futures: Iterable[Future]) -> list[BaseException]:
+    """What those that have failed raised."""
+    return [error for future in futures if future.done() and (error := future.exception()) is not None]
+
+
+def causes(futures: Iterable[Future]) -> list[BaseException]:
+    """Errors that do not follow from another's."""
+    return [error for error in errors(futures) if not isinstance(error.__cause__, ConnectionError)]
+
+
+def combined(costs: Mapping[str, Cost]) -> Cost:
+    """What parties that began at once spent: seconds until the last was done, all bytes, the busiest's messages."""
+    seconds = max(cost.seconds for cost in costs.values())
+    rounds = max(cost.rounds for cost in costs.values())
     parties = {role: cost.bytes for role, cost in costs.items()}
-    return Cost(seconds, sum(parties.values()), max(cost.rounds for cost in costs.values()), parties)
+    return Cost(seconds, sum(parties.values()), rounds, parties)
 
 
 def environment() -> dict[str, Any]:
