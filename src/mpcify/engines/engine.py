@@ -14,7 +14,7 @@ from mpcify.graph.graph import Graph
 from mpcify.network.links import Links
 
 Arrays = Mapping[str, np.ndarray]
-OUTPUT = "output/"  # before the name of an output, where it stands for the output's way to the client
+OUTPUT = "output/"  # before the name of an output, if it stands for the output's way to the client
 
 
 class Session(ABC):
@@ -34,7 +34,7 @@ class Session(ABC):
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
         """One request: the client's (and public) inputs by name, float arrays of the graph's shapes, to the outputs.
 
-        Raises MPC-503 where the engine fails.
+        Raises MPC-503 if the engine fails.
         """
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Program(ABC):
     def load(self, weights: Arrays, beside: Session | None = None) -> Session:
         """Places the owner's weights (by input name) and opens a session.
 
-        beside: a session of the same weights (of another length, say): where the engine can, weights that are placed
+        beside: a session of the same weights (of another length, say): if the engine can, weights that are placed
         there are used again, and closing either session closes both.
         """
 

@@ -58,7 +58,10 @@ def split(key: str) -> tuple[str, int | None]:
 
 
 class Mailbox:
-    """Messages from one peer, until they are taken. Any thread may put and take."""
+    """Messages from one peer, until they are taken. Any thread may put and take.
+
+    It holds whatever comes: what a peer may leave here is for those to bound who read from it.
+    """
 
     def __init__(self) -> None:
         self._messages: dict[str, bytes] = {}

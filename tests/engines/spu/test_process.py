@@ -48,7 +48,7 @@ def test_nothing_but_our_own_words_reaches_stdout_and_no_file_is_left(tmp_path: 
 with SpuEngine(force=True).compile(g).load(w) as s: s.run({"x": m.INPUT})
 print("mine")
 """
-    done = python(code, tmp_path, "-X", "dev")  # where a pipe or process that is left open would complain
+    done = python(code, tmp_path, "-X", "dev")  # then a pipe or process that is left open complains
     assert (done.stdout, done.stderr) == ("mine\n", "")
     assert list(tmp_path.iterdir()) == []
 

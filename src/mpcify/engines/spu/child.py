@@ -25,9 +25,8 @@ MODULE = "mpcify.engines.spu.worker"
 TAIL = 300  # characters of the child's last words in an error
 RESTART = "start again, with more memory if it ran out (weights take about 16 bytes each at every party)"
 PULSE = 1.0  # seconds between two looks at a child that computes
-PATIENCE = (
-    5  # looks in a row at which a stopped child counts as frozen: a whole job that is suspended comes back sooner
-)
+# Looks in a row at which a stopped child counts as frozen: a whole job that is suspended comes back sooner.
+PATIENCE = 5
 GRACE = 2.0  # seconds in which a child whose pipe broke must end by itself
 
 

@@ -61,7 +61,7 @@ class SpuEngine(Engine):
     def compile(self, graph: Graph) -> "SpuProgram":
         """Proves that nothing wraps in the declared ranges (unless forced); SPU's own compiler runs at `load`.
 
-        Raises MPC-401 for a graph that is not lowered, MPC-402 where a range overflows, MPC-406 where one is not
+        Raises MPC-401 for a graph that is not lowered, MPC-402 if a range overflows, MPC-406 if one is not
         declared, MPC-501 for an operation that the ring does not have.
         """
         check_kinds(graph, SPU_KINDS, self.name)
@@ -146,7 +146,7 @@ class SpuSession(Session):
         return str(reply["code"])
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
-        """One request. Raises MPC-402 for an input that the ring cannot hold, MPC-503 where SPU fails (and ends)."""
+        """One request. Raises MPC-402 for an input that the ring cannot hold, MPC-503 if SPU fails (and ends)."""
         reply, outputs = self.child.ask({"do": "run", "program": self.number}, self.given(inputs))
         return outputs, cost_of(reply)
 
@@ -165,7 +165,7 @@ class SpuSession(Session):
 
 
 def shareable(item: Input, weights: Arrays, number: FixedPoint) -> dict[str, np.ndarray]:
-    """A weight as the owner shares it: in float32, or where only integers multiply it, in int32 as the ring holds it.
+    """A weight as the owner shares it: in float32, or if only integers multiply it, in int32 as the ring holds it.
 
     Raises what `encodable` raises, and MPC-402 for a weight of the second kind beyond 2^(31−f).
     """
