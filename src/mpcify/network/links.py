@@ -33,8 +33,8 @@ class Links(ABC):
     messages nor know its keys. timeout: of `receive`, in seconds.
 
     A key stands for one message to one peer in a session. It is any text; if a counter stands at its end, the keys that
-    were used take no more memory however many they are (see `Keys`).
-    A message waits until its key is asked for, so those of different keys do not wait for each other.
+    were used take no more memory however many they are (see `Keys`). A message waits until its key is asked for, so
+    those of different keys do not wait for each other.
     """
 
     def __init__(self, name: str, peers: Iterable[str], session: str, timeout: float) -> None:
