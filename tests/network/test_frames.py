@@ -78,11 +78,12 @@ def frame(text: bytes, payload: bytes = b"") -> io.BytesIO:
     [
         frame(b"no JSON"),
         frame(b"\xff\xfe"),
+        frame(b"[" * 100_000),
         frame(b"[1]"),
         frame(b"{}", b"no safetensors"),
         frame(b"{}", b"\x80\x04\x95\x04\x00\x00\x00\x00\x00\x00\x00]\x94K\x01a."),
     ],
-    ids=["no JSON", "no text", "no object", "no arrays", "a pickle"],
+    ids=["no JSON", "no text", "too deep", "no object", "no arrays", "a pickle"],
 )
 def test_bytes_that_are_no_frame_are_refused(stream: io.BytesIO) -> None:
     with pytest.raises(FrameError):

@@ -1,75 +1,71 @@
-"""Channels in one process: delivery by key, and exact counts."""
+"""Links in one process keep the contract; keys that were used are remembered exactly, in little room."""
 
-import threading
-import time
+import socket
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mpcify.network.links import Sent
-from mpcify.network.memory import connect_in_process
-
-
-def test_every_party_has_a_channel_to_each_of_its_peers() -> None:
-    assert [sorted(row) for row in connect_in_process(3)] == [[1, 2], [0, 2], [0, 1]]
-
-
-def test_messages_of_one_key_keep_their_order_and_keys_do_not_wait_for_each_other() -> None:
-    client, owner = connect_in_process(2)
-    for key, message in (("a", b"1"), ("b", b"2"), ("a", b"3")):
-        client[1].send(key, message)
-    assert [owner[0].receive(key) for key in ("b", "a", "a")] == [b"2", b"1", b"3"]
+from benchmarks.tcp import TcpLinks
+from mpcify.network.links import Links
+from mpcify.network.mailbox import Keys, Mailbox
+from mpcify.network.memory import connect
+from tests.network.contract import LinkContract
 
 
-def test_both_ends_send_and_each_counts_its_own() -> None:
-    client, owner = connect_in_process(2)
-    client[1].send("x", bytes(10))
-    client[1].send("y", b"")
-    owner[0].send("x", bytes(7))
-    assert client[1].receive("x") == bytes(7)
-    assert (client[1].sent, owner[0].sent) == (Sent(2, 10), Sent(1, 7))
+class TestMemory(LinkContract):
+    def connect(self, names: Sequence[str], session: str, timeout: float) -> Mapping[str, Links]:
+        return connect(names, session, timeout)
 
 
-def test_what_is_handed_over_counts_as_sent() -> None:
-    client, _ = connect_in_process(2)
-    client[1].send("x", bytes(7))
-    before = client[1].sent
-    client[1].count(100)
-    assert client[1].sent - before == Sent(1, 100)
+class TestTcp(LinkContract):
+    """What the measurements of networks run over."""
+
+    def connect(self, names: Sequence[str], session: str, timeout: float) -> Mapping[str, Links]:
+        addresses = {}
+        for name in names:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                addresses[name] = free.getsockname()[:2]
+        with ThreadPoolExecutor(len(names)) as pool:
+            return dict(
+                zip(names, pool.map(lambda name: TcpLinks(name, addresses, session, timeout), names), strict=True)
+            )
 
 
-def test_no_message_is_lost_or_counted_twice_between_threads() -> None:
-    client, owner = connect_in_process(2)
-    threads = [
-        threading.Thread(target=lambda sender=sender: [client[1].send(f"{sender}", b"ab") for _ in range(200)])
-        for sender in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    received = [owner[0].receive(f"{sender}") for sender in range(8) for _ in range(200)]
-    for thread in threads:
-        thread.join()
-    assert (len(received), client[1].sent) == (1600, Sent(1600, 3200))
+@settings(deadline=None)
+@given(st.lists(st.from_regex(r"\A[ab]?0{0,2}[0-9]{0,2}\Z") | st.text("a01\n", max_size=4)))
+def test_keys_are_a_set(keys: list[str]) -> None:
+    known, reference = Keys(), set()
+    for key in keys:
+        assert (key in known) == (key in reference)
+        assert known.add(key) == (key not in reference)
+        reference.add(key)
+    assert all(key in known for key in reference)
 
 
-def test_receiving_waits_for_the_message() -> None:
-    client, owner = connect_in_process(2)
-    timer = threading.Timer(0.05, client[1].send, ("late", b"!"))
-    timer.start()
-    assert owner[0].receive("late") == b"!"
+@settings(deadline=None)
+@given(st.permutations(range(30)))
+def test_a_counter_is_one_run_in_whatever_order_it_comes(order: list[int]) -> None:
+    keys = Keys()
+    assert all(keys.add(f"k{number}") for number in order)
+    assert keys.runs == {"k": ([0], [30])}
+    assert not any(keys.add(f"k{number}") for number in order)
 
 
-def test_receiving_gives_up_after_its_timeout() -> None:
-    client, _ = connect_in_process(2, timeout=0.02)
-    with pytest.raises(TimeoutError):
-        client[1].receive("never")
+def test_a_number_as_long_as_a_key_is_still_itself() -> None:
+    keys, long = Keys(), "9" * 40
+    assert keys.add(long)
+    assert keys.add(long[1:])
+    assert not keys.add(long)
 
 
-def test_closing_wakes_whoever_waits_and_refuses_more() -> None:
-    client, owner = connect_in_process(2)
-    threading.Timer(0.05, client[1].close).start()
-    start = time.monotonic()
-    with pytest.raises(ConnectionError):
-        owner[0].receive("never")
-    assert time.monotonic() - start < 5
-    with pytest.raises(ConnectionError):
-        owner[0].send("x", b"")
+def test_a_mailbox_refuses_what_has_arrived_before_even_if_it_was_taken() -> None:
+    box = Mailbox()
+    box.put("k1", b"first")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="arrived before"):
+            box.put("k1", b"again")
+        if box._messages:
+            assert box.take("k1", 0) == b"first"

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -10,7 +11,9 @@ import numpy as np
 from mpcify.engines.config import EngineConfig
 from mpcify.engines.cost import Cost
 from mpcify.engines.rules import Rules
+from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
+from mpcify.network.links import Links
 
 Arrays = Mapping[str, np.ndarray]
 OUTPUT = "output/"  # before the name of an output, if it stands for the output's way to the client
@@ -57,6 +60,37 @@ class Session(ABC):
         self.close()
 
 
+class Party(ABC):
+    """One role's part in a program, over links to the other roles: it takes and returns only what that role has.
+
+    Every party calls the same methods in the same order, each at its own place; a simulation is all of them in one
+    process. A cost is what this party alone spent: its wall time, what it sent, and its messages.
+
+    Raises MPC-503 for what another role holds, and if the engine, a peer or a link fails: then its links are closed.
+    """
+
+    role: str
+
+    @abstractmethod
+    def hold(self, weights: Arrays | None) -> Cost:
+        """Shares the weights, once: the owner gives them (by input name), every other role None."""
+
+    @abstractmethod
+    def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
+        """One request: the client gives its inputs and gets the outputs, every other role gives and gets None.
+
+        Inputs that are public every role gives.
+        """
+
+    @abstractmethod
+    def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
+        """As `answer`, operation by operation, with the costs that `Session.profile` names."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes its links: the session of all parties ends."""
+
+
 class Program(ABC):
     """A compiled graph."""
 
@@ -69,6 +103,14 @@ class Program(ABC):
         beside: a session of the same weights (of another length, say): if the engine can, weights that are placed there
         are used again, and closing either session closes both.
         """
+
+    def join(self, role: str, links: Links, state: Path | None = None) -> Party:
+        """Takes one role, over links to the others, whose names are the roles.
+
+        state: a folder for what must outlive the process, if the engine has any. Raises MPC-501 if the engine has no
+        parties, or no such role.
+        """
+        raise MpcifyError(501, f"role {role}", "this engine has no parties", "choose one that shares values")
 
 
 class Engine(ABC):

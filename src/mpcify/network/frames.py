@@ -1,7 +1,7 @@
 """Frames: a JSON object and named arrays in one message of known length. No pickle.
 
 Layout: two little-endian lengths (u32 of the JSON, u64 of the arrays), the JSON, the arrays as safetensors (nothing
-where there are none). A reader refuses a length above its limit before it allocates anything.
+if there are none). A reader refuses a length above its limit before it allocates anything.
 """
 
 import json
@@ -35,14 +35,14 @@ def write_frame(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str
 
 
 def read_frame(stream: BinaryIO, header_limit: int = HEADER_LIMIT, arrays_limit: int = ARRAYS_LIMIT) -> Frame:
-    """The next frame of a buffered binary stream. Raises EOFError where it ends, FrameError where there is no frame."""
+    """The next frame of a buffered binary stream. Raises EOFError if it ends, FrameError if that is no frame."""
     text_length, payload_length = LENGTHS.unpack(read_exactly(stream, LENGTHS.size))
     if text_length > header_limit or payload_length > arrays_limit:
         raise FrameError(f"a frame of {text_length} + {payload_length} bytes is above the limits")
     try:
         header = json.loads(read_exactly(stream, text_length))
         arrays = load(read_exactly(stream, payload_length)) if payload_length else {}
-    except (ValueError, SafetensorError, KeyError):
+    except (ValueError, RecursionError, SafetensorError, KeyError):
         raise FrameError("the bytes are no frame") from None
     if not isinstance(header, dict):
         raise FrameError("the header is no JSON object")
@@ -50,7 +50,7 @@ def read_frame(stream: BinaryIO, header_limit: int = HEADER_LIMIT, arrays_limit:
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:
-    """`size` bytes of a stream. Raises EOFError where it ends before."""
+    """`size` bytes of a stream. Raises EOFError if it ends before."""
     data = stream.read(size)
     if len(data) < size:
         raise EOFError("the stream ended")

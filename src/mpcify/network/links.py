@@ -1,15 +1,15 @@
-"""Channels between parties: messages found by key, and a count of what each end sends.
+"""Links between parties: messages found by key, each key once, and a count of what each end sends.
 
-A channel knows no protocol and no serialisation: an engine adapts it to what its library wants. Here all parties share
-one process; parties on machines of their own get channels of the same interface.
+Links know no protocol and no serialisation: an engine adapts them to what its library wants. The same interface stands
+between the parties of one process (`memory`) and between machines.
 """
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Homomorphic products keep a party silent for minutes, and a party of this process cannot vanish unseen.
-PATIENCE = 24 * 3600.0
+from mpcify.network.mailbox import Keys, Mailbox
 
 
 @dataclass(frozen=True)
@@ -26,34 +26,72 @@ class Sent:
         return Sent(self.messages - earlier.messages, self.bytes - earlier.bytes)
 
 
-class Channel(ABC):
-    """One party's end of its link to one peer. Any thread may send and receive.
+class Links(ABC):
+    """One party's end of its links to all its peers, in one session. Any thread may send and receive.
 
-    Messages of one key arrive in the order in which they were sent; different keys do not wait for each other.
+    name: of this party. peers: the names of the others. session: its id; links of another session neither see its
+    messages nor know its keys. timeout: of `receive`, in seconds.
+
+    A key stands for one message to one peer in a session. It is any text; if a counter stands at its end, the keys that
+    were used take no more memory however many they are (see `Keys`). A message waits until its key is asked for, so
+    those of different keys do not wait for each other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, peers: Iterable[str], session: str, timeout: float) -> None:
+        self.name, self.peers, self.session, self.timeout = name, tuple(peers), session, timeout
+        self.inboxes = {peer: Mailbox() for peer in self.peers}  # where an implementation puts what a peer sends
+        self._used = {peer: Keys() for peer in self.peers}
         self._sent = Sent()
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def sent(self) -> Sent:
-        """What this end has sent so far."""
+        """What this end has sent so far, to all its peers."""
         return self._sent
 
-    def count(self, size: int) -> None:
-        """Counts one message of `size` bytes as sent: for what a simulation hands over without sending it."""
-        with self._counting:
-            self._sent += Sent(1, size)
+    def send(self, peer: str, key: str, message: bytes) -> None:
+        """Sends a message, without waiting for the peer to take it.
+
+        Raises ValueError for a name that is no peer's and for a key that was used towards this peer before,
+        ConnectionError if the link is closed.
+        """
+        self.check(peer)
+        with self._lock:
+            if not self._used[peer].add(key):
+                raise ValueError(f"{self.name} has sent {key!r} to {peer} before")
+        try:
+            self.post(peer, key, message)
+        except ConnectionError:
+            raise ConnectionError(f"the link between {self.name} and {peer} is closed") from None
+        with self._lock:
+            self._sent += Sent(1, len(message))
+
+    def receive(self, peer: str, key: str) -> bytes:
+        """Waits for a peer's message of this key, and takes it.
+
+        Raises TimeoutError (the message may be asked for again), ConnectionError if the link is closed and the message
+        has not arrived, ValueError for a name that is no peer's and for a key that was taken before.
+        """
+        self.check(peer)
+        try:
+            return self.inboxes[peer].take(key, self.timeout)
+        except TimeoutError:
+            raise TimeoutError(f"{peer} sent {self.name} no {key!r} within {self.timeout:g} s") from None
+        except ConnectionError:
+            raise ConnectionError(f"the link between {self.name} and {peer} is closed") from None
+
+    def check(self, peer: str) -> None:
+        """Raises ValueError for a name that is no peer's."""
+        if peer not in self.inboxes:
+            raise ValueError(f"{self.name} has no link to {peer!r}")
 
     @abstractmethod
-    def send(self, key: str, message: bytes) -> None:
-        """Sends a message, without waiting for the peer to take it. Raises ConnectionError on a closed channel."""
+    def post(self, peer: str, key: str, message: bytes) -> None:
+        """Puts a message on its way to a peer, whose inbox for this party gets it; for `send` alone.
 
-    @abstractmethod
-    def receive(self, key: str) -> bytes:
-        """Waits for a message of this key and takes it. Raises TimeoutError; ConnectionError on a closed channel."""
+        Raises ConnectionError if the link is closed.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Closes both ends; whoever waits on either gets a ConnectionError."""
+        """Closes both ends of every link; whoever waits at either gets a ConnectionError."""

@@ -42,7 +42,7 @@ with socket.socket(type=socket.SOCK_DGRAM) as line:
 class Namespaces:
     """Namespaces for some parties, joined by a bridge in one more; gone when the `with` block ends.
 
-    names: of the parties. gigabits: of each party's line, both ways; None: as fast as the machine. Raises MPC-505 where
+    names: of the parties. gigabits: of each party's line, both ways; None: as fast as the machine. Raises MPC-505 if
     the system does not permit it.
     """
 
@@ -111,7 +111,7 @@ class Namespaces:
 
 
 def call(*words: str) -> str:
-    """Runs a command; its output. Raises MPC-505 where it is missing or not permitted."""
+    """Runs a command; its output. Raises MPC-505 if it is missing or not permitted."""
     remedy = "run as root on Linux with iproute2 installed, or use the estimate: mpcify estimate --network RTT,GBIT"
     try:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout

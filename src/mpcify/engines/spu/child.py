@@ -17,18 +17,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mpcify.engines.engine import Arrays
+from mpcify.engines.spu.failure import WHERE
 from mpcify.errors import MpcifyError
 from mpcify.network.frames import FrameError, read_frame, write_frame
 
 MODULE = "mpcify.engines.spu.worker"
-WHERE = "spu engine"
 TAIL = 300  # characters of the child's last words in an error
 RESTART = "start again, with more memory if it ran out (weights take about 16 bytes each at every party)"
-INSTALL = "pip install 'mpcify[spu]', and the system package libgomp1"
 PULSE = 1.0  # seconds between two looks at a child that computes
-PATIENCE = (
-    5  # looks in a row at which a stopped child counts as frozen: a whole job that is suspended comes back sooner
-)
+# Looks in a row at which a stopped child counts as frozen: a whole job that is suspended comes back sooner.
+PATIENCE = 5
 GRACE = 2.0  # seconds in which a child whose pipe broke must end by itself
 
 
@@ -89,8 +87,7 @@ class Child:
                 raise
             if "error" in reply:
                 self.close()
-                remedy = INSTALL if reply["code"] == 504 else "check the model with --engine fixed, then report this"
-                raise MpcifyError(reply["code"], WHERE, reply["error"], remedy)
+                raise MpcifyError(reply["code"], reply["where"], reply["error"], reply["remedy"])
             return reply, outputs
 
     @contextmanager

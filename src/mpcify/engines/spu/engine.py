@@ -1,24 +1,27 @@
 """SecretFlow SPU: a graph under ABY3, CHEETAH or SEMI2K, all parties simulated in one child process.
 
-This module and what it imports know neither SPU nor JAX; `worker` is where they live.
+This module and what it imports know neither SPU nor JAX; `party` is where they live, one role each.
 """
 
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import OUTPUT, Arrays, Engine, Program, Session
+from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
 from mpcify.engines.interpret import check_arrays, check_kinds
-from mpcify.engines.spu.child import INSTALL, Child
+from mpcify.engines.spu.child import Child
 from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.failure import INSTALL
 from mpcify.engines.spu.postpone import weights_for
 from mpcify.engines.spu.rules import SPU_KINDS, SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.headroom import prove, refuse_undeclared
+from mpcify.network.links import Links
 from mpcify.numerics import FixedPoint
 
 
@@ -43,7 +46,7 @@ class SpuEngine(Engine):
     def compile(self, graph: Graph) -> "SpuProgram":
         """Proves that nothing wraps in the declared ranges (unless forced); SPU's own compiler runs at `load`.
 
-        Raises MPC-401 for a graph that is not lowered, MPC-402 where a range overflows, MPC-406 where one is not
+        Raises MPC-401 for a graph that is not lowered, MPC-402 if a range overflows, MPC-406 if one is not
         declared, MPC-501 for an operation that the ring does not have.
         """
         check_kinds(graph, SPU_KINDS, self.name)
@@ -61,6 +64,20 @@ class SpuProgram(Program):
 
     def __init__(self, graph: Graph, settings: SpuConfig) -> None:
         self.graph, self.settings = graph, settings
+
+    def join(self, role: str, links: Links, state: Path | None = None) -> Party:
+        """One role in this process; SPU keeps nothing in `state`.
+
+        OMP_THREAD_LIMIT=1 must have been in the environment before libgomp was loaded (torch loads it): set later it is
+        ignored, and products take four times as long. What ends SPU ends this process. `load` runs the same class, one
+        a role, in a child of its own. Raises MPC-501 if the links are not this role's or do not lead to the protocol's
+        other parties, MPC-503 if a peer runs another graph, other settings or another SPU.
+        """
+        from mpcify.engines.spu.party import Compiled, Seat, SpuParty
+
+        if role != links.name:
+            raise MpcifyError(501, f"role {role}", f"the links are those of {links.name}", "join with the role's own")
+        return SpuParty(Compiled(self.graph, self.settings), Seat(self.settings, links))
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "SpuSession":
         """Starts the child and shares the weights, tensor by tensor. MPC-402 for one that the ring cannot hold.
@@ -92,7 +109,7 @@ class SpuSession(Session):
             for item in program.graph.role("owner"):
                 if item.name in missing:
                     weight = shareable(item, weights, program.settings.number)
-                    reply, _ = child.ask({"do": "weight"}, weight)
+                    reply, _ = child.ask({"do": "weight", "program": self.number}, weight)
                     setup += cost_of(reply)
         self._setup = setup
 
@@ -114,9 +131,9 @@ class SpuSession(Session):
         return str(reply["code"])
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
-        """One request. Raises MPC-402 for an input that the ring cannot hold, MPC-503 where SPU fails (and ends)."""
+        """One request. Raises MPC-402 for an input that the ring cannot hold, MPC-503 if SPU fails (and ends)."""
         reply, outputs = self.child.ask({"do": "run", "program": self.number}, self.given(inputs))
-        return {name: outputs[OUTPUT + name] for name in self.program.graph.outputs}, cost_of(reply)
+        return outputs, cost_of(reply)
 
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         """As `run`, one executable an operation: what SPU saves across operations is lost."""
@@ -133,7 +150,7 @@ class SpuSession(Session):
 
 
 def shareable(item: Input, weights: Arrays, number: FixedPoint) -> dict[str, np.ndarray]:
-    """A weight as the owner shares it: in float32, or where only integers multiply it, in int32 as the ring holds it.
+    """A weight as the owner shares it: in float32, or if only integers multiply it, in int32 as the ring holds it.
 
     Raises what `encodable` raises, and MPC-402 for a weight of the second kind beyond 2^(31−f).
     """

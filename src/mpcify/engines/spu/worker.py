@@ -6,35 +6,41 @@ environment. It never imports torch, which would load libgomp before SPU does.
 
 import ctypes
 import os
-import re
 import select
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mpcify.engines.spu.config import OWNER, SpuConfig
+from mpcify.engines.cost import Cost
+from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.failure import failure
 from mpcify.graph.graph import Graph
 from mpcify.network.frames import read_frame, write_frame
+from mpcify.network.memory import connect
+
+if TYPE_CHECKING:
+    from mpcify.engines.spu.party import SpuParty
 
 Reply = tuple[dict[str, Any], dict[str, np.ndarray]]
 Request = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
+T = TypeVar("T")
 PULSE = 1000  # milliseconds between two looks for the parent
 
 
 class Worker:
-    """One session in the child: the parties, and the programs that they can run.
+    """One session in the child: a seat for each role, in a thread each, over links in memory; and their programs.
 
-    A request is {"do": a verb below, …}; the reply to one that fails is {"error", "code"}, and it ends the child.
+    A request is {"do": a verb below, …}; the reply to one that fails is {"error", "code", …}, and it ends the child.
     """
 
     def __init__(self) -> None:
-        self.programs: list[tuple[Any, Graph]] = []  # executables, and their graphs
-        self.weights: dict[str, tuple[int, ...]] = {}  # the shapes of those that are shared
+        self.programs: list[dict[str, SpuParty]] = []  # each program's parties, by role
         self.verbs: dict[str, Callable[[Request, Arrays], Reply]] = {
             "start": self.start,
             "compile": self.compile,
@@ -46,77 +52,94 @@ class Worker:
 
     def start(self, request: Request, arrays: Arrays) -> Reply:
         """{"settings"} → {"cost", "environment"}: connects the parties."""
-        from spu import libspu
+        from mpcify.engines.spu.party import Seat
 
-        from mpcify.engines.spu.parties import Parties
-
-        quiet = libspu.logging.LogOptions()
-        quiet.system_log_path = os.devnull  # else a spu.log in the working directory
-        quiet.log_level = libspu.logging.LogLevel.ERROR
-        libspu.logging.setup_logging(quiet)
-        self.parties = Parties(SpuConfig.from_json(request["settings"]))
-        return {"cost": self.parties.cost.to_json(), "environment": environment()}, {}
+        self.settings = SpuConfig.from_json(request["settings"])
+        self.links = connect(self.settings.parties)
+        self.threads = ThreadPoolExecutor(len(self.links))
+        self.seats = self.together(lambda role: Seat(self.settings, self.links[role]))
+        cost = combined({role: seat.connecting for role, seat in self.seats.items()})
+        return {"cost": cost.to_json(), "environment": environment()}, {}
 
     def compile(self, request: Request, arrays: Arrays) -> Reply:
         """{"graph"} → {"program": its number, "missing": the weights that are not shared yet}."""
-        from mpcify.engines.spu.lowering import compile_graph
+        from mpcify.engines.spu.party import Compiled, SpuParty
 
-        graph = Graph.from_json(request["graph"])
-        self.programs.append((compile_graph(graph, self.parties.number), graph))
-        owned = {item.name: item.shape for item in graph.role("owner")}
-        if any(self.weights.get(name, shape) != shape for name, shape in owned.items()):
-            raise ValueError("a weight of this name is shared already, with another shape")
-        return {"program": len(self.programs) - 1, "missing": [name for name in owned if name not in self.weights]}, {}
+        compiled = Compiled(Graph.from_json(request["graph"]), self.settings)
+        parties = self.together(lambda role: SpuParty(compiled, self.seats[role]))
+        self.programs.append(parties)
+        missing = [item.name for item in parties["owner"].missing]
+        return {"program": len(self.programs) - 1, "missing": missing}, {}
 
     def weight(self, request: Request, arrays: Arrays) -> Reply:
-        """{} and weights → {"cost"}: the owner shares them; they stay."""
-        with self.parties.measured() as costs:
-            for name, array in arrays.items():
-                self.parties.share(name, array, OWNER)
-        self.weights |= {name: array.shape for name, array in arrays.items()}
-        return {"cost": costs[0].to_json()}, {}
+        """{"program"} and one of its missing weights → {"cost"}: the owner shares it; it stays."""
+        parties = self.programs[request["program"]]
+        (item,) = (item for item in parties["owner"].missing if item.name in arrays)
+        costs = self.together(lambda role: parties[role].place(item, arrays if role == "owner" else None))
+        return {"cost": combined(costs).to_json()}, {}
 
     def run(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} and its inputs → {"cost"} and its outputs."""
-        executable, graph = self.programs[request["program"]]
-        outputs, cost = self.parties.run(executable, arrays, public_inputs(graph))
-        return {"cost": cost.to_json()}, outputs
+        parties = self.programs[request["program"]]
+        answers = self.together(lambda role: parties[role].run(parties[role].own(arrays)))
+        cost = combined({role: cost for role, (_, cost) in answers.items()})
+        return {"cost": cost.to_json()}, answers["client"][0] or {}
 
     def profile(self, request: Request, arrays: Arrays) -> Reply:
-        """{"program"} and its inputs → {"costs": by operation} and its outputs."""
-        from mpcify.engines.spu.lowering import compile_operations
-
-        graph = self.programs[request["program"]][1]
-        outputs, costs = self.parties.profile(
-            compile_operations(graph, self.parties.number), arrays, public_inputs(graph), graph.outputs
-        )
-        return {"costs": {name: cost.to_json() for name, cost in costs.items()}}, outputs
+        """{"program"} and its inputs → {"costs": by operation} and its outputs. All parties wait after each step."""
+        parties = self.programs[request["program"]]
+        outputs: dict[str, dict[str, np.ndarray]] = {role: {} for role in parties}
+        steps = {role: party.steps(party.own(arrays), outputs[role]) for role, party in parties.items()}
+        costs: dict[str, Cost] = {}
+        while None not in (done := self.together(lambda role: next(steps[role], None))).values():
+            named = {role: step for role, step in done.items() if step is not None}
+            costs[named["client"][0]] = combined({role: cost for role, (_, cost) in named.items()})
+        return {"costs": {name: cost.to_json() for name, cost in costs.items()}}, outputs["client"]
 
     def code(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} → {"code"}: what every party holds, as text."""
-        return {"code": self.programs[request["program"]][0].code.decode()}, {}
+        return {"code": self.programs[request["program"]]["client"].compiled.executable.code.decode()}, {}
+
+    def together(self, action: Callable[[str], T]) -> dict[str, T]:
+        """What `action(role)` gives, in a thread a role at once.
+
+        If one fails the links close, so that no other waits for it, and what comes out is the cause.
+        """
+        futures = {role: self.threads.submit(action, role) for role in self.links}
+        done, running = wait(futures.values(), return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in done):
+            for end in self.links.values():
+                end.close()
+            if not causes(done):
+                wait(running)  # a closed link is no cause: whoever closed it is about to say why
+            raise next(iter(causes(futures.values()) or errors(done)))
+        return {role: future.result() for role, future in futures.items()}
 
     def answer(self, request: Request, arrays: Arrays) -> Reply:
         """The reply to one request."""
         try:
             return self.verbs[request["do"]](request, arrays)
-        except ImportError as error:
-            return {"error": reason(error), "code": 504}, {}
         except Exception as error:
-            return {"error": reason(error), "code": 503}, {}
+            found = failure(error)
+            return {"error": found.what, "code": found.code, "where": found.where, "remedy": found.remedy}, {}
 
 
-def public_inputs(graph: Graph) -> frozenset[str]:
-    """The names of a graph's public inputs."""
-    return frozenset(item.name for item in graph.role("public"))
+def errors(futures: Iterable[Future]) -> list[BaseException]:
+    """What those that have failed raised."""
+    return [error for future in futures if future.done() and (error := future.exception()) is not None]
 
 
-def reason(error: Exception) -> str:
-    """An exception in one line; of SPU's message without its source location and C++ stack."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    text = next((line for line in lines if line and line != "what:"), "")
-    message = re.sub(r"^\[[^\]]*\] *", "", text)
-    return f"{type(error).__name__}: {message}"[:300]
+def causes(futures: Iterable[Future]) -> list[BaseException]:
+    """Errors that do not follow from another's."""
+    return [error for error in errors(futures) if not isinstance(error.__cause__, ConnectionError)]
+
+
+def combined(costs: Mapping[str, Cost]) -> Cost:
+    """What parties that began at once spent: seconds until the last was done, all bytes, the busiest's messages."""
+    seconds = max(cost.seconds for cost in costs.values())
+    rounds = max(cost.rounds for cost in costs.values())
+    parties = {role: cost.bytes for role, cost in costs.items()}
+    return Cost(seconds, sum(parties.values()), rounds, parties)
 
 
 def environment() -> dict[str, Any]:

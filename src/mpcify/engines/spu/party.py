@@ -1,0 +1,259 @@
+"""One party of a program under SPU: what it shares, sends and takes is its own role's and nothing else."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from spu import libspu
+from spu.api import Io, Runtime
+
+from mpcify.engines.cost import Cost
+from mpcify.engines.engine import OUTPUT, Arrays, Party
+from mpcify.engines.spu.config import STEP, SpuConfig
+from mpcify.engines.spu.engine import encodable, shareable
+from mpcify.engines.spu.failure import WHERE, failure
+from mpcify.engines.spu.link import Form, Forms, context, pack, runtime_config
+from mpcify.engines.spu.lowering import compile_graph, compile_operations
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph, Input
+from mpcify.network.links import Links, Sent
+
+SAME = "give every party the same graphs, the same settings and the same versions of mpcify and SPU"
+
+
+class Compiled:
+    """A graph as every party runs it: SPU's programs, made once a process."""
+
+    def __init__(self, graph: Graph, settings: SpuConfig) -> None:
+        self.graph, self.settings = graph, settings
+        self.executable = compile_graph(graph, settings.number)
+        self._operations: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def operations(self) -> dict[str, Any]:
+        """Each operation as a program of its own, by its name; made when the first party asks."""
+        with self._lock:
+            self._operations = self._operations or compile_operations(self.graph, self.settings.number)
+            return self._operations
+
+
+class Seat:
+    """A role's place among the parties of a protocol: SPU's runtime over its links, and the variables in it.
+
+    connecting: what SPU sent to connect. Once something fails its links are closed, which ends the others'
+    waiting: the parties are no longer in step.
+    """
+
+    def __init__(self, settings: SpuConfig, links: Links) -> None:
+        if {links.name, *links.peers} != {*settings.parties}:
+            what = f"the links join {', '.join((links.name, *links.peers))}"
+            remedy = f"join the parties of {settings.protocol}: {', '.join(settings.parties)}"
+            raise MpcifyError(501, f"protocol {settings.protocol}", what, remedy)
+        self.role, self.settings, self.links = links.name, settings, links
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of the weights that are shared
+        self.turns: dict[str, int] = {}  # messages of each kind so far, the same number at every party
+        config = runtime_config(settings)
+        self.io = Io(len(settings.parties), config)
+        self.forms = Forms(self.io, config)
+        self.agree({"protocol": settings.protocol, "number": asdict(settings.number), "spu": version("spu")})
+        with self.exchange() as spent:
+            link, self.channels = context(links, settings.parties)
+            self.runtime = Runtime(link, config)
+        self.connecting = spent[0]
+        self.publish(STEP, np.asarray(settings.number.step, np.float32))
+
+    @contextmanager
+    def exchange(self) -> Iterator[list[Cost]]:
+        """Appends what the block cost this party to the list that it gives. Raises MPC-503 if the block fails."""
+        costs: list[Cost] = []
+        before, start = self.links.sent, time.perf_counter()
+        try:
+            yield costs
+        except BaseException as error:
+            self.links.close()
+            if isinstance(error, MpcifyError) or not isinstance(error, Exception):
+                raise
+            raise failure(error) from error
+        costs.append(cost_of(self.role, self.links.sent - before, time.perf_counter() - start))
+
+    def key(self, kind: str) -> str:
+        """The key of the next messages of a kind."""
+        self.turns[kind] = self.turns.get(kind, 0) + 1
+        return f"{kind}#{self.turns[kind]}"
+
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Compares what must be the same at every party, by its SHA-256. Raises MPC-503 for a peer with another."""
+        key, digest = self.key("agree"), hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
+        with self.exchange():
+            for peer in self.links.peers:
+                self.links.send(peer, key, digest)
+            theirs = {peer: self.links.receive(peer, key) for peer in self.links.peers}
+        for peer, other in theirs.items():  # by now each peer has this digest too, and refuses for itself
+            if other != digest:
+                raise MpcifyError(503, WHERE, f"{peer} runs another graph, or other settings, than {self.role}", SAME)
+
+    def publish(self, name: str, array: np.ndarray) -> None:
+        """Sets a variable to a value that all parties know."""
+        public = self.io.make_shares(array, libspu.Visibility.VIS_PUBLIC)
+        self.runtime.set_var(name, public[self.settings.parties.index(self.role)])
+
+    def share(self, item: Input, given: Arrays | None) -> None:
+        """Sets a variable to a secret: its holder, who alone is given it, sends every peer its share."""
+        key = self.key(f"share/{item.role}")
+        if self.role != item.role:
+            form = self.forms.form(item.shape, np.float32 if item.encoding is None else np.int32)
+            self.runtime.set_var(item.name, self.take(item.role, key, form, item.name))
+            return
+        shares = self.io.make_shares((given or {})[item.name], libspu.Visibility.VIS_SECRET)
+        for name in reversed(self.settings.parties):
+            share = shares.pop()  # dropped as soon as it is sent: all shares of a table would be gigabytes
+            if name == self.role:
+                self.runtime.set_var(item.name, share)
+            else:
+                self.links.send(name, key, pack(share))
+
+    def rebuild(self, variable: str, name: str) -> dict[str, np.ndarray]:
+        """An output by its name, from all parties' shares, at the client; nothing elsewhere. Deletes the variable."""
+        key = self.key("rebuild")
+        mine = self.runtime.get_var(variable)
+        self.runtime.del_var(variable)
+        if self.role != "client":
+            self.links.send("client", key, pack(mine))
+            return {}
+        form = Form.of(mine)  # the others computed the same as this party
+        parties = self.settings.parties
+        shares = [mine if peer == self.role else self.take(peer, key, form, name) for peer in parties]
+        return {name: np.asarray(self.io.reconstruct(shares))}
+
+    def take(self, peer: str, key: str, form: Form, name: str) -> Any:
+        """A peer's share of a variable. Raises MPC-503 if it has another form."""
+        message = self.links.receive(peer, key)
+        try:
+            return form.unpack(message)
+        except ValueError as error:
+            raise MpcifyError(503, WHERE, f"the share of {name} from {peer} is wrong: {error}", SAME) from None
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Deletes variables."""
+        for name in names:
+            self.runtime.del_var(name)
+
+
+class SpuParty(Party):
+    """A program at one party, in this process. Others of the same parties may have the same seat, one at a time.
+
+    Raises MPC-503 if the peers run another graph, other settings or another SPU.
+    """
+
+    def __init__(self, compiled: Compiled, seat: Seat) -> None:
+        self.compiled, self.graph, self.seat, self.role = compiled, compiled.graph, seat, seat.role
+        code = hashlib.sha256(compiled.executable.code).hexdigest()
+        seat.agree({"graph": self.graph.to_json(), "code": code})
+        if any(seat.shapes.get(item.name, item.shape) != item.shape for item in self.graph.role("owner")):
+            raise failure(ValueError("a weight of this name is shared already, with another shape"))
+
+    @property
+    def missing(self) -> tuple[Input, ...]:
+        """The weights that are not shared yet."""
+        return tuple(item for item in self.graph.role("owner") if item.name not in self.seat.shapes)
+
+    def hold(self, weights: Arrays | None) -> Cost:
+        self.refuse("owner", weights)
+        number, cost = self.compiled.settings.number, Cost()
+        with self.seat.exchange():  # a weight that is refused ends the others' waiting too
+            for item in self.missing:
+                mine = shareable(item, weights or {}, number) if self.role == "owner" else None
+                cost += self.place(item, mine)
+        return cost
+
+    def place(self, item: Input, weight: Arrays | None) -> Cost:
+        """Shares one of the missing weights, which the owner gives as SPU takes it."""
+        with self.seat.exchange() as spent:
+            self.seat.share(item, weight)
+        self.seat.shapes[item.name] = item.shape
+        return spent[0]
+
+    def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
+        return self.run(self.given(inputs))
+
+    def run(self, given: Arrays) -> tuple[dict[str, np.ndarray] | None, Cost]:
+        """As `answer`, of inputs as SPU takes them."""
+        with self.seat.exchange() as spent:
+            for item in self.inputs:
+                self.enter(item, given)
+            self.seat.runtime.run(self.compiled.executable)
+            outputs: dict[str, np.ndarray] = {}
+            for name in self.graph.outputs:
+                outputs |= self.seat.rebuild(OUTPUT + name, name)
+        self.seat.forget(item.name for item in self.inputs)
+        return outputs if self.role == "client" else None, spent[0]
+
+    def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
+        outputs: dict[str, np.ndarray] = {}
+        costs = dict(self.steps(self.given(inputs), outputs))
+        return outputs if self.role == "client" else None, costs
+
+    def steps(self, given: Arrays, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, Cost]]:
+        """The request one input, operation and output after the other, each with its cost; fills `outputs`."""
+        executables = self.compiled.operations()
+        for item in self.inputs:
+            with self.seat.exchange() as spent:
+                self.enter(item, given)
+            yield item.name, spent[0]
+        last = {name: step for step, executable in executables.items() for name in executable.input_names}
+        temporary = {*(item.name for item in self.inputs), *executables} - {*self.graph.outputs}
+        for step, executable in executables.items():
+            with self.seat.exchange() as spent:
+                self.seat.runtime.run(executable)
+            yield step, spent[0]
+            self.seat.forget(name for name in executable.input_names if name in temporary and last[name] == step)
+        self.seat.forget(name for name in temporary if name not in last)
+        for name in self.graph.outputs:
+            with self.seat.exchange() as spent:
+                outputs |= self.seat.rebuild(name, name)
+            yield OUTPUT + name, spent[0]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What a request consists of."""
+        return (*self.graph.role("client"), *self.graph.role("public"))
+
+    def own(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """What this party has of all inputs of a request: the client every one, the others the public ones."""
+        known = self.inputs if self.role == "client" else self.graph.role("public")
+        return {item.name: inputs[item.name] for item in known if item.name in inputs}
+
+    def given(self, inputs: Arrays | None) -> dict[str, np.ndarray]:
+        """The inputs as SPU takes them. Raises MPC-503 for what is not this party's, MPC-402 as `SpuSession.run`."""
+        own = self.own(inputs or {})
+        self.refuse("client", {name: array for name, array in (inputs or {}).items() if name not in own})
+        known = self.inputs if self.role == "client" else self.graph.role("public")
+        return encodable(known, own, self.compiled.settings.number)
+
+    def refuse(self, holder: str, given: Arrays | None) -> None:
+        """Raises MPC-503 if this party is given what another holds."""
+        if given and self.role != holder:
+            what = f"{self.role} was given {', '.join(list(given)[:3])}, which {holder} alone holds"
+            raise MpcifyError(503, WHERE, what, f"give {self.role} what is its own")
+
+    def enter(self, item: Input, given: Arrays) -> None:
+        """Sets an input of the request in this party."""
+        if item.role == "public":
+            self.seat.publish(item.name, given[item.name])
+        else:
+            self.seat.share(item, given)
+
+    def close(self) -> None:
+        self.seat.links.close()
+
+
+def cost_of(role: str, sent: Sent, seconds: float) -> Cost:
+    """What one party spent: the bytes and messages that it sent."""
+    return Cost(seconds, sent.bytes, sent.messages, {role: sent.bytes})

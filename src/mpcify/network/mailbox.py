@@ -1,0 +1,101 @@
+"""What has arrived from one peer: each message once, by its key."""
+
+import re
+import threading
+from bisect import bisect_right
+
+NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})\Z")  # at the end of a key
+
+
+class Keys:
+    """A set of keys. Those that differ in the number at their end alone are kept as runs of whole numbers.
+
+    A counter thus takes two numbers, whatever it has counted, and a gap in it two more. Nothing is assumed of the order
+    in which keys come.
+    """
+
+    def __init__(self) -> None:
+        self.single: set[str] = set()
+        self.runs: dict[str, tuple[list[int], list[int]]] = {}  # text → first numbers of its runs, and ends
+
+    def __contains__(self, key: str) -> bool:
+        text, number = split(key)
+        if number is None:
+            return text in self.single
+        firsts, ends = self.runs.get(text, ([], []))
+        place = bisect_right(firsts, number)
+        return place > 0 and number < ends[place - 1]
+
+    def add(self, key: str) -> bool:
+        """Adds a key; whether it was not there."""
+        if key in self:
+            return False
+        text, number = split(key)
+        if number is None:
+            self.single.add(text)
+            return True
+        firsts, ends = self.runs.setdefault(text, ([], []))
+        place = bisect_right(firsts, number)  # of the first run above the number
+        before = place > 0 and ends[place - 1] == number
+        behind = place < len(firsts) and firsts[place] == number + 1
+        if before and behind:
+            ends[place - 1] = ends.pop(place)
+            firsts.pop(place)
+        elif before:
+            ends[place - 1] += 1
+        elif behind:
+            firsts[place] -= 1
+        else:
+            firsts.insert(place, number)
+            ends.insert(place, number + 1)
+        return True
+
+
+def split(key: str) -> tuple[str, int | None]:
+    """A key's text, and the number at its end. No two keys have the same."""
+    match = NUMBER.search(key)
+    return (key, None) if match is None else (key[: match.start()], int(match[0]))
+
+
+class Mailbox:
+    """Messages from one peer, until they are taken. Any thread may put and take.
+
+    It holds whatever comes: what a peer may leave here is for those to bound who read from it.
+    """
+
+    def __init__(self) -> None:
+        self._messages: dict[str, bytes] = {}
+        self._arrived = Keys()
+        self._change = threading.Condition()
+        self._closed = False
+
+    def put(self, key: str, message: bytes) -> None:
+        """Adds a message. Raises ValueError for a key that has arrived before, ConnectionError if it is closed."""
+        with self._change:
+            if self._closed:
+                raise ConnectionError("the mailbox is closed")
+            if not self._arrived.add(key):
+                raise ValueError(f"{key!r} has arrived before")
+            self._messages[key] = message
+            self._change.notify_all()
+
+    def take(self, key: str, timeout: float) -> bytes:
+        """Waits for a message and takes it.
+
+        Raises TimeoutError after `timeout` seconds, ConnectionError if it is closed without this message, ValueError
+        for one that was taken before.
+        """
+        with self._change:
+            if not self._change.wait_for(lambda: self._closed or key in self._arrived, timeout):
+                raise TimeoutError(f"no {key!r} within {timeout:g} s")
+            if key in self._messages:
+                return self._messages.pop(key)
+            if key in self._arrived:
+                raise ValueError(f"{key!r} was taken before")
+            raise ConnectionError("the mailbox is closed")
+
+    def close(self) -> None:
+        """Takes no more messages, and wakes whoever waits for one. Those that have arrived can still be taken."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
