@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import encoder_layers
 from mpcify.conversion.trace import LayerSites, sample_inputs
 from mpcify.errors import MpcifyError
+from mpcify.replacements.forms import FORMS, SOFTMAX
 from mpcify.replacements.modules import Activation
 
 
@@ -154,13 +155,13 @@ def unknown(where: str, what: str) -> MpcifyError:
 
 def not_finite(student: PreTrainedModel, where: str) -> MpcifyError:
     """The error for values that are not finite before any training. where: the module that they leave."""
-    kinds = {student.get_submodule(site.attention).mpcify_attention for site in encoder_layers(student)}
+    forms = [FORMS[str(student.get_submodule(site.attention).mpcify_attention)] for site in encoder_layers(student)]
     what, remedy = (
         "its output is not finite",
         "check the teacher's accuracy and the calibration data, or choose another recipe",
     )
-    if "softmax-freediv" in kinds:
-        what += ": exp_t (softmax-freediv) overflows on scores so high"
+    if steep := next((form for form in forms if form.power.steep), None):
+        what += f": {steep.power.name} ({steep.name}) overflows on scores so high"
         remedy = "calibrate with a teacher, which scales the scores, or choose 2quad-freediv"
     return MpcifyError(602, where, what, remedy)
 
@@ -171,7 +172,7 @@ def exact_attention(student: PreTrainedModel) -> Iterator[None]:
     attentions = [student.get_submodule(site.attention) for site in encoder_layers(student)]
     names = [module.mpcify_attention for module in attentions]
     for module in attentions:
-        module.mpcify_attention = "softmax"  # type: ignore[assignment]
+        module.mpcify_attention = SOFTMAX.name  # type: ignore[assignment]
     try:
         yield
     finally:

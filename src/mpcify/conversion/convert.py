@@ -25,7 +25,8 @@ from mpcify.conversion.folder import keep_companions
 from mpcify.conversion.trace import LayerSites, Survey
 from mpcify.conversion.weights import account_for, read_tensors
 from mpcify.errors import MpcifyError
-from mpcify.recipe import ACTIVATIONS, OWN, Recipe, read_recipe
+from mpcify.recipe import OWN, Recipe, read_recipe
+from mpcify.replacements.forms import ACTIVATIONS
 from mpcify.replacements.modules import IMPLEMENTATION, Activation, install_attention
 
 OURS = "mpcify-"  # no other library knows an activation of this name, so a student never loads as an exact model

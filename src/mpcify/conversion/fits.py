@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.blocks import Block, Call, LayerBlocks, not_finite, watching
 from mpcify.errors import MpcifyWarning
 from mpcify.replacements.attention import AttentionKind, score_weights
+from mpcify.replacements.forms import FORMS
 
 SHIFTS = torch.logspace(-0.3, 1.3, 65, dtype=torch.float64)  # what c may become: 0.5 … 20
 SCALES = torch.logspace(-1.2, 0.1, 14, dtype=torch.float64)  # what scores under exp_t are multiplied by: 0.06 … 1.26
@@ -75,7 +76,7 @@ def fit_scale(
     and γ vanishes; τ < 1 evens them out. It goes into W_Q and b_Q.
     """
     heads = blocks.site.heads
-    if student.get_submodule(blocks.site.attention).mpcify_attention != "softmax-freediv":
+    if not FORMS[str(student.get_submodule(blocks.site.attention).mpcify_attention)].power.steep:
         return
     if (query := scaling_scores(student, blocks, states[0])) is None:
         what = f"{blocks.site.attention}: no linear layer scales its scores: they keep their scale, and γ may vanish"

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.recipe import Recipe
+from mpcify.replacements.forms import FORMS
 from mpcify.requests.text import BUCKETS
 
 
 def card(
     result: Distilled, settings: Settings, recipe: Recipe, versions: Mapping[str, str], command: str | None = None
 ) -> str:
-    """The card as Markdown, with the metadata that model hubs read. command: what made the student, where known."""
+    """The card as Markdown, with the metadata that model hubs read. command: what made the student, if known."""
     parts = [
         front_matter(result),
         introduction(result, recipe),
@@ -55,7 +56,8 @@ def described(recipe: Recipe) -> str:
     attention, activation = (
         names if isinstance(names, str) else " then ".join(names) for names in (recipe.attention, recipe.activation)
     )
-    power = f", t = {recipe.t}" if "softmax-freediv" in attention else ""
+    names = (recipe.attention,) if isinstance(recipe.attention, str) else recipe.attention
+    power = f", t = {recipe.t}" if any(FORMS[name].power.steep for name in names) else ""
     return f"attention {attention}{', centred keys' if recipe.centre_keys else ''}{power}; activation {activation}"
 
 

@@ -173,8 +173,7 @@ def tight(row: RangeRow) -> dict[str, Any]:
 def warn_uncalibrated(student: PreTrainedModel) -> None:
     """Warns where a student has approximations that `calibrate` would fit, and it has not run."""
     recipe, layers = recipe_of(student), range(len(encoder_layers(student)))
-    fitted = any(recipe.attention_of(layer) != "softmax" or recipe.activation_of(layer) == "quad" for layer in layers)
-    if fitted and not student.config.mpcify.get("calibrated"):
+    if any(map(recipe.approximates, layers)) and not student.config.mpcify.get("calibrated"):
         warnings.warn(
             MpcifyWarning(
                 "the student is not calibrated: its answers are far from its teacher's; calibrate or distill it first"
