@@ -110,8 +110,8 @@ def declare() -> Callable[[Any, Path, list[Any]], None]:
 
     def make(student: Any, folder: Path, texts: list[Any]) -> None:
         from mpcify.conversion.processors import read_processor
+        from mpcify.conversion.rows import batches_of, rows_of
         from mpcify.data.files import Examples
-        from mpcify.distillation.rows import batches_of, rows_of
         from mpcify.lowering.calibrate import declare_ranges
 
         kind = "single" if isinstance(texts[0], str) else "pair"

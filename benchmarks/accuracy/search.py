@@ -25,10 +25,10 @@ from transformers import PreTrainedModel, set_seed
 import mpcify
 from mpcify.conversion.convert import load_model
 from mpcify.conversion.processors import read_processor
+from mpcify.conversion.rows import calibration_batches, collator, pick, rows_of
 from mpcify.data.files import Examples, read_examples
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.losses import LossWeights
-from mpcify.distillation.rows import calibration_batches, collator, pick, rows_of
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
 from mpcify.measure.provenance import provenance
 from mpcify.recipe import Recipe, read_recipe

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpcify.conversion.check import Finding
-    from mpcify.conversion.convert import convert, load
+    from mpcify.conversion.convert import load
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
     from mpcify.engines.cost import Cost
     from mpcify.errors import MpcifyError, MpcifyWarning
     from mpcify.inference import PrivateModel, compile
     from mpcify.lowering.calibrate import calibrate
     from mpcify.lowering.check import check
+    from mpcify.lowering.convert import convert
     from mpcify.recipe import RECIPES, Recipe
 
 __version__ = "0.1.0"
@@ -33,7 +34,7 @@ HOMES = {
     "calibrate": "lowering.calibrate",
     "check": "lowering.check",
     "compile": "inference",
-    "convert": "conversion.convert",
+    "convert": "lowering.convert",
     "load": "conversion.convert",
 }
 

@@ -14,8 +14,9 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import as_student, model_and_source
-from mpcify.conversion.facts import table_is_public, takes_images, word_table
+from mpcify.conversion.facts import takes_images, word_table
 from mpcify.conversion.processors import backend_of, read_processor
+from mpcify.conversion.student import ranges_of, table_is_public
 from mpcify.engines import NAMES, engine_named
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Engine, Session
@@ -75,7 +76,7 @@ class PrivateModel:
         processor = read_processor(source, student)
         self.about = describe(student, source, embeddings, processor)
         self.images = takes_images(student)
-        self.declared = bool(student.config.mpcify.get("ranges"))
+        self.declared = bool(ranges_of(student))
         if self.images:
             self.image_requests = ImageRequests(self.about["image"])
         else:

@@ -219,8 +219,9 @@ class StandIn:
             "labels": ["a", "b"] if len(plain[0]) > 1 else ["x"],
         }
         self.engine = SimpleNamespace(name="spu", protocol="aby3", ring=64)
+        recipe = {"attention": "softmax", "activation": "gelu"}
         self.student = SimpleNamespace(
-            config=SimpleNamespace(mpcify={"attention": "softmax", "activation": "gelu", "layers": []})
+            config=SimpleNamespace(mpcify={**recipe, "own_activation": "gelu", "layers": []})
         )
         self.values, self.error = np.array(plain), np.array(error)
 

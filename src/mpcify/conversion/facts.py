@@ -58,9 +58,3 @@ def weights_digest(model: PreTrainedModel) -> str:
 def table_digest(table: np.ndarray) -> str:
     """SHA-256 of a table's float32 values, little-endian, row by row."""
     return hashlib.sha256(np.ascontiguousarray(table, "<f4").tobytes()).hexdigest()
-
-
-def table_is_public(student: PreTrainedModel) -> bool:
-    """Whether a student's table is, bit for bit, the public one that `config.json` records."""
-    base = student.config.mpcify.get("base")
-    return bool(base) and base["sha256"] == table_digest(word_table(student))

@@ -102,8 +102,8 @@ def leakage(result: Distilled) -> str:
         length, table = "", "The client's image is shared as secret patches."
     elif result.base:
         table = (
-            f"The word-embedding table is the public one of `{result.base['name']}`, frozen (SHA-256 "
-            f"`{result.base['sha256']}`): clients look their tokens up by themselves."
+            f"The word-embedding table is the public one of `{result.base.name}`, frozen (SHA-256 "
+            f"`{result.base.sha256}`): clients look their tokens up by themselves."
         )
     else:
         table = (

@@ -17,17 +17,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mpcify.conversion.calibrate import fit_layers, refuse_other
-from mpcify.conversion.convert import encoder_layers, load, load_model, recipe_of, task_of
+from mpcify.conversion.calibrate import calibrate_layers, refuse_other
+from mpcify.conversion.convert import load, load_model, task_of
 from mpcify.conversion.facts import weights_digest
 from mpcify.conversion.folder import copy_companions, new_folder
 from mpcify.conversion.processors import read_processor
+from mpcify.conversion.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
+from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
 from mpcify.distillation.resume import look, take_up, training_folder
-from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
@@ -89,7 +90,7 @@ def distill(
     source, teacher_source = (name_of(model) for model in (student, teacher))
     student = load(student) if isinstance(student, str | Path) else student
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
-    encoder_layers(student)
+    student_config(student)  # it is a student
     refuse_other(teacher, student)
     processor = read_processor(source, student) if processor is None else processor
     train = usable_labels(train, student)
@@ -102,13 +103,13 @@ def distill(
     checkpoint = take_up(Path(args.output_dir), run, resume, write=launch.rank == 0)
     collate, chosen = collator(student), pick(len(train), settings.calibration, settings.seed)
     if checkpoint is not None:
-        student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
+        update_config(student, calibrated=True, refit=True)
     else:
         refuse_chance(teacher.to(args.device), train.source, calibration_batches(rows, chosen, collate, labels=True))
-    if not (student.config.mpcify["calibrated"] and student.config.mpcify.get("refit")):
+    if not (student_config(student).calibrated and student_config(student).refit):
         device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which the refit needs
         student.to(device), teacher.to(device)
-        fit_layers(student, calibration_batches(rows, chosen, collate), teacher)
+        calibrate_layers(student, calibration_batches(rows, chosen, collate), teacher)
     trainer = DistillationTrainer(
         student,
         teacher,
@@ -177,7 +178,7 @@ def measure(
         held_out=len(trainer.eval_dataset["selection"]),
         best_epoch=best_epoch(trainer),
         epochs=measured_epochs(trainer),
-        base=student.config.mpcify.get("base"),
+        base=student_config(student).base,
         seconds=time.monotonic() - began,
     )
 

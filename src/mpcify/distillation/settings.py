@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from mpcify.conversion.student import Base
 from mpcify.distillation.losses import LossWeights
 from mpcify.errors import MpcifyError
 
@@ -86,7 +87,7 @@ class Distilled:
     held_out: int
     best_epoch: float
     epochs: list[dict[str, float]]
-    base: dict[str, str] | None
+    base: Base | None
     seconds: float
 
     def to_json(self) -> dict[str, Any]:

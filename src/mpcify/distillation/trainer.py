@@ -23,9 +23,11 @@ from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
+from mpcify.conversion.rows import calibration_batches, collator, pick
+from mpcify.conversion.student import student_config
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
-from mpcify.distillation.rows import BatchesOfLikeLength, calibration_batches, collator, pick
+from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
 from mpcify.lowering.calibrate import declare_ranges
@@ -121,16 +123,13 @@ class DistillationTrainer(Trainer):
     ) -> None:
         refuse_other(teacher, student)
         args = with_defaults(args)
-        settings = dict(student.config.mpcify)
-        settings.pop("ranges", None)  # they will be those of other weights
-        student.config.mpcify = settings
         self.weights = LossWeights() if weights is None else weights
         self.layers = find_blocks(student)
         self.regression = task_of(student.config, type(student).__name__) == "regression"
         for module in student.modules():
             if isinstance(module, nn.Dropout):
                 module.p = args.student_dropout
-        if student.config.mpcify.get("base") is not None:
+        if student_config(student).base is not None:
             student.get_input_embeddings().weight.requires_grad_(False)
         if student.main_input_name != "input_ids":
             args = copy.copy(args)  # images are all of one length
@@ -270,22 +269,6 @@ class DistillationTrainer(Trainer):
             self.model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
-
-
-class SameOrder(Sampler[int]):
-    """A sampler whose order is that of the first process in every process, which each takes its part of."""
-
-    def __init__(self, sampler: Sampler[int], device: torch.device) -> None:
-        self.sampler, self.device = sampler, device
-
-    def __len__(self) -> int:
-        return len(self.sampler)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[int]:
-        from accelerate.utils import broadcast
-
-        torch.set_rng_state(broadcast(torch.get_rng_state().to(self.device)).cpu())
-        yield from self.sampler
 
 
 class Growth:

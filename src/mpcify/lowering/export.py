@@ -10,10 +10,11 @@ import numpy as np
 from safetensors.numpy import save_file
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import recipe_of, task_of, teacher_class
-from mpcify.conversion.facts import table_is_public, takes_images, word_table
+from mpcify.conversion.convert import task_of, teacher_class
+from mpcify.conversion.facts import takes_images, word_table
 from mpcify.conversion.folder import new_folder
 from mpcify.conversion.processors import backend_of, input_facts, read_processor
+from mpcify.conversion.student import ranges_of, recipe_of, table_is_public
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import Ranges, rounded
@@ -66,27 +67,12 @@ def export_graph(
 
 def declared_ranges(student: PreTrainedModel, graph: Graph, weights: Mapping[str, np.ndarray]) -> Ranges:
     """The ranges that a student's config declares, of the operations that are in its graph. Raises MPC-202."""
-    ranges = read_ranges(student.config.mpcify.get("ranges") or {})
+    ranges = ranges_of(student)
     if ranges and TABLE in weights:  # one-hot: the product gives rows of the table, so its ends are the table's
         ends = (float(weights[TABLE].min()), float(weights[TABLE].max()))
         ranges["embeddings"] = {"value": ends, "product": ends}
     known = {operation.name for operation in graph.operations}
     return rounded({name: entry for name, entry in ranges.items() if name in known})
-
-
-def read_ranges(values: Any) -> Ranges:
-    """The ranges in a student's config. Raises MPC-202 for anything else, and for one that ends below its beginning."""
-    try:
-        found = {
-            name: {quantity: (float(least), float(largest)) for quantity, (least, largest) in entry.items()}
-            for name, entry in values.items()
-        }
-    except (AttributeError, TypeError, ValueError):
-        found = {"": {"": (1.0, 0.0)}}
-    if any(not least <= largest for entry in found.values() for least, largest in entry.values()):
-        what = 'the ranges under "mpcify" in config.json are not ranges'
-        raise MpcifyError(202, "config.json", what, "calibrate the student again, or distill it")
-    return found
 
 
 def export_folder(

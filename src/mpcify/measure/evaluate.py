@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import encoder_layers, recipe_of
+from mpcify.conversion.student import student_config
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.data.metrics import agreement, correct, max_error, mcnemar_p, metrics
 from mpcify.engines.fixed.engine import FixedEngine
@@ -160,7 +160,7 @@ def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, di
     logits = private.plain(examples.texts, observe)
     runs = fit_met(graphs[0], private.engine.number, met)
     rows = sorted(check_ranges(runs, runs.ranges, private.engine.number), key=lambda row: row.headroom_bits)
-    counts = {"outside_ranges": sum(left)} if private.student.config.mpcify.get("ranges") else {}
+    counts = {"outside_ranges": sum(left)} if private.declared else {}
     return logits, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}
 
 
@@ -172,8 +172,8 @@ def tight(row: RangeRow) -> dict[str, Any]:
 
 def warn_uncalibrated(student: PreTrainedModel) -> None:
     """Warns where a student has approximations that `calibrate` would fit, and it has not run."""
-    recipe, layers = recipe_of(student), range(len(encoder_layers(student)))
-    if any(map(recipe.approximates, layers)) and not student.config.mpcify.get("calibrated"):
+    config = student_config(student)
+    if any(map(config.recipe.approximates, range(len(config.layers)))) and not config.calibrated:
         warnings.warn(
             MpcifyWarning(
                 "the student is not calibrated: its answers are far from its teacher's; calibrate or distill it first"
