@@ -301,5 +301,5 @@ def test_usual_training_arguments_keep_what_was_set(
     assert args.output_dir == str(tmp_path / "run")
     trainer.train()
     found = ranges_of(student)
-    assert {"logits", "embeddings"} <= set(found), "those of the trained student"
+    assert "logits" in found, "those of the trained student"
     assert found["logits"]["value"] != (-1, 1)

@@ -21,7 +21,7 @@ def columns(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def takes_segments(model: PreTrainedModel) -> bool:
-    """Whether a model tells a pair's first text from its second by token types."""
+    """Whether a model knows a pair's first text from its second by token types."""
     return "token_type_ids" in columns(model) and (getattr(model.config, "type_vocab_size", 0) or 0) > 1
 
 

@@ -29,7 +29,7 @@ class Family:
 PLAIN = Family()
 FAMILIES: dict[str, Family] = {"distilbert": Family(activation_field="activation")}
 
-# Families that are proven to work: the rest is accepted if the trace proves it.
+# Families that are proven to work: the rest is accepted if a forward proves it.
 TESTED = ("bert", "roberta", "distilbert", "electra", "vit")
 
 TESTED_FAMILY = "use a model of a tested family"

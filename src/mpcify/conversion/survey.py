@@ -22,7 +22,7 @@ from mpcify.errors import MpcifyError
 from mpcify.replacements.modules import EXPORTING, Activation, key_mask, refuse_unknown_terms
 
 PROBE = "mpcify-probe"
-# Held while a model is built, loaded or traced: transformers' tables and torch's tracing belong to the whole process.
+# Held while a model is built, watched or traced: transformers' tables and torch's tracing are the whole process's.
 ALONE = threading.RLock()
 ACTIVATION_CLASSES = tuple(
     {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()} | {nn.GELU, Activation}
@@ -125,7 +125,7 @@ class Listener(TorchDispatchMode):
 
 @contextmanager
 def refusing(where: str) -> Iterator[None]:
-    """Turns whatever a model raises while it is traced into MPC-204; our own errors pass."""
+    """Turns whatever a model raises while it runs or is traced into MPC-204; our own errors pass."""
     try:
         yield
     except MpcifyError:

@@ -64,7 +64,8 @@ def described(recipe: Recipe) -> str:
 def measured(result: Distilled) -> str:
     """The metrics of teacher and student."""
     rows = [
-        f"| {name} | {number(result.teacher.get(name))} | {number(value)} |" for name, value in result.student.items()
+        f"| {name} | {decimals(result.teacher.get(name))} | {decimals(value)} |"
+        for name, value in result.student.items()
     ]
     table = "\n".join(["| | teacher | student |", "|---|---|---|", *rows]) + "\n\n" if rows else ""
     place = f"On {result.examples} examples of `{result.evaluation_source}`, in plain floats:"
@@ -72,8 +73,8 @@ def measured(result: Distilled) -> str:
     return f"## Measured\n\n{place}\n\n{table}{same}"
 
 
-def number(value: float | None) -> str:
-    """Four decimals, or a dash where there is no such number."""
+def decimals(value: float | None) -> str:
+    """Four decimals, or a dash if there is no such value."""
     return "–" if value is None else f"{value:.4f}"
 
 
@@ -96,7 +97,7 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
 
 
 def leakage(result: Distilled) -> str:
-    """What a private prediction tells to whom."""
+    """What a private prediction reveals, and to whom."""
     length = f", and the padded length of each text ({', '.join(map(str, BUCKETS[:-1]))} or {BUCKETS[-1]} tokens)"
     if result.task == "image-classification":
         length, table = "", "The client's image is shared as secret patches."

@@ -73,7 +73,7 @@ class DistillationArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         require("accelerate")
-        # processes meet on CPUs only if told so
+        # processes meet on CPUs only if the arguments say so
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         self._n_gpu = min(self.n_gpu, 1)  # DataParallel's replicas hide the modules that the losses watch
@@ -102,11 +102,11 @@ class DistillationTrainer(Trainer):
     more than a few hundred answers. Nothing is chosen on `eval_dataset`. A checkpoint can be resumed:
     `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the student's device, and not
     changed otherwise. `compute_metrics` gets the student's logits as predictions and (the teacher's logits, labels
-    where there are any) as label_ids.
+    if there are any) as label_ids.
 
     datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`. range_dataset:
-    what the student's ranges are declared on once it is trained; 1,000 rows of the training data where None.
-    Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, where the loss is
+    what the student's ranges are declared on once it is trained; 1,000 rows of the training data if None.
+    Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, if the loss is
     not finite or explodes.
     """
 
@@ -158,7 +158,7 @@ class DistillationTrainer(Trainer):
         self.range_dataset = range_dataset or Subset(kept, pick(len(kept), MEASURED, args.seed))
 
     def train(self, *args: Any, **options: Any) -> Any:
-        """Trains as Trainer does, and declares the ranges that the student then meets."""
+        """Trains as Trainer does, and declares the ranges that the student's values then have."""
         result = super().train(*args, **options)
         rows: Any = self.range_dataset
         collate = self._get_collator_with_removed_columns(self.data_collator)
@@ -172,7 +172,7 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The sum of the losses that count at this step; with the student's and the teacher's logits where asked."""
+        """The sum of the losses that count at this step; with the student's and the teacher's logits if asked."""
         inputs = model_inputs(self.model, inputs)
         with torch.no_grad():
             theirs = observe(self.teacher, self.teacher, self.layers, inputs)
@@ -216,7 +216,7 @@ class DistillationTrainer(Trainer):
         return loss.detach(), outputs["logits"].detach(), targets
 
     def measure(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Divergence and agreement with the teacher, and the metrics against the labels where there are any."""
+        """Divergence and agreement with the teacher, and the metrics against the labels if there are any."""
         ours = np.asarray(prediction.predictions)
         theirs, *labels = prediction.label_ids
         found: dict[str, float | None] = {
@@ -238,7 +238,7 @@ class DistillationTrainer(Trainer):
         return sampler if self.args.world_size == 1 else SameOrder(sampler, self.args.device)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Which weights decay; c and log γ never do: they barely leave where calibration puts them."""
+        """Which weights decay; c and log γ never do: they barely leave the values that calibration gives them."""
         own = extra_parameters(model)
         return [name for name in super().get_decay_parameter_names(model) if name not in own]
 
@@ -343,7 +343,7 @@ class Progress(TrainerCallback):
         self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Opens the bar where the run begins, or is taken up again."""
+        """Opens the bar as the run begins, or is taken up again."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="distill", unit="step", disable=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
