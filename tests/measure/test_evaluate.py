@@ -221,7 +221,7 @@ class StandIn:
         self.engine = SimpleNamespace(name="spu", protocol="aby3", ring=64)
         recipe = {"attention": "softmax", "activation": "gelu"}
         self.student = SimpleNamespace(
-            config=SimpleNamespace(mpcify={**recipe, "own_activation": "gelu", "layers": []})
+            config=SimpleNamespace(mpcify={**recipe, "own_activation": "gelu", "calibrated": False, "layers": []})
         )
         self.values, self.error = np.array(plain), np.array(error)
 
