@@ -24,8 +24,8 @@ from transformers import (
     TrainingArguments,
 )
 
+from mpcify.conversion.rows import rows_of
 from mpcify.data.files import Examples, check_labels, read_examples
-from mpcify.distillation.rows import rows_of
 from mpcify.errors import MpcifyError
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.accuracy.encrypted --data FOLDER
 
-Hours on two cores where the machine does other work; what is answered is kept, and the same command goes on from it.
+Hours on two cores if the machine does other work; what is answered is kept, and the same command goes on from it.
 """
 
 from benchmarks.accuracy.tasks import forget, measure, options, result, verb

@@ -25,10 +25,10 @@ from transformers import PreTrainedModel, set_seed
 import mpcify
 from mpcify.conversion.convert import load_model
 from mpcify.conversion.processors import read_processor
+from mpcify.conversion.rows import calibration_batches, collator, pick, rows_of
 from mpcify.data.files import Examples, read_examples
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.losses import LossWeights
-from mpcify.distillation.rows import calibration_batches, collator, pick, rows_of
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
 from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
@@ -41,23 +41,25 @@ EPOCHS = 3
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of a student: which recipe, how many of the epochs, refit before it or not."""
+    """One training of a student: which recipe, how many of the epochs, how it is calibrated before."""
 
     recipe: Recipe
     epochs: float = EPOCHS
-    fit: str = "refit"  # or "gamma", or "none"
+    calibrated: str = "refit"  # or "gamma", or "none"
     weights: LossWeights = field(default_factory=LossWeights)
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
 def once(
-    recipe: str = "2quad-freediv", fit: str = "refit", weights: dict[str, float] | None = None, **arguments: Any
+    recipe: str = "2quad-freediv", calibrated: str = "refit", weights: dict[str, float] | None = None, **arguments: Any
 ) -> list[Stage]:
     """A variant of one stage."""
-    return [Stage(read_recipe(recipe), fit=fit, weights=LossWeights(**(weights or {})), arguments=arguments)]
+    return [
+        Stage(read_recipe(recipe), calibrated=calibrated, weights=LossWeights(**(weights or {})), arguments=arguments)
+    ]
 
 
-def staged(*recipes: tuple[str, str], fit: str = "refit") -> list[Stage]:
+def staged(*recipes: tuple[str, str], calibrated: str = "refit") -> list[Stage]:
     """A variant of several stages of equal length, each (attention, activation); logits count in the last third."""
     count = len(recipes)
     stages = []
@@ -65,14 +67,14 @@ def staged(*recipes: tuple[str, str], fit: str = "refit") -> list[Stage]:
         last = index == count - 1
         arguments = {"logits_after": 1 / 3 if last else 1.0}
         recipe = Recipe(attention=attention, activation=activation)
-        stages.append(Stage(recipe, EPOCHS / count, "refit" if index == 0 else fit, arguments=arguments))
+        stages.append(Stage(recipe, EPOCHS / count, "refit" if index == 0 else calibrated, arguments=arguments))
     return stages
 
 
 VARIANTS: dict[str, Callable[[], list[Stage]]] = {
     "default": once,
-    "no refit": lambda: once(fit="gamma"),
-    "not calibrated": lambda: once(fit="none"),
+    "no refit": lambda: once(calibrated="gamma"),
+    "not calibrated": lambda: once(calibrated="none"),
     "logits from the start": lambda: once(logits_after=0.0),
     "logits from the middle": lambda: once(logits_after=0.5),
     "logits alone": lambda: once(weights={"hidden": 0.0}, logits_after=0.0),
@@ -132,9 +134,9 @@ def train(
         freeze_base(student, base, tokenizer)
         rows, measured = (rows_of(part, student, tokenizer, 128) for part in data)
         collate = collator(student)
-        if stage.fit != "none":
+        if stage.calibrated != "none":
             batches = calibration_batches(rows, pick(len(rows), 1000, seed), collate)
-            mpcify.calibrate(student, batches, teacher if stage.fit == "refit" else None)
+            mpcify.calibrate(student, batches, teacher if stage.calibrated == "refit" else None)
         arguments = DistillationArguments(
             output_dir=str(work),
             num_train_epochs=stage.epochs,

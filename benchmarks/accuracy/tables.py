@@ -99,7 +99,7 @@ def narrow(results: Results) -> Iterator[list[str]]:
 
 
 def lengths(results: Results) -> Iterator[list[str]]:
-    """One row a pair of engines: the worst of all pairs of lengths and batches."""
+    """One row a pair of engines: the least agreement of all pairs of lengths and batches."""
     for name, run in results.items():
         if name.endswith("-padding"):
             kinds: dict[str, list[dict[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""The tasks whose accuracy is measured, and where their models and results stand.
+"""The tasks whose accuracy is measured, and the folders of their models and results.
 
 Every stage is a script that takes the same options, does what has no result yet, and writes one JSON a run:
 teachers.py, students.py, encrypted.py, fixed.py, padding.py, penalty.py. tables.py makes docs/accuracy.md of them, and
@@ -50,7 +50,7 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Options:
-    """What every stage is told."""
+    """What every stage is given."""
 
     tasks: tuple[Task, ...]
     data: Path
@@ -109,7 +109,7 @@ def forget(*parts: object) -> None:
 
 
 def measure(path: Path, model: Path, data: str, *settings: str) -> None:
-    """Evaluates a model, unless its result is there; an evaluation that broke off goes on where it was."""
+    """Evaluates a model, unless its result is there; an evaluation that broke off goes on from there."""
     trained = re.search(r"-s(\d+)$", model.name)
     words = ["evaluate", str(model), "--data", data, "--answers", str(model.parent / "answers"), *settings]
     stage(path, *words, seed=int(trained[1]) if trained else 0)

@@ -1,4 +1,4 @@
-"""Teachers: the base fine-tuned on each task, its word table frozen where that is to stay public, measured in plain.
+"""Teachers: the base fine-tuned on each task, its word table frozen if that is to stay public, measured in plain.
 
 python -m benchmarks.accuracy.teachers --data FOLDER
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpcify.conversion.check import Finding
-    from mpcify.conversion.convert import convert, load
+    from mpcify.conversion.convert import load
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
     from mpcify.engines.cost import Cost
     from mpcify.errors import MpcifyError, MpcifyWarning
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mpcify.lowering.calibrate import calibrate
     from mpcify.lowering.check import check
     from mpcify.lowering.compile import compile
+    from mpcify.lowering.convert import convert
     from mpcify.recipe import RECIPES, Recipe
 
 __version__ = "0.1.0"
@@ -34,7 +35,7 @@ HOMES = {
     "calibrate": "lowering.calibrate",
     "check": "lowering.check",
     "compile": "lowering.compile",
-    "convert": "conversion.convert",
+    "convert": "lowering.convert",
     "load": "conversion.convert",
 }
 

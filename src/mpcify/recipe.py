@@ -11,21 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mpcify.errors import MpcifyError
+from mpcify.replacements.forms import ACTIVATIONS, FORMS, Form
 
 VERSION = 1
-ATTENTIONS = ("softmax", "2quad", "2relu", "2quad-freediv", "softmax-freediv", "relu-freediv")
-ACTIVATIONS = ("gelu", "gelu-tanh", "gelu-poly", "quad", "relu")
 OWN = "own"  # the checkpoint's own activation; resolved to a name of ACTIVATIONS by `convert`
-
-
-def is_freediv(attention: str) -> bool:
-    """Whether the attention divides by the public number of real keys instead of by a row sum (it then has a γ)."""
-    return attention.endswith("-freediv")
-
-
-def has_shift(attention: str) -> bool:
-    """Whether the attention squares (S + c), and so has a c."""
-    return attention.startswith("2quad")
 
 
 @dataclass(frozen=True)
@@ -34,7 +23,7 @@ class Recipe:
 
     attention, activation: one name for all layers, or one a layer. centre_keys: attention takes K − K̄, K̄ the mean
     of the real keys. t: exp_t(x) = (1 + x/2ᵗ)^(2ᵗ) in `softmax-freediv`. version: of this format. Raises MPC-302
-    where a field holds anything else.
+    if a field holds anything else.
     """
 
     attention: str | tuple[str, ...]
@@ -44,7 +33,7 @@ class Recipe:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        for field, names in (("attention", ATTENTIONS), ("activation", (*ACTIVATIONS, OWN))):
+        for field, names in (("attention", tuple(FORMS)), ("activation", (*ACTIVATIONS, OWN))):
             value = getattr(self, field)
             chosen = (value,) if isinstance(value, str) else value
             if not isinstance(chosen, tuple) or not chosen or any(name not in names for name in chosen):
@@ -60,6 +49,10 @@ class Recipe:
         """The attention of an encoder layer, counted from 0."""
         return self.attention if isinstance(self.attention, str) else self.attention[layer]
 
+    def form_of(self, layer: int) -> Form:
+        """The form of an encoder layer's attention."""
+        return FORMS[self.attention_of(layer)]
+
     def activation_of(self, layer: int) -> str:
         """The activation of an encoder layer, counted from 0."""
         return self.activation if isinstance(self.activation, str) else self.activation[layer]
@@ -70,8 +63,12 @@ class Recipe:
         The recipe's under `softmax-freediv`, and under `softmax` beside `gelu-poly` (PUMA approximates both); 8, as
         SPU's own exponential has it, under `softmax` otherwise.
         """
-        exact = self.attention_of(layer) == "softmax" and self.activation_of(layer) != "gelu-poly"
+        exact = self.form_of(layer).exact and self.activation_of(layer) != "gelu-poly"
         return 8 if exact else self.t
+
+    def approximates(self, layer: int) -> bool:
+        """Whether a layer computes what calibration brings nearer to the teacher."""
+        return not self.form_of(layer).exact or self.activation_of(layer) == "quad"
 
     def check_layers(self, count: int) -> None:
         """Raises MPC-303 unless every per-layer list has `count` names."""
@@ -87,7 +84,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The name of the equal named recipe, else `attention+activation` (`mixed` where a field differs per layer)."""
+        """The name of the equal named recipe, else `attention+activation` (`mixed` if a field differs per layer)."""
         for name, recipe in RECIPES.items():
             if recipe == self:
                 return name
@@ -102,7 +99,7 @@ class Recipe:
 
     @staticmethod
     def from_json(values: Mapping[str, Any], *, strict: bool = False) -> "Recipe":
-        """The recipe in a JSON object; other keys are ignored, or refused where `strict`. Raises MPC-302."""
+        """The recipe in a JSON object; other keys are ignored, or refused if `strict`. Raises MPC-302."""
         known = {field.name for field in fields(Recipe)}
         missing = {"attention", "activation"} - set(values)
         unknown = set(values) - known if strict else set()
@@ -113,7 +110,7 @@ class Recipe:
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
         }
         names = chosen["attention"] if isinstance(chosen["attention"], tuple) else (chosen["attention"],)
-        centred = "softmax-freediv" in names  # its scores need it, in whichever layer
+        centred = any(form.name in names and form.centre_keys for form in FORMS.values())  # in whichever layer
         return Recipe(**{"centre_keys": centred, **chosen})
 
 

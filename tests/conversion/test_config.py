@@ -10,7 +10,7 @@ import mpcify
 from mpcify.conversion.check import identify
 from mpcify.conversion.config import read_config
 from mpcify.conversion.convert import convert, load_model
-from mpcify.conversion.trace import prove
+from mpcify.conversion.survey import prove
 from mpcify.errors import MpcifyError
 
 GONE = "this field is removed"

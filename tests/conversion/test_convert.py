@@ -12,8 +12,9 @@ from transformers import (
 )
 
 import mpcify
-from mpcify.conversion.convert import convert, encoder_layers, extra_parameters, load, load_model, recipe_of
-from mpcify.conversion.trace import export_program
+from mpcify.conversion.convert import convert, extra_parameters, load, load_model
+from mpcify.conversion.student import encoder_layers, recipe_of
+from mpcify.conversion.survey import export_program
 from mpcify.errors import MpcifyError
 from mpcify.recipe import RECIPES, Recipe
 from tests.makers import FAMILIES

@@ -11,7 +11,7 @@ from transformers.activations import ACT2FN
 
 import mpcify
 from mpcify.conversion.convert import convert, extra_parameters, load_model, our_activations
-from mpcify.conversion.trace import export_program
+from mpcify.conversion.survey import export_program
 
 IDS = torch.tensor([[2, 4, 5, 6, 3]])
 

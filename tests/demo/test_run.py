@@ -13,7 +13,7 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from mpcify.conversion.convert import load, load_model
-from mpcify.conversion.facts import table_is_public
+from mpcify.conversion.student import table_is_public
 from mpcify.demo.grammar import data_set
 from mpcify.demo.report import table
 from mpcify.demo.run import Scale, median, run

@@ -1,15 +1,20 @@
 """Rows: what a request encodes, in batches of like length, padded on the right."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import PreTrainedModel
 
-from mpcify.distillation.rows import BatchesOfLikeLength, collator, rows_of
+from mpcify.conversion.convert import convert
+from mpcify.conversion.rows import collator, rows_of
+from mpcify.distillation.order import BatchesOfLikeLength
 from mpcify.errors import MpcifyError, MpcifyWarning
 
 Make = Callable[..., Any]
@@ -91,3 +96,34 @@ def test_an_image_of_more_than_8_bits_is_refused_before_any_is_read(
     Image.new("I;16", (8, 8)).save(examples.texts[2])
     with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 3 .*more than 8 bits"):
         rows_of(examples, teacher_of("vit"), image_processor)
+
+
+def test_examples_must_fit_the_model(teacher_of: Make, tokenizer: Any, texts: Make, images: Make) -> None:
+    student: PreTrainedModel = convert(teacher_of(), "2quad-freediv")
+    with pytest.raises(MpcifyError, match="MPC-103"):
+        rows_of(images(), student, tokenizer)
+    with pytest.raises(MpcifyError, match=r"MPC-104 data-0\.tsv row 3"):
+        rows_of(replace(texts(3), labels=[0, 1, 2]), student, tokenizer)
+
+
+def test_an_unreadable_image_is_named_by_its_row(
+    teacher_of: Make, image_processor: Any, images: Make, tmp_path: Path
+) -> None:
+    examples = images(3)
+    rows = rows_of(examples, teacher_of("vit"), image_processor)
+    assert rows[0]["pixel_values"].shape == (1, 8, 8)
+    Path(examples.texts[1]).write_bytes(b"no image")
+    with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 2"):
+        rows[1]
+    with pytest.raises(MpcifyError, match=r"MPC-107 images-0\.tsv row 2"):
+        rows_of(examples, teacher_of("vit"), image_processor)
+
+
+def test_longer_texts_are_cut_and_said(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    model = teacher_of()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert max(len(row["input_ids"]) for row in rows_of(texts(6), model, tokenizer)) == 10
+    with pytest.warns(MpcifyWarning, match="3 of 6 texts are longer than 7 tokens"):
+        rows = rows_of(texts(6), model, tokenizer, max_length=7)
+    assert max(len(row["input_ids"]) for row in rows) == 7

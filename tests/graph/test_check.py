@@ -36,7 +36,7 @@ def small() -> Graph:
     powers = builder.emit("powers", "exp", (builder.emit("half", "scale", (scores,), by=0.5),), t=6)
     output = builder.emit("output", "matmul", (powers, heads), transpose=False)
     first = builder.emit("first", "slice", (output,), axis=2, start=0, stop=1)
-    graph = builder.finish(None, [builder.emit("logits", "sum", (first,), axis=-1), "norm"], {"model": "a"})
+    graph = builder.finish(None, [builder.emit("logits", "sum", (first,), axis=-1), "norm"])
     return graph.with_ranges(
         {item.name: dict.fromkeys(sorted(recorded(item, False)), (-1.0, 2.0)) for item in graph.operations}
     )

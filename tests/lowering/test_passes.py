@@ -9,7 +9,7 @@ from mpcify.engines.plain import PlainEngine, evaluate_operation
 from mpcify.graph.kinds import COMPOSITES
 from mpcify.lowering.passes import PASSES, lower
 from mpcify.lowering.trace import trace_graph
-from mpcify.recipe import Recipe, has_shift, is_freediv
+from mpcify.recipe import Recipe
 from mpcify.replacements.activation import FUNCTIONS
 from mpcify.replacements.attention import AttentionKind, attend
 from tests.makers import FAMILIES
@@ -82,8 +82,8 @@ def run_with_composites(graph, weights, client):
             facts = operation.attributes
             kind = AttentionKind(facts["attention"], facts["centre_keys"], facts["t"], facts["scaling"])
             extra = [torch.tensor(item) for item in inputs[3:]]
-            c = extra.pop(0) if has_shift(kind.name) else None
-            gamma = extra.pop(0) if is_freediv(kind.name) else None
+            c = None if kind.form.shift is None else extra.pop(0)
+            gamma = None if kind.form.divides else extra.pop(0)
             mask = torch.tensor(client["mask"]).transpose(1, 2)[:, None] if "mask" in client else None
             output = attend(kind, *(torch.tensor(item) for item in inputs[:3]), mask, c, gamma)[0].numpy()
         else:

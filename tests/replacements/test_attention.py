@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpcify.recipe import has_shift, is_freediv
 from mpcify.replacements.attention import AttentionKind, attend
+from mpcify.replacements.forms import FORMS
 
 NAMES = ["softmax", "2quad", "2relu", "2quad-freediv", "softmax-freediv", "relu-freediv"]
 shapes = st.fixed_dictionaries(
@@ -29,7 +29,7 @@ def kind_of(name, centre):
 
 
 def weight(name, score, c, t):
-    if has_shift(name):
+    if FORMS[name].shift:
         return (score + c) ** 2
     if name == "softmax-freediv":
         return (1 + score / 2**t) ** (2**t)
@@ -44,7 +44,7 @@ def test_attention_equals_its_formula(name, centre, shape):
     q, k, v, mask, c, log_gamma = tensors(**shape)
     kind = kind_of(name, centre)
     output, scores = attend(
-        kind, q, k, v, mask, c if has_shift(name) else None, log_gamma if is_freediv(name) else None
+        kind, q, k, v, mask, c if FORMS[name].shift else None, log_gamma if FORMS[name].first_gamma else None
     )
     real = [j for j in range(shape["n"]) if mask[0, 0, 0, j]]
     for h in range(shape["heads"]):
@@ -52,7 +52,7 @@ def test_attention_equals_its_formula(name, centre, shape):
         for i in range(shape["n"]):
             s = {j: float(q[0, h, i] @ (k[0, h, j] - mean)) * kind.scaling for j in real}
             w = {j: weight(name, s[j], float(c[h]), kind.t) for j in real}
-            if is_freediv(name):
+            if FORMS[name].first_gamma:
                 expected = sum(w[j] * math.exp(log_gamma[h]) / len(real) * v[0, h, j] for j in real)
             else:
                 total = sum(w.values()) + (2.0**-10 if name == "2relu" else 0)
@@ -66,7 +66,7 @@ def test_attention_equals_its_formula(name, centre, shape):
 @settings(deadline=None, max_examples=15)
 def test_padding_changes_nothing(name, shape, padding):
     q, k, v, mask, c, log_gamma = tensors(**shape)
-    parameters = (c if has_shift(name) else None, log_gamma if is_freediv(name) else None)
+    parameters = (c if FORMS[name].shift else None, log_gamma if FORMS[name].first_gamma else None)
     output, _ = attend(kind_of(name, True), q, k, v, mask, *parameters)
     longer = [torch.cat([x, 7 * torch.ones_like(x[:, :, :1]).expand(-1, -1, padding, -1)], 2) for x in (q, k, v)]
     mask = torch.cat([mask, mask.new_zeros(1, 1, 1, padding)], 3)

@@ -14,7 +14,8 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from mpcify.bench.kept import key_of, read_kept
 from mpcify.bench.shapes import NAIVE, POSITIONS, SHAPES, check_shape
-from mpcify.conversion.convert import as_student, convert, load_model, recipe_of
+from mpcify.conversion.convert import as_student, convert, load_model
+from mpcify.conversion.student import recipe_of
 from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.cost import Cost, median
 from mpcify.engines.engine import Arrays, Engine, Session

@@ -28,5 +28,5 @@ def check(model: Model) -> Answer:
     text = table(title, ("kind", "module", "code", "what"), rows)
     if blocker is None:
         return Answer(values, text)
-    number = int(blocker.code.removeprefix("MPC-"))
-    return Answer(values, text, MpcifyError(number, blocker.module, blocker.what, blocker.remedy))
+    code = int(blocker.code.removeprefix("MPC-"))
+    return Answer(values, text, MpcifyError(code, blocker.module, blocker.what, blocker.remedy))

@@ -1,8 +1,6 @@
 """mpcify convert MODEL OUT --recipe NAME: from a teacher to a student."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,8 +16,6 @@ Calibration = Annotated[
     typer.Option(metavar="FILE", help="About 1,000 training texts or images to calibrate on; no labels needed."),
 ]
 
-CALIBRATION = 1000  # texts or images; more cost memory and change little
-
 
 @verb
 def convert(
@@ -34,8 +30,10 @@ def convert(
     examples = None if calibration is None else read_examples(calibration, labels=False, **columns.keywords())
     check_model(model)
     from mpcify.conversion.convert import convert as converted
-    from mpcify.conversion.convert import load_model, recipe_of
+    from mpcify.conversion.convert import load_model
     from mpcify.conversion.folder import copy_companions
+    from mpcify.conversion.student import recipe_of
+    from mpcify.lowering.calibrate import calibrate
     from mpcify.lowering.prove import prove_equal
 
     with new_folder(out) as folder:
@@ -43,22 +41,9 @@ def convert(
         student = converted(teacher, chosen)
         prove_equal(student, model)
         if examples is not None:
-            calibrate(student, teacher, model, replace(examples, labels=None))
+            calibrate(student, examples, teacher)
         student.save_pretrained(folder)
         copy_companions(model, folder)
     name = recipe_of(student).name
     values = {"model": model, "out": str(out), "recipe": name, "calibrated": examples is not None}
     return Answer(values, f"{out}: {name}, {'calibrated' if examples is not None else 'not calibrated'}")
-
-
-def calibrate(student: Any, teacher: Any, source: str | Path, examples: Any) -> None:
-    """Calibrates a student against its teacher, and declares the ranges that it then meets."""
-    from mpcify.conversion.calibrate import fit_layers
-    from mpcify.conversion.processors import read_processor
-    from mpcify.distillation.rows import LONGEST, batches_of, pick, rows_of
-    from mpcify.lowering.calibrate import declare_ranges
-
-    processor = read_processor(source, student)
-    some = examples.select(pick(len(examples), CALIBRATION, seed=0))
-    fit_layers(student, batches_of(rows_of(some, student, processor), student), teacher)
-    declare_ranges(student, batches_of(rows_of(some, student, processor, LONGEST), student))

@@ -28,7 +28,8 @@ def export(
     check_embeddings(embeddings)
     refuse_taken(out)
     check_model(model)
-    from mpcify.conversion.convert import as_student, load_model, recipe_of
+    from mpcify.conversion.convert import as_student, load_model
+    from mpcify.conversion.student import recipe_of
     from mpcify.lowering.export import export_folder
 
     student = as_student(load_model(model))

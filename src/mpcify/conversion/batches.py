@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mpcify.conversion.facts import columns, longest_text, skipped_token, takes_images
-from mpcify.conversion.trace import sample_inputs
+from mpcify.conversion.survey import sample_inputs
 from mpcify.errors import MpcifyError
 
 LABELS = ("labels", "label", "label_ids")

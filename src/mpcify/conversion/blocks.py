@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import encoder_layers
-from mpcify.conversion.trace import LayerSites, sample_inputs
+from mpcify.conversion.student import LayerSites, encoder_layers
+from mpcify.conversion.survey import sample_inputs, unproven
 from mpcify.errors import MpcifyError
+from mpcify.replacements.forms import FORMS, SOFTMAX
 from mpcify.replacements.modules import Activation
 
 
@@ -65,7 +66,7 @@ def watching(modules: Iterable[nn.Module], last: nn.Module | None = None) -> Ite
 
 @dataclass(frozen=True)
 class Block:
-    """A residual sum h + W x: the path of W, and of the module that reads the sum (None where it leaves the layer)."""
+    """A residual sum h + W x: the path of W, and of the module that reads the sum (None if it leaves the layer)."""
 
     projection: str
     norm: str | None
@@ -88,8 +89,8 @@ class LayerBlocks:
 def find_blocks(student: PreTrainedModel) -> list[LayerBlocks]:
     """The residual sums of every encoder layer, from one forward of random inputs.
 
-    Raises MPC-204 where a layer is not two sums h + W x, with h what enters the block (a scale on W x, say), or where a
-    layer takes anything but what the last one gave; MPC-602 where they are not finite.
+    Raises MPC-204 if a layer is not two sums h + W x, with h what enters the block (a scale on W x, say), or if a
+    layer takes anything but what the last one gave; MPC-602 if they are not finite.
     """
     sites = encoder_layers(student)
     names = {module: name for name, module in student.named_modules()}
@@ -108,7 +109,7 @@ def find_blocks(student: PreTrainedModel) -> list[LayerBlocks]:
             raise not_finite(student, names[call.module])
     for before, after in pairwise(ends):
         if not torch.equal(before.result, after.input) or not same_terms(before, after):
-            raise unknown(names[after.module], "it takes more than what the layer before it gives")
+            raise unproven(names[after.module], "it takes more than what the layer before it gives")
     found = []
     for site in sites:
         layer = student.get_submodule(site.layer)
@@ -127,7 +128,7 @@ def blocks_of(
     linear = [index for index, call in enumerate(inner) if isinstance(call.module, nn.Linear)]
     before, after = ([i for i in linear if i < activation], [i for i in linear if i > activation])
     if len(before) < 2 or not after:
-        raise unknown(site.layer, "its linear layers are not those of attention and feed-forward")
+        raise unproven(site.layer, "its linear layers are not those of attention and feed-forward")
     streams, blocks = [end.input], []
     for index in (before[-2], after[0]):
         projection = inner[index]
@@ -135,7 +136,7 @@ def blocks_of(
         total = end.result if norm is None else norm.input
         rounding = 1e-5 * total.abs().max()
         if all((total - projection.result - stream).abs().max() > rounding for stream in streams):
-            raise unknown(names[projection.module], "its output is not simply added to what enters the block")
+            raise unproven(names[projection.module], "its output is not simply added to what enters the block")
         blocks.append(Block(names[projection.module], None if norm is None else names[norm.module]))
         streams = [total] if norm is None else [total, norm.result]
     return blocks[0], names[inner[before[-1]].module], blocks[1]
@@ -147,20 +148,15 @@ def same_terms(a: Call, b: Call) -> bool:
     return len(a.args) == len(b.args) and a.kwargs.keys() == b.kwargs.keys() and all(x is y for x, y in pairs)
 
 
-def unknown(where: str, what: str) -> MpcifyError:
-    """The error for a layer whose sums were not found."""
-    return MpcifyError(204, where, what, "use a model of a tested family: bert, roberta, distilbert, electra, vit")
-
-
 def not_finite(student: PreTrainedModel, where: str) -> MpcifyError:
     """The error for values that are not finite before any training. where: the module that they leave."""
-    kinds = {student.get_submodule(site.attention).mpcify_attention for site in encoder_layers(student)}
+    forms = [FORMS[str(student.get_submodule(site.attention).mpcify_attention)] for site in encoder_layers(student)]
     what, remedy = (
         "its output is not finite",
         "check the teacher's accuracy and the calibration data, or choose another recipe",
     )
-    if "softmax-freediv" in kinds:
-        what += ": exp_t (softmax-freediv) overflows on scores so high"
+    if steep := next((form for form in forms if form.power.steep), None):
+        what += f": {steep.power.name} ({steep.name}) overflows on scores so high"
         remedy = "calibrate with a teacher, which scales the scores, or choose 2quad-freediv"
     return MpcifyError(602, where, what, remedy)
 
@@ -171,7 +167,7 @@ def exact_attention(student: PreTrainedModel) -> Iterator[None]:
     attentions = [student.get_submodule(site.attention) for site in encoder_layers(student)]
     names = [module.mpcify_attention for module in attentions]
     for module in attentions:
-        module.mpcify_attention = "softmax"  # type: ignore[assignment]
+        module.mpcify_attention = SOFTMAX.name  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Calibration's fits: a student's first weights, layer by layer, before any training."""
+"""Calibration by regression: a student's first weights, layer by layer, before any training."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,26 +10,27 @@ from transformers import PreTrainedModel
 from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import LayerBlocks, evaluating, find_blocks, not_finite, watching
 from mpcify.conversion.convert import extra_parameters
-from mpcify.conversion.fits import State, fit_gamma, fit_scale, fit_shift, fit_vertex, refit
+from mpcify.conversion.regression import State, regress, set_gamma, set_scale, set_shift, set_vertex
+from mpcify.conversion.student import update_config
 from mpcify.errors import MpcifyError
 from mpcify.progress import progress_bar
 
 
 @torch.no_grad()
-def fit_layers(
+def calibrate_layers(
     student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], teacher: PreTrainedModel | None = None
 ) -> None:
     """Sets γ, and with a teacher c, W_Q, W_O, b₁ (for Quad) and W₂, layer by layer from the first. No labels needed.
 
-    γ = 1/mean(row sum / m) over real queries, one a head, for freeDiv attentions. With a teacher, `fit_shift` sets c of
-    `2quad-freediv` before it, and `fit_scale` the scale of scores in `softmax-freediv` (W_Q, b_Q); after it, ridge
-    regression refits W_O and b_O, `fit_vertex` shifts b₁, and W₂ and b₂ are refitted: see `fits`. A layer that is
-    called more than once (ALBERT) keeps its weights.
+    γ = 1/mean(row sum / m) over real queries, one a head, for freeDiv attentions. With a teacher, `set_shift` sets c of
+    `2quad-freediv` before it, and `set_scale` the scale of scores in `softmax-freediv` (W_Q, b_Q); after it, ridge
+    regression changes W_O and b_O, `set_vertex` shifts b₁, and ridge regression changes W₂ and b₂: see `regression`. A
+    layer that is called more than once (ALBERT) keeps its weights.
 
     batches: about 1,000 texts or images in all: dicts of `input_ids`, `attention_mask` (batch, n) and what else the
     model takes; their hidden states are kept in memory. The teacher is not changed. Afterwards `config.mpcify` says
-    `calibrated`, and `refit` where there was a teacher.
-    Raises MPC-108 for no batches, MPC-204 where a layer is not made of two residual sums, MPC-602 for values that are
+    `calibrated`, and `refit` if there was a teacher.
+    Raises MPC-108 for no batches, MPC-204 if a layer is not made of two residual sums, MPC-602 for values that are
     not finite, MPC-604 for a teacher of another shape, and what `model_inputs` raises for a batch.
     """
     if teacher is not None:
@@ -44,20 +45,18 @@ def fit_layers(
         targets = None if teacher is None else enter(teacher, batches, layers[0])
         for done, blocks in enumerate(layers, 1):
             if teacher is None or targets is None or blocks.calls > 1:
-                fit_gamma(student, blocks, states)
+                set_gamma(student, blocks, states)
             else:
-                fit_shift(student, teacher, blocks, states, targets)
-                fit_scale(student, teacher, blocks, states, targets)
-                fit_gamma(student, blocks, states)
-                refit(student, teacher, blocks.site.layer, blocks.attention, states, targets)
-                fit_vertex(student, teacher, blocks, states, targets)
-                refit(student, teacher, blocks.site.layer, blocks.feed_forward, states, targets)
+                set_shift(student, teacher, blocks, states, targets)
+                set_scale(student, teacher, blocks, states, targets)
+                set_gamma(student, blocks, states)
+                regress(student, teacher, blocks.site.layer, blocks.attention, states, targets)
+                set_vertex(student, teacher, blocks, states, targets)
+                regress(student, teacher, blocks.site.layer, blocks.feed_forward, states, targets)
             states = advance(student, blocks, states)
             targets = None if teacher is None or targets is None else advance(teacher, blocks, targets)
             report(done)
-    settings = {**student.config.mpcify, "calibrated": True, "refit": teacher is not None}
-    settings.pop("ranges", None)  # they were those of other weights
-    student.config.mpcify = settings
+    update_config(student, calibrated=True, refit=teacher is not None)
 
 
 def enter(model: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], first: LayerBlocks) -> list[State]:
@@ -75,7 +74,7 @@ def enter(model: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], first
 
 
 def advance(model: PreTrainedModel, blocks: LayerBlocks, states: list[State]) -> list[State]:
-    """The batches after an encoder layer. Raises MPC-602 where they are not finite."""
+    """The batches after an encoder layer. Raises MPC-602 if they are not finite."""
     layer = model.get_submodule(blocks.site.layer)
     after = []
     for state in states:

@@ -7,9 +7,10 @@ from typing import Literal
 from transformers import PreTrainedModel
 
 from mpcify.conversion.config import config_values, read_config
-from mpcify.conversion.convert import examine, is_student, model_and_source, recipe_of, task_of
+from mpcify.conversion.convert import examine, model_and_source, task_of
 from mpcify.conversion.families import OWN_ACTIVATIONS, TESTED, Blocker, UnsupportedError
-from mpcify.conversion.trace import own_activation_name
+from mpcify.conversion.student import is_student, recipe_of, student_config
+from mpcify.conversion.survey import own_activation_name
 from mpcify.errors import MpcifyError
 
 Kind = Literal["replace", "keep"] | Blocker
@@ -26,7 +27,7 @@ BLOCKERS: dict[int, Blocker] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: its code, the module, what would happen to it, and the remedy where it blocks.
+    """One finding: its code, the module, what would happen to it, and the remedy if it blocks.
 
     kind: replace (a recipe swaps it), keep (it stays exact), not-yet, never or config (a blocker).
     """
@@ -52,14 +53,14 @@ def blocker(problem: MpcifyError) -> Finding:
 
 
 def check(model: PreTrainedModel | str | Path) -> list[Finding]:
-    """What a model's files, config and trace tell: `mpcify.check` without the proof of its graph."""
+    """What a model's files, config and one forward show: `mpcify.check` without the proof of its graph."""
     try:
         model, _ = model_and_source(model)
         found = examine(model)
     except MpcifyError as problem:
         return [blocker(problem)]
     recipe = recipe_of(model)
-    own = model.config.mpcify["own_activation"] if is_student(model) else own_activation_name(model.config)
+    own = student_config(model).own_activation if is_student(model) else own_activation_name(model.config)
     findings = []
     for index, site in enumerate(found.layers):
         attention = f"{recipe.attention_of(index)} attention, {site.heads} heads"

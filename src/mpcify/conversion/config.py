@@ -124,7 +124,7 @@ def wrong_field(where: str, field: str, what: str) -> MpcifyError:
 
 
 def check_names(id2label: Any, where: str) -> None:
-    """Raises MPC-202 unless id2label, where given, gives each class from 0 a name of its own."""
+    """Raises MPC-202 unless id2label, if given, gives each class from 0 a name of its own."""
     if id2label is None:
         return
     if not isinstance(id2label, dict):
@@ -139,20 +139,20 @@ def check_names(id2label: Any, where: str) -> None:
         raise wrong_field(where, "id2label", "two classes have the same name")
 
 
-def possible(field: Field[Any], number: float) -> bool:
-    """Whether a number can stand in a field of config.json: a count, a share, or something else that is finite."""
+def possible(field: Field[Any], value: float) -> bool:
+    """Whether a value can stand in a field of config.json: a count, a share, or something else that is finite."""
     usual = field.default if isinstance(field.default, int | float) else 0
     least = 1 if field.name.endswith(COUNTS) and usual > 0 else min(usual, 0)
-    return least <= number <= (1 if "drop" in field.name else sys.float_info.max)
+    return least <= value <= (1 if "drop" in field.name else sys.float_info.max)
 
 
 def check_fields(config: PreTrainedConfig, where: str) -> None:
-    """Raises MPC-202 for a number that no model can be built with: transformers itself checks types alone."""
+    """Raises MPC-202 for a value that no model can be built with: transformers itself checks types alone."""
     for field in fields(type(config)):
         value = getattr(config, field.name, None)
-        values = value if isinstance(value, list | tuple) else (value,)
-        numbers = [number for number in values if type(number) in (int, float)]
-        if not field.name.endswith("_token_id") and not all(possible(field, number) for number in numbers):
+        listed = value if isinstance(value, list | tuple) else (value,)
+        counts = [item for item in listed if type(item) in (int, float)]
+        if not field.name.endswith("_token_id") and not all(possible(field, item) for item in counts):
             raise wrong_field(where, field.name, f"{value} is not a value that it can take")
     width, heads = (getattr(config, name, None) for name in ("hidden_size", "num_attention_heads"))
     if isinstance(width, int) and isinstance(heads, int) and not getattr(config, "head_dim", None) and width % heads:

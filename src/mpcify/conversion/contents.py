@@ -1,4 +1,4 @@
-"""What a folder holds in place of a checkpoint, told by its files' names alone: nothing heavy is imported for it."""
+"""What a folder holds in place of a checkpoint, by its files' names alone: nothing heavy is imported for it."""
 
 from pathlib import Path
 

@@ -18,34 +18,25 @@ from transformers import (
 )
 from transformers.activations import ACT2FN
 
-from mpcify.conversion import trace
+from mpcify.conversion import survey
 from mpcify.conversion.config import build_config, check_names, read_config, reason_of
 from mpcify.conversion.families import HEADLESS, OWN_ACTIVATIONS, REFUSED, TASKS, TESTED, UnsupportedError, family_of
 from mpcify.conversion.folder import keep_companions
-from mpcify.conversion.trace import LayerSites, Survey
+from mpcify.conversion.student import (
+    StudentConfig,
+    bind_ranges,
+    encoder_layers,
+    is_student,
+    student_config,
+)
+from mpcify.conversion.survey import Survey
 from mpcify.conversion.weights import account_for, read_tensors
 from mpcify.errors import MpcifyError
-from mpcify.recipe import ACTIVATIONS, OWN, Recipe, read_recipe
+from mpcify.recipe import OWN, Recipe, read_recipe
+from mpcify.replacements.forms import ACTIVATIONS
 from mpcify.replacements.modules import IMPLEMENTATION, Activation, install_attention
 
 OURS = "mpcify-"  # no other library knows an activation of this name, so a student never loads as an exact model
-
-
-def is_student(model: PreTrainedModel) -> bool:
-    """Whether a model went through `convert`."""
-    return getattr(model.config, "mpcify", None) is not None
-
-
-def recipe_of(model: PreTrainedModel) -> Recipe:
-    """A student's recipe; `exact` for a model that is none."""
-    return Recipe.from_json(model.config.mpcify) if is_student(model) else read_recipe("exact")
-
-
-def encoder_layers(model: PreTrainedModel) -> list[LayerSites]:
-    """Where a student's functions live, one entry an encoder layer. Raises MPC-207."""
-    if not is_student(model):
-        raise MpcifyError(207, type(model).__name__, "the model is not a student", "convert it first")
-    return [LayerSites(**site) for site in model.config.mpcify["layers"]]
 
 
 @contextmanager
@@ -58,7 +49,7 @@ def our_activations() -> Iterator[None]:
             raise KeyError(OURS + name)
         return Activation(name)
 
-    with trace.ALONE:
+    with survey.ALONE:
         for name in ACTIVATIONS:
             dict.__setitem__(ACT2FN, OURS + name, (build, {"name": name}))
         try:
@@ -99,8 +90,9 @@ def install(model: PreTrainedModel) -> None:
 
     Activations outside the encoder stay exact.
     """
-    recipe, inner = Recipe.from_json(model.config.mpcify), set()
-    for index, site in enumerate(encoder_layers(model)):
+    config, inner = student_config(model), set()
+    recipe = config.recipe
+    for index, site in enumerate(config.layers):
         attention = model.get_submodule(site.attention)
         name = recipe.attention_of(index)
         install_attention(attention, name, site.heads, centre_keys=recipe.centre_keys, t=recipe.exp_of(index))
@@ -108,7 +100,7 @@ def install(model: PreTrainedModel) -> None:
         inner.add(site.activation)
     for name, module in list(model.named_modules()):
         if isinstance(module, Activation) and name not in inner:
-            model.set_submodule(name, ACT2FN[model.config.mpcify["own_activation"]])
+            model.set_submodule(name, ACT2FN[config.own_activation])
 
 
 def teacher_class(model: PreTrainedModel) -> type[PreTrainedModel]:
@@ -126,7 +118,7 @@ def teacher_config_of(config: Any) -> Any:
     values = config.to_dict()
     converted = values.pop("mpcify", None)
     if converted is not None:
-        values[family_of(config.model_type).activation_field] = converted["own_activation"]
+        values[family_of(config.model_type).activation_field] = StudentConfig.from_json(converted).own_activation
     plain = build_config(values, config.model_type)
     plain.name_or_path = config.name_or_path
     return plain
@@ -175,7 +167,7 @@ def other_task(config: Any, architecture: str) -> MpcifyError:
     kind = next((table[type(config)] for table in tables if type(config) in table), None)
     if kind is None:
         return UnsupportedError(architecture, "transformers has no classifier of this family", "use another family")
-    trace.survey(kind, teacher_config_of(config))
+    survey.survey(kind, teacher_config_of(config))
     remedy = f"fine-tune it for its task as {kind.__name__}, and save it"
     return UnsupportedError(architecture, "the model has no head for classification or regression", remedy, "config")
 
@@ -194,13 +186,13 @@ def refuse_family(config: Any) -> None:
 
 
 def refuse_unsupported(model: PreTrainedModel) -> None:
-    """Raises the first reason, known without a trace, why a model cannot be converted (MPC-202, 203, 205, 206)."""
+    """Raises the first reason, known without a forward, why a model cannot be converted (MPC-202, 203, 205, 206)."""
     refuse_family(model.config)
     task_of(model.config, teacher_class(model).__name__)
     check_names(model.config.id2label, type(model).__name__)
     attention = model.config._attn_implementation
     if attention not in ("eager", "sdpa", "flash_attention_2", "flex_attention", IMPLEMENTATION):
-        raise trace.customised("attention", f"the model runs with the attention {attention!r}")
+        raise survey.customised("attention", f"the model runs with the attention {attention!r}")
     refuse_not_finite(model)
 
 
@@ -213,18 +205,18 @@ def refuse_not_finite(model: PreTrainedModel) -> None:
 
 
 def examine(model: PreTrainedModel) -> Survey:
-    """What a model's encoder layers call, proven by a traced forward. Raises MPC-202 to MPC-206."""
+    """What a model's encoder layers call, proven by one forward. Raises MPC-202 to MPC-206."""
     refuse_unsupported(model)
     kind, config = teacher_class(model), teacher_config(model)
     if is_student(model):
-        return Survey(tuple(encoder_layers(model)), count_calls(model), ())
-    found, twin = trace.survey(kind, config)
-    trace.refuse_strangers(model, twin)
+        return Survey(encoder_layers(model), count_calls(model), ())
+    found, twin = survey.survey(kind, config)
+    survey.refuse_strangers(model, twin)
     return found
 
 
 def count_calls(student: PreTrainedModel) -> int:
-    """How many attentions one forward of a student calls (more than it has modules, where layers are shared)."""
+    """How many attentions one forward of a student calls (more than it has modules if layers are shared)."""
     layers = getattr(student.config, "num_hidden_layers", None) or getattr(student.config, "n_layers", 0)
     return int(layers or 0)
 
@@ -232,7 +224,7 @@ def count_calls(student: PreTrainedModel) -> int:
 def convert(model: PreTrainedModel | str | Path, recipe: str | Path | Recipe) -> PreTrainedModel:
     """A converted copy of a model, a folder or a hub name; the original is untouched.
 
-    recipe: a name, a JSON file or a Recipe. A student converts on to another recipe, and keeps c and γ where both have
+    recipe: a name, a JSON file or a Recipe. A student converts on to another recipe, and keeps c and γ if both have
     them. The copy is proven by its trace. Raises MPC-201 to MPC-206 for a model that cannot be converted, MPC-301 to
     MPC-303 for a recipe.
     """
@@ -240,30 +232,22 @@ def convert(model: PreTrainedModel | str | Path, recipe: str | Path | Recipe) ->
     model, _ = model_and_source(model)
     found = examine(model)
     config, kind = teacher_config(model), teacher_class(model)
-    own = trace.own_activation_name(config)
+    own = survey.own_activation_name(config)
     recipe = resolve(recipe, own)
     recipe.check_layers(len(found.layers))
-    config.mpcify = {
-        **recipe.to_json(),
-        "own_activation": own,
-        "calibrated": False,
-        "base": model.config.mpcify.get("base") if is_student(model) else None,
-        "layers": [vars(site) for site in found.layers],
-    }
+    base = student_config(model).base if is_student(model) else None
+    config.mpcify = StudentConfig(recipe, own, found.layers, base=base).to_json()
     setattr(config, family_of(config.model_type).activation_field, OURS + recipe.activation_of(0))
-    with trace.ALONE:
+    with survey.ALONE:
         student = student_class(kind)._from_config(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
     carry_over(model, student)
     student.train(model.training)
-    trace.prove(student, found.attention_calls)
+    survey.prove(student, found.attention_calls)
     return student
 
 
 def resolve(recipe: Recipe, own: str) -> Recipe:
-    """The recipe with the checkpoint's own activation by its name.
-
-    Raises MPC-303 where secure computation has none for it.
-    """
+    """The recipe with the checkpoint's own activation by its name. Raises MPC-303 if it has no secure form."""
 
     def name(activation: str) -> str:
         if activation != OWN:
@@ -285,7 +269,7 @@ def carry_over(model: PreTrainedModel, student: PreTrainedModel) -> None:
     strangers = [name for name in missing if name not in own]
     strangers += [name for name in unexpected if name.rsplit(".", 1)[-1] not in ("c", "log_gamma")]
     if strangers:
-        raise trace.customised(strangers[0], "the weight is missing, or nothing in the model's class reads it")
+        raise survey.customised(strangers[0], "the weight is missing, or nothing in the model's class reads it")
 
 
 def load_model(path: str | Path) -> PreTrainedModel:
@@ -303,7 +287,7 @@ def load_model(path: str | Path) -> PreTrainedModel:
         kind = student_class(kind)
     options: dict[str, Any] = {"attn_implementation": IMPLEMENTATION} if converted else {}
     tensors = read_tensors(path)
-    with trace.ALONE, building(str(path)):
+    with survey.ALONE, building(str(path)):
         with torch.device("meta"):
             account_for(tensors, kind._from_config(copy.deepcopy(config), **options))
         model, report = kind.from_pretrained(
@@ -320,6 +304,8 @@ def load_model(path: str | Path) -> PreTrainedModel:
         raise MpcifyError(202, str(path), f"the checkpoint lacks {name}", remedy)
     model.name_or_path = model.config.name_or_path = str(path)
     refuse_not_finite(model)
+    if converted:
+        bind_ranges(model)
     return model.eval()
 
 
@@ -343,17 +329,13 @@ def model_and_source(model: PreTrainedModel | str | Path) -> tuple[PreTrainedMod
 
 
 def prove_sites(path: str | Path, kind: type[PreTrainedModel], config: Any) -> None:
-    """Raises MPC-202 unless a student's config names every layer's attention and activation, as a trace finds them."""
-    try:
-        stored = [LayerSites(**site) for site in config.mpcify["layers"]]
-        Recipe.from_json(config.mpcify).check_layers(len(stored))
-        found, _ = trace.survey(kind, teacher_config_of(config))
-    except (KeyError, TypeError, AttributeError):
-        stored, found = [], None
-    if found is None or stored != list(found.layers):
-        raise MpcifyError(
-            202, str(path), 'the layers under "mpcify" in config.json are not the model\'s', "convert the model again"
-        )
+    """Raises MPC-202 unless a student's config names the attention and activation that each layer calls."""
+    stored = StudentConfig.from_json(config.mpcify)
+    stored.recipe.check_layers(len(stored.layers))
+    found, _ = survey.survey(kind, teacher_config_of(config))
+    if stored.layers != found.layers:
+        what = 'the layers under "mpcify" in config.json are not the model\'s'
+        raise MpcifyError(202, str(path), what, "convert the model again")
 
 
 def load(path: str | Path) -> PreTrainedModel:

@@ -21,7 +21,7 @@ def columns(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def takes_segments(model: PreTrainedModel) -> bool:
-    """Whether a model tells a pair's first text from its second by token types."""
+    """Whether a model knows a pair's first text from its second by token types."""
     return "token_type_ids" in columns(model) and (getattr(model.config, "type_vocab_size", 0) or 0) > 1
 
 
@@ -58,9 +58,3 @@ def weights_digest(model: PreTrainedModel) -> str:
 def table_digest(table: np.ndarray) -> str:
     """SHA-256 of a table's float32 values, little-endian, row by row."""
     return hashlib.sha256(np.ascontiguousarray(table, "<f4").tobytes()).hexdigest()
-
-
-def table_is_public(student: PreTrainedModel) -> bool:
-    """Whether a student's table is, bit for bit, the public one that `config.json` records."""
-    base = student.config.mpcify.get("base")
-    return bool(base) and base["sha256"] == table_digest(word_table(student))

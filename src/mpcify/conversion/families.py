@@ -29,8 +29,11 @@ class Family:
 PLAIN = Family()
 FAMILIES: dict[str, Family] = {"distilbert": Family(activation_field="activation")}
 
-# Families that are proven to work: the rest is accepted where the trace proves it.
+# Families that are proven to work: the rest is accepted if a forward proves it.
 TESTED = ("bert", "roberta", "distilbert", "electra", "vit")
+
+TESTED_FAMILY = "use a model of a tested family"
+TESTED_FAMILY_NAMED = f"{TESTED_FAMILY}: {', '.join(TESTED)}"
 
 REFUSED: dict[str, str] = {
     "deberta": "its attention adds relative positions inside the scores",
@@ -71,5 +74,5 @@ HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForMaskedImageModeling", 
 
 
 def family_of(model_type: str) -> Family:
-    """The exceptions of a family; none where it is not in the table."""
+    """The exceptions of a family; none if it is not in the table."""
     return FAMILIES.get(model_type, PLAIN)

@@ -11,7 +11,7 @@ from mpcify.files import new_folder
 
 
 def beside(source: str | Path, name: str) -> Path | None:
-    """A file of a checkpoint, a local folder or a hub name; None where it has none of that name."""
+    """A file of a checkpoint, a local folder or a hub name; None if it has none of that name."""
     if Path(source).is_dir():
         path = Path(source) / name
         return path if path.is_file() else None

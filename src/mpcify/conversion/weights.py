@@ -13,7 +13,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from mpcify.conversion.contents import describe_folder
 from mpcify.conversion.folder import beside
-from mpcify.conversion.trace import FLOATS, customised
+from mpcify.conversion.survey import FLOATS, customised
 from mpcify.errors import MpcifyError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

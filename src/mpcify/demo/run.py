@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 from mpcify.conversion.check import check
 from mpcify.conversion.convert import convert, load, load_model
 from mpcify.conversion.processors import read_processor
+from mpcify.conversion.rows import batches_of, pick, rows_of
 from mpcify.data.files import Examples, read_examples
 from mpcify.demo.baseline import bag_of_words
 from mpcify.demo.grammar import Review, data_set, write_tsv
 from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
 from mpcify.distillation.distill import distill
-from mpcify.distillation.rows import batches_of, pick, rows_of
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import without_bars
 from mpcify.engines import DEFAULT, engine_named

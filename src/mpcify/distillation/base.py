@@ -8,6 +8,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from mpcify.conversion.config import read_config
 from mpcify.conversion.facts import table_digest, takes_images, word_table
+from mpcify.conversion.student import Base, student_config, update_config
 from mpcify.errors import MpcifyError
 
 
@@ -16,9 +17,9 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
     """Puts a public checkpoint's word-embedding table into a student, and freezes it there.
 
     `config.mpcify["base"]` records the base's name (of the hub, or a path's last two parts) and the table's SHA-256. A
-    student whose table changes so needs calibrating again. tokenizer: the student's, compared with the base's where
+    student whose table changes so needs calibrating again. tokenizer: the student's, compared with the base's if
     given.
-    Raises MPC-201 and MPC-202 where there is no base, MPC-603 where its table or its vocabulary is another.
+    Raises MPC-201 and MPC-202 if there is no base, MPC-603 if its table or its vocabulary is another.
     """
     if takes_images(student):
         raise MpcifyError(603, str(base), "an image model has no word embeddings", "leave the base out")
@@ -45,5 +46,5 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
     table.copy_(source)
     table.requires_grad_(False)
     name = "/".join(Path(base).resolve().parts[-2:]) if Path(base).is_dir() else str(base)
-    settings = {**student.config.mpcify, "base": {"name": name, "sha256": table_digest(word_table(student))}}
-    student.config.mpcify = settings if same else {**settings, "calibrated": False}
+    calibrated = student_config(student).calibrated and same
+    update_config(student, base=Base(name, table_digest(word_table(student))), calibrated=calibrated)

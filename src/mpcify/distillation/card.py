@@ -5,13 +5,14 @@ from pathlib import Path
 
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.recipe import Recipe
+from mpcify.replacements.forms import FORMS
 from mpcify.requests.text import BUCKETS
 
 
 def card(
     result: Distilled, settings: Settings, recipe: Recipe, versions: Mapping[str, str], command: str | None = None
 ) -> str:
-    """The card as Markdown, with the metadata that model hubs read. command: what made the student, where known."""
+    """The card as Markdown, with the metadata that model hubs read. command: what made the student, if known."""
     parts = [
         front_matter(result),
         introduction(result, recipe),
@@ -55,14 +56,16 @@ def described(recipe: Recipe) -> str:
     attention, activation = (
         names if isinstance(names, str) else " then ".join(names) for names in (recipe.attention, recipe.activation)
     )
-    power = f", t = {recipe.t}" if "softmax-freediv" in attention else ""
+    names = (recipe.attention,) if isinstance(recipe.attention, str) else recipe.attention
+    power = f", t = {recipe.t}" if any(FORMS[name].power.steep for name in names) else ""
     return f"attention {attention}{', centred keys' if recipe.centre_keys else ''}{power}; activation {activation}"
 
 
 def measured(result: Distilled) -> str:
     """The metrics of teacher and student."""
     rows = [
-        f"| {name} | {number(result.teacher.get(name))} | {number(value)} |" for name, value in result.student.items()
+        f"| {name} | {decimals(result.teacher.get(name))} | {decimals(value)} |"
+        for name, value in result.student.items()
     ]
     table = "\n".join(["| | teacher | student |", "|---|---|---|", *rows]) + "\n\n" if rows else ""
     place = f"On {result.examples} examples of `{result.evaluation_source}`, in plain floats:"
@@ -70,8 +73,8 @@ def measured(result: Distilled) -> str:
     return f"## Measured\n\n{place}\n\n{table}{same}"
 
 
-def number(value: float | None) -> str:
-    """Four decimals, or a dash where there is no such number."""
+def decimals(value: float | None) -> str:
+    """Four decimals, or a dash if there is no such value."""
     return "–" if value is None else f"{value:.4f}"
 
 
@@ -94,14 +97,14 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
 
 
 def leakage(result: Distilled) -> str:
-    """What a private prediction tells to whom."""
+    """What a private prediction reveals, and to whom."""
     length = f", and the padded length of each text ({', '.join(map(str, BUCKETS[:-1]))} or {BUCKETS[-1]} tokens)"
     if result.task == "image-classification":
         length, table = "", "The client's image is shared as secret patches."
     elif result.base:
         table = (
-            f"The word-embedding table is the public one of `{result.base['name']}`, frozen (SHA-256 "
-            f"`{result.base['sha256']}`): clients look their tokens up by themselves."
+            f"The word-embedding table is the public one of `{result.base.name}`, frozen (SHA-256 "
+            f"`{result.base.sha256}`): clients look their tokens up by themselves."
         )
     else:
         table = (

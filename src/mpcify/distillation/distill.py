@@ -16,17 +16,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mpcify.conversion.calibrate import fit_layers, refuse_other
-from mpcify.conversion.convert import encoder_layers, load, load_model, recipe_of, task_of
+from mpcify.conversion.calibrate import calibrate_layers, refuse_other
+from mpcify.conversion.convert import load, load_model, task_of
 from mpcify.conversion.facts import weights_digest
 from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import read_processor
+from mpcify.conversion.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
+from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
 from mpcify.distillation.resume import look, take_up, training_folder
-from mpcify.distillation.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError
@@ -68,7 +69,7 @@ def distill(
     """Distills a student from its teacher, and writes it to OUT, whole or not at all.
 
     Takes over the base's table, calibrates unless config.json says that it is done, trains, takes the checkpoint of
-    least loss on a part of the training data held out, declares the ranges that it meets, and writes model, tokenizer
+    least loss on a part of the training data held out, declares the ranges of its values, and writes model, tokenizer
     or image processor, and card. Labels of `train` only check the teacher, if they are the model's. Checkpoints live in
     OUT-training until OUT is written; `resume` goes on from the last whole one, and ends with the weights of an
     uninterrupted run. A student that is given as a model is trained in place.
@@ -76,10 +77,10 @@ def distill(
     Started by torchrun or accelerate launch, all processes train together, each on its part of every batch (of
     `settings.batch_size` rows in all) and to the same weights; the first of them writes. All need the same folders.
 
-    processor: the tokenizer or image processor, where not the one beside the student. command: for the card.
-    Raises MPC-109 where OUT is taken, MPC-208 without a processor, MPC-601 where a run cannot be resumed, MPC-606 for a
-    parallel run that no launcher started or that lost a process, MPC-901 for a device
-    that is not there, and what `freeze_base`, `calibrate`, `rows_of`, `refuse_chance` and DistillationTrainer raise.
+    processor: the tokenizer or image processor, if not the one beside the student. command: for the card.
+    Raises MPC-109 if OUT is taken, MPC-208 without a processor, MPC-601 if a run cannot be resumed, MPC-606 for a
+    parallel run that no launcher started or that lost a process, MPC-901 for a device that is not there, and what
+    `freeze_base`, `calibrate_layers`, `rows_of`, `refuse_chance` and DistillationTrainer raise.
     """
     began, out, launch = time.monotonic(), Path(out), read_launch()
     refuse_taken(out)
@@ -88,7 +89,7 @@ def distill(
     source, teacher_source = (name_of(model) for model in (student, teacher))
     student = load(student) if isinstance(student, str | Path) else student
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
-    encoder_layers(student)
+    student_config(student)  # it is a student
     refuse_other(teacher, student)
     processor = read_processor(source, student) if processor is None else processor
     train = usable_labels(train, student)
@@ -101,13 +102,13 @@ def distill(
     checkpoint = take_up(Path(args.output_dir), run, resume, write=launch.rank == 0)
     collate, chosen = collator(student), pick(len(train), settings.calibration, settings.seed)
     if checkpoint is not None:
-        student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
+        update_config(student, calibrated=True, refit=True)
     else:
         refuse_chance(teacher.to(args.device), train.source, calibration_batches(rows, chosen, collate, labels=True))
-    if not (student.config.mpcify["calibrated"] and student.config.mpcify.get("refit")):
-        device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which the refit needs
+    if not (student_config(student).calibrated and student_config(student).refit):
+        device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which regression needs
         student.to(device), teacher.to(device)
-        fit_layers(student, calibration_batches(rows, chosen, collate), teacher)
+        calibrate_layers(student, calibration_batches(rows, chosen, collate), teacher)
     trainer = DistillationTrainer(
         student,
         teacher,
@@ -176,14 +177,14 @@ def measure(
         held_out=len(trainer.eval_dataset["selection"]),
         best_epoch=best_epoch(trainer),
         epochs=measured_epochs(trainer),
-        base=student.config.mpcify.get("base"),
+        base=student_config(student).base,
         seconds=time.monotonic() - began,
     )
 
 
 @torch.no_grad()
 def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mapping[str, Tensor]]) -> None:
-    """Raises MPC-605 where a teacher is worse than chance on labelled training examples: its labels mean another thing.
+    """Raises MPC-605 if a teacher is worse than chance on labelled training examples: its labels mean another thing.
 
     Worse than chance is an accuracy below p − 2.33 √(p(1 − p)/N), p = 1/labels, or for regression a Pearson correlation
     below −2.33/√N: by chance so low in one of a hundred cases.
@@ -213,7 +214,7 @@ def name_of(model: Model) -> str:
 
 
 def short(source: str) -> str:
-    """A hub name or a data set's as it is, a path's last part: a card tells nothing of the machine."""
+    """A hub name or a data set's as it is, a path's last part: a card says nothing of the machine."""
     return Path(source).resolve().name if Path(source).exists() else source
 
 
@@ -250,15 +251,15 @@ def mortal() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in before.items() if callable(handler)}  # not those ignored
-    for number in before:
-        signal.signal(number, signal.SIG_DFL)
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: handler for name, handler in before.items() if callable(handler)}  # not those ignored
+    for name in before:
+        signal.signal(name, signal.SIG_DFL)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def fingerprint(

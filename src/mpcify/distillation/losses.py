@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mpcify.conversion.blocks import Call, LayerBlocks, watching
+from mpcify.replacements.forms import FORMS
 
 FEED_FORWARD_LIMIT = 32.0  # of |W₂ f + b|: keeps LayerNorm's variance inside what fixed point can hold
 SCORE_HIGH = 8.0  # of scores under exp_t; e⁸ is 3,000
@@ -24,7 +25,7 @@ class LossWeights:
 
     embeddings, hidden, attention, scores: Σ over layers of MSE ÷ the target's variance, for what enters the first
     layer, what leaves each layer, each attention's output before W_O, and the raw scores S (the teacher's centred over
-    real keys where the student centres its keys; this undoes the scale that calibration gives scores under exp_t).
+    real keys if the student centres its keys; this undoes the scale that calibration gives scores under exp_t).
     logits: soft cross-entropy −Σ p_teacher log p_student, or the MSE for regression. feed_forward_range: Σ over
     layers of mean ReLU(|W₂ f + b| − 32)². score_range, for exp_t: Σ over layers of mean ReLU(−0.75·2ᵗ − S)² +
     ReLU(S − 8)².
@@ -64,7 +65,7 @@ class Representations:
 def observe(
     model: nn.Module, inside: PreTrainedModel, layers: Sequence[LayerBlocks], inputs: Mapping[str, Tensor]
 ) -> Representations:
-    """Runs a model and keeps what the losses compare. inside: the model itself, where `model` is wrapped."""
+    """Runs a model and keeps what the losses compare. inside: the model itself, if `model` is wrapped."""
     roles: dict[nn.Module, str] = {}
     for blocks in layers:
         roles[inside.get_submodule(blocks.site.layer)] = "layer"
@@ -120,7 +121,7 @@ def losses(
     bounded = [
         (scores, SCORE_LOW * 2.0 ** int(module.mpcify_t))  # type: ignore[arg-type]
         for module, scores in zip(student.attentions, student.scores, strict=True)
-        if module.mpcify_attention == "softmax-freediv"
+        if FORMS[str(module.mpcify_attention)].power.steep
     ]
     if weights.score_range and bounded:
         terms["score_range"] = total(mean_of_pairs(outside(scores, low), pairs) for scores, low in bounded)

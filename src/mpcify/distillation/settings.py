@@ -1,10 +1,11 @@
-"""What a distillation is told, and what comes of it."""
+"""How a distillation is set, and what comes of it."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from mpcify.conversion.student import Base
 from mpcify.distillation.losses import LossWeights
 from mpcify.errors import MpcifyError
 
@@ -14,10 +15,10 @@ FEWEST, MOST = 3, 12  # epochs
 
 @dataclass(frozen=True)
 class Settings:
-    """How to distill. epochs: about 6,000 steps where None, but 3 to 12 epochs: a small file needs more.
+    """How to distill. epochs: about 6,000 steps if None, but 3 to 12 epochs: a small file needs more.
 
     batch_size: rows a step, of all processes together. max_length: tokens, longer training texts are cut. device: cpu,
-    cuda or mps, the best where None. base: a public checkpoint whose word-embedding table the student takes over and
+    cuda or mps, the best if None. base: a public checkpoint whose word-embedding table the student takes over and
     freezes. calibration: rows.
     Raises MPC-901 for what makes no sense.
     """
@@ -39,8 +40,8 @@ class Settings:
                 raise self.wrong(name, f"give a whole number from {least} on")
         for name in ("epochs", "learning_rate"):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-            if not number and not (name == "epochs" and value is None):
+            positive = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+            if not positive and not (name == "epochs" and value is None):
                 raise self.wrong(name, "give a number above 0")
 
     def wrong(self, name: str, remedy: str) -> MpcifyError:
@@ -67,9 +68,9 @@ class Distilled:
     """What came of a distillation.
 
     model, teacher_model: the student's folder and its teacher's name. teacher, student: their metrics on the evaluation
-    examples, in plain floats; empty where these have no labels. agreement: the share that both answer alike.
+    examples, in plain floats; empty if these have no labels. agreement: the share that both answer alike.
     train_examples: of them, held_out chose the best checkpoint, that after best_epoch. epochs: what was measured after
-    each. seconds: of the last call, where a run was resumed.
+    each. seconds: of the last call, if a run was resumed.
     """
 
     model: str
@@ -86,7 +87,7 @@ class Distilled:
     held_out: int
     best_epoch: float
     epochs: list[dict[str, float]]
-    base: dict[str, str] | None
+    base: Base | None
     seconds: float
 
     def to_json(self) -> dict[str, Any]:

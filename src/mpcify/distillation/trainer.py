@@ -23,9 +23,11 @@ from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
+from mpcify.conversion.rows import calibration_batches, collator, pick
+from mpcify.conversion.student import student_config
 from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
-from mpcify.distillation.rows import BatchesOfLikeLength, calibration_batches, collator, pick
+from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
 from mpcify.lowering.calibrate import declare_ranges
@@ -71,7 +73,7 @@ class DistillationArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         require("accelerate")
-        # processes meet on CPUs only if told so
+        # processes meet on CPUs only if the arguments say so
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         self._n_gpu = min(self.n_gpu, 1)  # DataParallel's replicas hide the modules that the losses watch
@@ -100,11 +102,11 @@ class DistillationTrainer(Trainer):
     more than a few hundred answers. Nothing is chosen on `eval_dataset`. A checkpoint can be resumed:
     `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the student's device, and not
     changed otherwise. `compute_metrics` gets the student's logits as predictions and (the teacher's logits, labels
-    where there are any) as label_ids.
+    if there are any) as label_ids.
 
     datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`. range_dataset:
-    what the student's ranges are declared on once it is trained; 1,000 rows of the training data where None.
-    Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, where the loss is
+    what the student's ranges are declared on once it is trained; 1,000 rows of the training data if None.
+    Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, if the loss is
     not finite or explodes.
     """
 
@@ -121,16 +123,13 @@ class DistillationTrainer(Trainer):
     ) -> None:
         refuse_other(teacher, student)
         args = with_defaults(args)
-        settings = dict(student.config.mpcify)
-        settings.pop("ranges", None)  # they will be those of other weights
-        student.config.mpcify = settings
         self.weights = LossWeights() if weights is None else weights
         self.layers = find_blocks(student)
         self.regression = task_of(student.config, type(student).__name__) == "regression"
         for module in student.modules():
             if isinstance(module, nn.Dropout):
                 module.p = args.student_dropout
-        if student.config.mpcify.get("base") is not None:
+        if student_config(student).base is not None:
             student.get_input_embeddings().weight.requires_grad_(False)
         if student.main_input_name != "input_ids":
             args = copy.copy(args)  # images are all of one length
@@ -159,7 +158,7 @@ class DistillationTrainer(Trainer):
         self.range_dataset = range_dataset or Subset(kept, pick(len(kept), MEASURED, args.seed))
 
     def train(self, *args: Any, **options: Any) -> Any:
-        """Trains as Trainer does, and declares the ranges that the student then meets."""
+        """Trains as Trainer does, and declares the ranges that the student's values then have."""
         result = super().train(*args, **options)
         rows: Any = self.range_dataset
         collate = self._get_collator_with_removed_columns(self.data_collator)
@@ -173,7 +172,7 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The sum of the losses that count at this step; with the student's and the teacher's logits where asked."""
+        """The sum of the losses that count at this step; with the student's and the teacher's logits if asked."""
         inputs = model_inputs(self.model, inputs)
         with torch.no_grad():
             theirs = observe(self.teacher, self.teacher, self.layers, inputs)
@@ -217,7 +216,7 @@ class DistillationTrainer(Trainer):
         return loss.detach(), outputs["logits"].detach(), targets
 
     def measure(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Divergence and agreement with the teacher, and the metrics against the labels where there are any."""
+        """Divergence and agreement with the teacher, and the metrics against the labels if there are any."""
         ours = np.asarray(prediction.predictions)
         theirs, *labels = prediction.label_ids
         found: dict[str, float | None] = {
@@ -239,7 +238,7 @@ class DistillationTrainer(Trainer):
         return sampler if self.args.world_size == 1 else SameOrder(sampler, self.args.device)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Which weights decay; c and log γ never do: they barely leave where calibration puts them."""
+        """Which weights decay; c and log γ never do: they barely leave the values that calibration gives them."""
         own = extra_parameters(model)
         return [name for name in super().get_decay_parameter_names(model) if name not in own]
 
@@ -270,22 +269,6 @@ class DistillationTrainer(Trainer):
             self.model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
-
-
-class SameOrder(Sampler[int]):
-    """A sampler whose order is that of the first process in every process, which each takes its part of."""
-
-    def __init__(self, sampler: Sampler[int], device: torch.device) -> None:
-        self.sampler, self.device = sampler, device
-
-    def __len__(self) -> int:
-        return len(self.sampler)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[int]:
-        from accelerate.utils import broadcast
-
-        torch.set_rng_state(broadcast(torch.get_rng_state().to(self.device)).cpu())
-        yield from self.sampler
 
 
 class Growth:
@@ -360,7 +343,7 @@ class EpochProgress(TrainerCallback):
         self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Opens the bar where the run begins, or is taken up again."""
+        """Opens the bar as the run begins, or is taken up again."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="distill", unit="step", disable=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -16,19 +16,8 @@ from mpcify.engines.engine import Arrays, Engine, Program, Session
 from mpcify.engines.interpret import Observe, check_arrays, check_kinds, check_open, profile_operations, run_operations
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.ranges import RangeRecorder, Ranges, merge
+from mpcify.replacements.forms import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 
-# PUMA's piecewise GeLU (Dong et al. 2023): 0 below −4, LOW up to −1.95, HIGH up to 3, x above; powers from 0 up.
-GELU_POLY_LOW = (-0.5054031199708174, -0.42226581151983866, -0.11807612951181953, -0.011034134030615728)
-GELU_POLY_HIGH = (
-    0.008526321541038084,
-    0.5,
-    0.3603292692789629,
-    0.0,
-    -0.037688200365904236,
-    0.0,
-    0.0018067462606141187,
-)
-GELU_TANH_CUBE = 0.044715  # gelu-tanh: x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))
 ERF_STEPS = 512  # table entries a unit
 ERF_END = 6.0  # erf(6) is 1 in float64
 

@@ -1,7 +1,8 @@
-"""Calibration: a student's first weights, and the ranges that its values then stay in."""
+"""Calibration: a student's first weights, and the ranges that its values stay in."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from transformers import PreTrainedModel
 
 from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import on_cpu
-from mpcify.conversion.calibrate import fit_layers
-from mpcify.conversion.convert import encoder_layers
+from mpcify.conversion.calibrate import calibrate_layers
 from mpcify.conversion.facts import longest_text, takes_images, word_table
+from mpcify.conversion.processors import read_processor
+from mpcify.conversion.rows import LONGEST, batches_of, pick, rows_of
+from mpcify.conversion.student import set_ranges, student_config
+from mpcify.data.files import Examples
 from mpcify.engines.plain import measure_ranges
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import sides
@@ -24,31 +28,44 @@ from mpcify.progress import progress_bar
 from mpcify.requests.images import client_patches, unfold
 from mpcify.requests.text import Encoded, client_inputs
 
+Batches: TypeAlias = Iterable[Mapping[str, Tensor]]
 AT_ONCE = 16  # inputs that are measured together
+DRAWN = 1000  # texts or images; more cost memory and change little
+LONGEST_FOR_LAYERS = 128  # tokens
 SHORTEST = 16  # tokens that a text is padded to
 
 
-def calibrate(
-    student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], teacher: PreTrainedModel | None = None
-) -> None:
-    """Fits a student's layers to its teacher's (see `fit_layers`), and declares the ranges that it then meets.
+def calibrate(student: PreTrainedModel, batches: Examples | Batches, teacher: PreTrainedModel | None = None) -> None:
+    """Brings a student's layers near its teacher's (see `calibrate_layers`), and declares the ranges of its values.
 
     batches: about 1,000 texts or images in all: dicts of `input_ids`, `attention_mask` (batch, n) and what else the
-    model takes, or of `pixel_values`. Raises what `fit_layers` and `declare_ranges` raise.
+    model takes, or of `pixel_values`. Or Examples, as `read_examples` reads them from a file: 1,000 are drawn and
+    encoded by the tokenizer or image processor beside the checkpoint that the student came from; layers see texts of at
+    most 128 tokens, ranges longer ones too. Raises what `calibrate_layers` and `declare_ranges` raise, and for examples
+    what `rows_of` raises.
     """
-    batches = list(batches)
-    fit_layers(student, batches, teacher)
-    declare_ranges(student, batches)
+    layers, ranges = drawn(batches, student) if isinstance(batches, Examples) else (list(batches),) * 2
+    calibrate_layers(student, layers, teacher)
+    declare_ranges(student, ranges)
 
 
-def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
+def drawn(examples: Examples, student: PreTrainedModel) -> tuple[list[dict[str, Tensor]], ...]:
+    """Some of the examples as batches: for layers, and for ranges."""
+    some = replace(examples.select(pick(len(examples), DRAWN, seed=0)), labels=None)
+    processor = read_processor(student.name_or_path, student)
+    return tuple(
+        batches_of(rows_of(some, student, processor, longest), student) for longest in (LONGEST_FOR_LAYERS, LONGEST)
+    )
+
+
+def declare_ranges(student: PreTrainedModel, batches: Batches) -> None:
     """Measures a student's ranges on calibration inputs in floats, adds the margins, and stores them in its config.
 
     They travel with the checkpoint, and every engine proves at compile time that nothing overflows inside them.
-    batches: as `calibrate` takes them. Raises what `model_inputs` does for a batch, MPC-108 where there are none,
+    batches: as `calibrate` takes them. Raises what `model_inputs` does for a batch, MPC-108 if there are none,
     MPC-207 for a model that is no student.
     """
-    encoder_layers(student)
+    student_config(student)  # it is a student
     items = list(inputs_of(student, batches))
     if not items:
         raise MpcifyError(108, "calibration", "there is nothing to measure ranges on", "give some training texts")
@@ -67,13 +84,10 @@ def declare_ranges(student: PreTrainedModel, batches: Iterable[Mapping[str, Tens
         for length in sorted(groups):
             graph, weights = lower(*trace_graph(student, AT_ONCE, length))
             measured = merge(measured, measure_ranges(graph, weights, requests(graph, groups[length])))
-    declared = {
-        name: {key: list(pair) for key, pair in entry.items()} for name, entry in declare(graph, measured).items()
-    }
-    student.config.mpcify = {**student.config.mpcify, "ranges": declared}
+    set_ranges(student, declare(graph, measured))
 
 
-def inputs_of(student: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Any]:
+def inputs_of(student: PreTrainedModel, batches: Batches) -> Iterator[Any]:
     """What each row of the batches is to a client: its tokens, or its patches (N, P)."""
     for batch in batches:
         inputs = {name: value.cpu() for name, value in model_inputs(student, batch).items()}

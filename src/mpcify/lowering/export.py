@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import encoder_layers, recipe_of, task_of, teacher_class
-from mpcify.conversion.facts import longest_text, table_is_public, takes_images, weights_digest, word_table
+from mpcify.conversion.convert import task_of, teacher_class
+from mpcify.conversion.facts import longest_text, takes_images, weights_digest, word_table
 from mpcify.conversion.processors import backend_of, input_facts, read_processor
-from mpcify.conversion.trace import refusing
+from mpcify.conversion.student import ranges_of, recipe_of, student_config, table_is_public
+from mpcify.conversion.survey import refusing
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder
 from mpcify.graph.about import NOTICE, TASKS, About, TextFacts
@@ -45,7 +46,7 @@ class TracedStudent(Exported):
         self.about = describe(student, source, embeddings, processor)
         self.tokenizer = None if images else backend_of(processor)
         self.table = word_table(student) if self.about.embeddings == "client" else None
-        self.declared = bool(student.config.mpcify.get("ranges"))
+        self.declared = bool(ranges_of(student))
         self.uncalibrated = is_uncalibrated(student)
         self.graphs: dict[int, Graph] = {}
         self.owned: dict[str, np.ndarray] = {}
@@ -79,9 +80,8 @@ class TracedStudent(Exported):
 
 def is_uncalibrated(student: PreTrainedModel) -> bool:
     """Whether a student has approximations that `calibrate` would fit, and it has not run."""
-    recipe, layers = recipe_of(student), range(len(encoder_layers(student)))
-    fitted = any(recipe.attention_of(layer) != "softmax" or recipe.activation_of(layer) == "quad" for layer in layers)
-    return fitted and not student.config.mpcify.get("calibrated")
+    config = student_config(student)
+    return any(map(config.recipe.approximates, range(len(config.layers)))) and not config.calibrated
 
 
 def describe(model: PreTrainedModel, source: str | Path, embeddings: str, processor: Any = None) -> About:
@@ -124,27 +124,12 @@ def export_graph(
 
 def declared_ranges(student: PreTrainedModel, graph: Graph, weights: Mapping[str, np.ndarray]) -> Ranges:
     """The ranges that a student's config declares, of the operations that are in its graph. Raises MPC-202."""
-    ranges = read_ranges(student.config.mpcify.get("ranges") or {})
+    ranges = ranges_of(student)
     if ranges and TABLE in weights:  # one-hot: the product gives rows of the table, so its ends are the table's
         ends = (float(weights[TABLE].min()), float(weights[TABLE].max()))
         ranges["embeddings"] = {"value": ends, "product": ends}
     known = {operation.name for operation in graph.operations}
     return rounded({name: entry for name, entry in ranges.items() if name in known})
-
-
-def read_ranges(values: Any) -> Ranges:
-    """The ranges in a student's config. Raises MPC-202 for anything else, and for one that ends below its beginning."""
-    try:
-        found = {
-            name: {quantity: (float(least), float(largest)) for quantity, (least, largest) in entry.items()}
-            for name, entry in values.items()
-        }
-    except (AttributeError, TypeError, ValueError):
-        found = {"": {"": (1.0, 0.0)}}
-    if any(not least <= largest for entry in found.values() for least, largest in entry.values()):
-        what = 'the ranges under "mpcify" in config.json are not ranges'
-        raise MpcifyError(202, "config.json", what, "calibrate the student again, or distill it")
-    return found
 
 
 def export_folder(

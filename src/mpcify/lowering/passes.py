@@ -4,18 +4,13 @@ Each takes a graph and its weights and returns both anew; none changes what the 
 the docstrings; a weight that several layers share is folded once and stays shared.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 from mpcify.graph.build import Builder, Weights
 from mpcify.graph.graph import Graph, Operation
-from mpcify.graph.inputs import MASK_SCALE
-from mpcify.graph.ranges import UNIT
-from mpcify.recipe import has_shift, is_freediv
-from mpcify.replacements.attention import RELU_FLOOR
-
-FLOOR = 30.0  # what a padded score loses before the row maximum is taken
+from mpcify.lowering.attention import Attention
 
 Pass = Callable[[Graph, Weights], tuple[Graph, Weights]]
 
@@ -74,142 +69,8 @@ def fold_activations(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     return rebuild(graph, weights, change)
 
 
-class Attention:
-    """One attention on its way to products: its names, shapes, and the client's mask inputs."""
-
-    def __init__(self, builder: Builder, operation: Operation, linears: Mapping[str, str]) -> None:
-        self.builder, self.operation = builder, operation
-        self.kind = str(operation.attributes["attention"])
-        self.batch, self.heads, self.rows, self.width = operation.shape
-        self.count = int(operation.attributes["length"])
-        self.masked = "patches" not in builder.inputs
-        self.query, self.key, self.value = (linears[name] for name in operation.inputs[:3])
-        extra = [builder.weights[name] for name in operation.inputs[3:]]
-        self.c = extra.pop(0) if has_shift(self.kind) else None
-        self.gamma = np.exp(extra.pop(0)) if is_freediv(self.kind) else None
-
-    def emit(self, name: str, kind: str, *inputs: str, **attributes: object) -> str:
-        return self.builder.emit(f"{self.operation.name}.{name}", kind, inputs, **attributes)
-
-    def mask(self) -> str:
-        """M, (batch, n, 1)."""
-        return self.builder.input("mask", "client", (self.batch, self.count, 1))
-
-    def share(self) -> str:
-        """μ = 16·M/m, (batch, n, 1)."""
-        return self.builder.input("share", "client", (self.batch, self.count, 1))
-
-    def split(self, x: str, name: str) -> str:
-        """(batch, n, heads·d) to (batch, heads, n, d)."""
-        parts = self.emit(f"{name}.split", "reshape", x, shape=(self.batch, self.count, self.heads, self.width))
-        return self.emit(f"{name}.heads", "transpose", parts, axes=(0, 2, 1, 3))
-
-    def scale_scores(self) -> np.ndarray:
-        """The factor on each head's QKᵀ, and with it the scale of what is squared or raised: see `lower_attention`."""
-        scaling = np.full(self.heads, float(self.operation.attributes["scaling"]))
-        if self.gamma is None:
-            return scaling / self.c if self.c is not None else scaling
-        return (
-            scaling
-            * self.root()
-            / (2.0 ** int(self.operation.attributes["t"]) if self.kind == "softmax-freediv" else 1)
-        )
-
-    def root(self) -> np.ndarray:
-        """g: the freeDiv factor γ/16 (γ/n for images) under the power that the scores are raised to."""
-        assert self.gamma is not None
-        inner = self.gamma / (MASK_SCALE if self.masked else self.count)
-        power = {"2quad-freediv": 2, "softmax-freediv": 2 ** int(self.operation.attributes["t"]), "relu-freediv": 1}[
-            self.kind
-        ]
-        return inner ** (1 / power)
-
-    def fold_scale(self, linear: Operation, factor: np.ndarray, names: Mapping[str, str], biased: bool = True) -> str:
-        """A linear layer with a factor a head on its output, its bias left out if it is not `biased`."""
-        x, w, b = linear.inputs
-        columns = np.repeat(factor, self.width)
-        w = self.builder.weight(f"{w}/scaled", self.builder.weights[w] * columns)
-        b = self.builder.weight(f"{b}/scaled", self.builder.weights[b] * columns * biased)
-        return self.builder.emit(linear.name + ".scaled", "linear", (names.get(x, x), w, b))
-
-    def centred(self, key: str) -> str:
-        """K − K̄, K̄ = Σⱼ (μⱼ/16) Kⱼ: one 1-by-n product for all heads."""
-        if self.masked:
-            row = self.emit("share.row", "reshape", self.share(), shape=(self.batch, 1, self.count))
-            total, count = self.emit("key.total", "matmul", row, key, transpose=False), MASK_SCALE
-        else:
-            total, count = self.emit("key.total", "sum", key, axis=1), float(self.count)
-        mean = self.emit("key.mean", "scale", total, by=1 / count)
-        return self.emit("key.centred", "sub", key, mean)
-
-    def weights(self, scores: str) -> str:
-        """What each key weighs: the square, power, ReLU or exponential of its (folded) score."""
-        if self.kind == "softmax":
-            if self.masked:
-                bias = self.emit("floor", "shift", self.emit("floor.scale", "scale", self.mask(), by=FLOOR), by=-FLOOR)
-                bias = self.emit("floor.row", "reshape", bias, shape=(self.batch, 1, 1, self.count))
-                scores = self.emit("floored", "add", scores, bias)
-            top = self.emit("max", "max", scores, axis=3)
-            return self.emit("exp", "exp", self.emit("below", "sub", scores, top), t=self.operation.attributes["t"])
-        if self.kind in ("2relu", "relu-freediv"):
-            return self.emit("relu", "relu", scores)
-        shift = np.ones(self.heads) if self.gamma is None else self.root() * (1 if self.c is None else self.c)
-        ending = UNIT if self.kind == "softmax-freediv" else ".shift"
-        name = self.builder.weight(self.operation.name + ending, shift.reshape(self.heads, 1, 1))
-        powered = self.emit("shifted", "add", scores, name)
-        for step in range(int(self.operation.attributes["t"]) if self.kind == "softmax-freediv" else 1):
-            powered = self.emit(f"square.{step}" if step else "square", "square", powered)
-        return powered
-
-    def normalised(self, weights: str) -> str:
-        """Σⱼ Mⱼ wᵢⱼ Vⱼ / Σⱼ Mⱼ wᵢⱼ: the mask on V, and as its extra column, so that one product gives both."""
-        if self.masked:
-            mask = self.share() if self.kind == "2quad" else self.mask()  # μ for 2quad: it cancels, and bounds the sum
-            value = self.split(self.emit("value.masked", "mul", self.value, mask), "value")
-            column = self.emit("column", "reshape", mask, shape=(self.batch, 1, self.count, 1))
-            column = self.emit("column.heads", "broadcast", column, shape=(self.batch, self.heads, self.count, 1))
-            both = self.emit(
-                "both", "matmul", weights, self.emit("value.extended", "concat", value, column, axis=3), transpose=False
-            )
-            output = self.emit("numerator", "slice", both, axis=3, start=0, stop=self.width)
-            total = self.emit("total", "slice", both, axis=3, start=self.width, stop=self.width + 1)
-        else:
-            output = self.emit("numerator", "matmul", weights, self.split(self.value, "value"), transpose=False)
-            total = self.emit("total", "sum", weights, axis=3)
-        if self.kind == "2relu":
-            total = self.emit("total.floor", "shift", total, by=RELU_FLOOR)
-        return self.emit("output", "mul", output, self.emit("inverse", "reciprocal", total))
-
-    def lower(self, producers: Mapping[str, Operation], names: Mapping[str, str]) -> str:
-        """The attention's output (batch, heads, n, d)."""
-        factor = self.scale_scores()
-        half = np.sqrt(np.abs(factor))
-        query = self.fold_scale(producers[self.query], half * np.sign(factor), names)
-        # a key's bias adds one number to all scores of a row: softmax does not see it, its row maximum does
-        key = self.fold_scale(producers[self.key], half, names, biased=self.kind != "softmax")
-        self.value = names.get(self.value, self.value)
-        if self.operation.attributes["centre_keys"] and self.kind != "softmax":  # softmax does not notice
-            key = self.centred(key)
-        if self.kind == "softmax" and self.masked:
-            key = self.emit("key.masked", "mul", key, self.mask())
-        scores = self.emit("scores", "matmul", self.split(query, "query"), self.split(key, "key"), transpose=True)
-        weights = self.weights(scores)
-        if self.gamma is None:
-            return self.normalised(weights)
-        value = self.emit("value.masked", "mul", self.value, self.share()) if self.masked else self.value
-        return self.emit("output", "matmul", weights, self.split(value, "value"), transpose=False)
-
-
 def lower_attention(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """Every attention to products, squares and (where it divides) one reciprocal a row.
-
-    The client's mask is μ = 16·M/m, so 1/16 joins γ under the square: (S + c)²·γ/16 = (S·g + c·g)², g = √(γ/16);
-    for exp_t (S/2ᵗ + 1)^(2ᵗ)·γ/16 = (S·g/2ᵗ + g)^(2ᵗ), g = (γ/16)^(1/2ᵗ); for ReLU g = γ/16. The scale of S, 1/√d
-    included, goes half into W_Q, b_Q and half into W_K, b_K (all of it in one costs up to a factor ten in error).
-    `2quad` is scaled by 1/c, which cancels and keeps its row sum small. Nothing is normalised per row in freeDiv, so
-    the mask moves from n×n scores to the n rows of V; the normalised attentions get it there, and their row sum, from
-    one product.
-    """
+    """Every attention to products, squares and (if it divides) one reciprocal a row: see `lowering.attention`."""
     producers = {operation.name: operation for operation in graph.operations}
 
     def linear_of(name: str) -> str:
@@ -293,17 +154,7 @@ def as_written(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
             return builder.emit(operation.name, "gelu-erfc", (names.get(operation.inputs[0], operation.inputs[0]),))
         if operation.kind != "attention":
             return None
-        attention = Attention(builder, operation, {name: name for name in operation.inputs[:3]})
-        query, key, value = (names.get(name, name) for name in operation.inputs[:3])
-        scores = attention.emit("scores", "matmul", query, key, transpose=True)
-        scores = attention.emit("scaled", "scale", scores, by=float(operation.attributes["scaling"]))
-        if attention.masked:
-            bias = attention.emit("floor.scale", "scale", attention.mask(), by=FLOOR)
-            bias = attention.emit("floor", "shift", bias, by=-FLOOR)
-            row = attention.emit("floor.row", "reshape", bias, shape=(attention.batch, 1, 1, attention.count))
-            scores = attention.emit("floored", "add", scores, row)
-        weights = attention.emit("softmax", "softmax", scores, axis=3)
-        return attention.emit("output", "matmul", weights, value, transpose=False)
+        return Attention(builder, operation, {name: name for name in operation.inputs[:3]}).as_written(names)
 
     return rebuild(graph, weights, change)
 

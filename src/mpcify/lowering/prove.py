@@ -19,7 +19,7 @@ from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import evaluating, on_cpu
 from mpcify.conversion.facts import longest_text, skipped_token, takes_images, takes_segments, word_table
 from mpcify.conversion.processors import backend_of, input_facts, processor_beside
-from mpcify.conversion.trace import refusing, sample_inputs, unproven
+from mpcify.conversion.survey import refusing, sample_inputs, unproven
 from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import sides

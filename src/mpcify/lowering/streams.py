@@ -1,8 +1,8 @@
-"""Residual streams that only LayerNorms read, scaled up by the owner's weights where they are small.
+"""Residual streams that only LayerNorms read, scaled up by the owner's weights if they are small.
 
 LayerNorm does not notice the size of what it reads: LN(2ᵏx) = LN(x), with 4ᵏ·eps. In a pre-LayerNorm encoder all
 readers of the stream are LayerNorms, so that 2ᵏ can go into what is added to it (embeddings, W_O, W₂ and their biases):
-the ring then keeps k bits more of it, at no cost. Where others read it too, `fit` doubles it before each LayerNorm.
+the ring then keeps k bits more of it, at no cost. If others read it too, `Rules.fit` doubles it before each LayerNorm.
 """
 
 import math
@@ -15,14 +15,14 @@ from mpcify.graph.build import Weights
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.rewrite import doubled, raising
 
-# What gives 2ᵏ times as much where all its inputs are 2ᵏ times as large.
+# What gives 2ᵏ times as much if all its inputs are 2ᵏ times as large.
 EVEN = ("add", "sub", "sum", "reshape", "transpose", "slice", "concat", "broadcast")
 
 
 def scale_streams(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     """The graph, its declared ranges and its weights (of no other type than before) with small streams scaled up.
 
-    k of a stream: until the middle of the declared variances of its LayerNorms lies around 1 (see `fit.raising`); a
+    k of a stream: until the middle of the declared variances of its LayerNorms lies around 1 (see `rewrite.raising`); a
     stream without declared ranges stays.
     """
     members = scalable(graph)

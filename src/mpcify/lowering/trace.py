@@ -11,8 +11,9 @@ import torch
 from torch.fx import Node
 from transformers import PreTrainedModel
 
-from mpcify.conversion.convert import encoder_layers
-from mpcify.conversion.trace import export_program, layer_path, module_path
+from mpcify.conversion.families import TESTED_FAMILY
+from mpcify.conversion.student import encoder_layers
+from mpcify.conversion.survey import export_program, layer_path, module_path
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder, Weights
 from mpcify.graph.graph import Graph, Part
@@ -79,7 +80,7 @@ class Tracer:
         return self.builder.emit("embeddings", "linear", (tokens, word, zero))
 
     def call(self, node: Node) -> Any:
-        """One ATen node: a constant where nothing secret reaches it, else an operation."""
+        """One ATen node: a constant if nothing secret reaches it, else an operation."""
         target = str(node.target)
         name = target.split(".")[1] if "." in target else target
         arguments = torch.fx.node.map_arg(node.args, lambda item: self.values[item])
@@ -123,9 +124,7 @@ class Tracer:
 
     def unknown(self, node: Node) -> MpcifyError:
         """The error for a node that no word of the graph says."""
-        return MpcifyError(
-            401, module_path(node) or node.name, f"the model calls {node.target}", "use a model of a tested family"
-        )
+        return MpcifyError(401, module_path(node) or node.name, f"the model calls {node.target}", TESTED_FAMILY)
 
     def name(self, value: Any) -> str:
         """The graph's name of a value; a weight used as it is becomes an input."""

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mpcify.replacements.forms import GELU_POLY_HIGH, GELU_POLY_LOW
+
 
 def quad(x: Tensor) -> Tensor:
     """0.125x² + 0.25x + 0.5 (MPCFormer, Li et al. 2023)."""
@@ -13,20 +15,15 @@ def quad(x: Tensor) -> Tensor:
 
 
 def gelu_poly(x: Tensor) -> Tensor:
-    """PUMA's piecewise GeLU (Dong et al.
+    """PUMA's piecewise GeLU: 0 below −4, a cubic to −1.95, a sextic to 3, x above; error below 0.02.
 
-    2023): 0 below −4, a cubic to −1.95, a sextic to 3, x above; error below 0.02.
+    Source: Dong et al. 2023.
     """
     x2 = x * x
     x3, x4, x6 = x2 * x, x2 * x2, x2 * x2 * x2
-    low = -0.011034134030615728 * x3 - 0.11807612951181953 * x2 - 0.42226581151983866 * x - 0.5054031199708174
-    high = (
-        0.0018067462606141187 * x6
-        - 0.037688200365904236 * x4
-        + 0.3603292692789629 * x2
-        + 0.5 * x
-        + 0.008526321541038084
-    )
+    p, q = GELU_POLY_LOW, GELU_POLY_HIGH
+    low = p[3] * x3 + p[2] * x2 + p[1] * x + p[0]
+    high = q[6] * x6 + q[4] * x4 + q[2] * x2 + q[1] * x + q[0]
     inner = torch.where(x < -1.95, low, high)
     return torch.where(x < -4, torch.zeros_like(x), torch.where(x > 3, x, inner))
 

@@ -1,33 +1,34 @@
 """The attentions: exact softmax, and those that secure computation does without division or comparison.
 
 Shapes: query, key, value (batch, heads, n, d); mask M (batch, 1, 1, n), 1 for a real key and 0 for padding, or None
-where every key is real; c and γ one a head. m = ΣM, S = Q Kᵀ · scaling.
+if every key is real; c and γ one a head. m = ΣM, S = Q Kᵀ · scaling.
 
 `2quad` is MPCFormer's (Li et al. 2023, section 4). The two freeDiv attentions carry the names of Liu et al. 2024
 (10.7544/issn1000-1239.202330966), whose formulas are not public: these are a reconstruction.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-SHIFT = 5.0  # c of `2quad` before training
-RELU_FLOOR = 2.0**-10  # keeps the row sum of `2relu` off zero
-INITIAL_GAMMA = {"2quad-freediv": 1 / (SHIFT**2 + 1), "softmax-freediv": 1.0, "relu-freediv": 2.5}
+from mpcify.replacements.forms import FORMS, Form
 
 
 @dataclass(frozen=True)
 class AttentionKind:
-    """Which attention a layer computes.
-
-    Its name in a recipe, whether keys are centred, t of exp_t, and the factor on QKᵀ.
-    """
+    """Which attention a layer computes: its form's name, whether keys are centred, t of exp_t, the factor on QKᵀ."""
 
     name: str
     centre_keys: bool
     t: int
     scaling: float
+
+    @property
+    def form(self) -> Form:
+        """The form of that name."""
+        return FORMS[self.name]
 
 
 def exp_t(x: Tensor, t: int) -> Tensor:
@@ -50,13 +51,22 @@ def raw_scores(kind: AttentionKind, query: Tensor, key: Tensor, mask: Tensor) ->
     return query @ key.transpose(2, 3) * kind.scaling
 
 
+def shifted_square(scores: Tensor, c: Tensor | None, _: int) -> Tensor:
+    """(S + c)²."""
+    return (scores if c is None else scores + c.view(1, -1, 1, 1)) ** 2
+
+
+# A power's name: its formula, from the scores, c and t.
+WEIGHTS: dict[str, Callable[[Tensor, Tensor | None, int], Tensor]] = {
+    "square": shifted_square,
+    "relu": lambda scores, c, t: scores.relu(),
+    "exp_t": lambda scores, c, t: exp_t(scores, t),
+}
+
+
 def score_weights(kind: AttentionKind, scores: Tensor, c: Tensor | None) -> Tensor:
-    """What each key weighs before mask, γ and division: (S+c)², exp_t(S) or ReLU(S)."""
-    if c is not None:
-        return (scores + c.view(1, -1, 1, 1)) ** 2
-    if kind.name == "softmax-freediv":
-        return exp_t(scores, kind.t)
-    return scores.relu()
+    """What each key weighs before mask, γ and division: (S+c)², exp_t(S) or ReLU(S). Not for softmax."""
+    return WEIGHTS[kind.form.power.name](scores, c, kind.t)
 
 
 def attend(
@@ -77,11 +87,10 @@ def attend(
         mask = torch.ones(query.shape[0], 1, 1, key.shape[2], dtype=query.dtype, device=query.device)
     mask = mask.to(query.dtype)
     scores = raw_scores(kind, query, key, mask)
-    if kind.name == "softmax":
+    if kind.form.exact:
         return scores.masked_fill(mask == 0, float("-inf")).softmax(-1) @ value, scores
     weights = score_weights(kind, scores, c)
     if log_gamma is not None:
         return weights @ (log_gamma.exp().view(1, -1, 1, 1) * real_share(mask) * value), scores
     weights = weights * mask
-    floor = RELU_FLOOR if kind.name == "2relu" else 0.0
-    return weights @ value / (weights.sum(-1, keepdim=True) + floor), scores
+    return weights @ value / (weights.sum(-1, keepdim=True) + kind.form.floor), scores

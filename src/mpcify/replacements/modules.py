@@ -13,9 +13,9 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, bidirectional_mask_function
 
 from mpcify.errors import MpcifyError
-from mpcify.recipe import has_shift, is_freediv
 from mpcify.replacements.activation import FUNCTIONS
-from mpcify.replacements.attention import INITIAL_GAMMA, SHIFT, AttentionKind, attend
+from mpcify.replacements.attention import AttentionKind, attend
+from mpcify.replacements.forms import FORMS
 
 # Whether this thread exports a model (torch's own flag is the whole process's, and other threads may be training).
 EXPORTING: ContextVar[bool] = ContextVar("exporting", default=False)
@@ -74,20 +74,18 @@ class Activation(nn.Module):
 
 
 def install_attention(module: nn.Module, name: str, heads: int, *, centre_keys: bool, t: int) -> None:
-    """Gives an attention module its function, and the parameters that it trains.
-
-    C and log γ, one a head, where it has them.
-    """
+    """Gives an attention module its function, and the parameters that it trains: c and log γ, one a head, if any."""
     module.mpcify_attention = name  # type: ignore[assignment]
     module.mpcify_centre_keys, module.mpcify_t = centre_keys, t  # type: ignore[assignment]
-    shift = torch.full((heads,), SHIFT) if has_shift(name) else None
-    log_gamma = torch.full((heads,), INITIAL_GAMMA[name]).log() if is_freediv(name) else None
+    form = FORMS[name]
+    shift = None if form.shift is None else torch.full((heads,), form.shift)
+    log_gamma = None if form.first_gamma is None else torch.full((heads,), form.first_gamma).log()
     for parameter, value in (("c", shift), ("log_gamma", log_gamma)):
         module.register_parameter(parameter, None if value is None else nn.Parameter(value))
 
 
 def refuse_unknown_terms(terms: dict[str, Any]) -> None:
-    """Raises MPC-203 where a model hands its attention what ours would ignore: a bias, or a sliding window."""
+    """Raises MPC-203 if a model hands its attention what ours would ignore: a bias, or a sliding window."""
     if terms.get("sliding_window") is not None or terms.get("is_causal"):
         raise MpcifyError(203, "attention", "it uses a sliding or causal window", "use a model with full attention")
     extra = sorted(name for name, term in terms.items() if isinstance(term, Tensor) and name != "position_ids")
@@ -110,10 +108,7 @@ def attention(
     dropout: float = 0.0,
     **terms: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention interface.
-
-    Output (batch, n, heads, d) and raw scores (None while a model is exported).
-    """
+    """transformers' attention interface: output (batch, n, heads, d), and raw scores unless a model is exported."""
     refuse_unknown_terms(terms)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = AttentionKind(module.mpcify_attention, module.mpcify_centre_keys, module.mpcify_t, scaling)  # type: ignore[arg-type]

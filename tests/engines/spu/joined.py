@@ -19,7 +19,8 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.network.links import Links
 from mpcify.network.memory import connect
-from tests.engines.spu.models import FORCED, INPUT, Model, small_model
+from tests.engines.spu.models import FORCED, INPUT, Model
+from tests.makers import small_model
 
 ROLES = ("client", "owner", "helper")
 

@@ -48,7 +48,7 @@ def is_gone(process: int) -> bool:
 
 def python(code: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Runs Python in a folder, with this module as `m`, the small model as `g` and its weights as `w`."""
-    prelude = "from tests.engines.spu import models as m; g, w = m.small_model()\n"
+    prelude = "from tests.engines.spu import models as m; from tests.makers import small_model; g, w = small_model()\n"
     command = [sys.executable, *options, "-c", prelude + code]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)

@@ -12,7 +12,8 @@ import pytest
 from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
 from mpcify.network.memory import connect
-from tests.engines.spu.models import FORCED, INPUT, plain, small_model
+from tests.engines.spu.models import FORCED, INPUT, plain
+from tests.makers import small_model
 
 ROOT = Path(__file__).parents[3]
 ROLES = ("client", "owner", "helper")

@@ -15,7 +15,8 @@ import pytest
 from mpcify.engines.spu.engine import SpuSession
 from mpcify.engines.spu.failure import reason
 from mpcify.errors import MpcifyError
-from tests.engines.spu.models import FORCED, INPUT, WIDTH, Model, is_gone, plain, python, small_model, wide_model
+from tests.engines.spu.models import FORCED, INPUT, WIDTH, Model, is_gone, plain, python, wide_model
+from tests.makers import small_model
 
 
 @pytest.fixture(scope="module")

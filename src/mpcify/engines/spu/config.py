@@ -17,7 +17,6 @@ PARTIES: dict[str, tuple[str, ...]] = {
     "cheetah": ("client", "owner"),
     "semi2k": ("client", "owner"),
 }
-CLIENT, OWNER = 0, 1
 STEP = "/step"  # the variable that holds 2^−f in every party; no input of a graph begins so
 FIELDS = {64: "FM64", 32: "FM32"}
 

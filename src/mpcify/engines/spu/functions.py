@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcify.engines.fixed.arithmetic import Arithmetic, in_blocks, integer_product
-from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.rules import Functions
 from mpcify.engines.spu import series
 from mpcify.engines.spu.limits import ERF, ERF_END
 from mpcify.engines.spu.numbers import mean_power, postpones
 from mpcify.numerics import FixedPoint
+from mpcify.replacements.forms import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 
 RECIPROCAL_GUESS = 2.9142  # 1/c ≈ 2.9142 − 2c on [0.5, 1)
 RECIPROCAL_ITERATIONS = 2  # 3 from f = 30 on

@@ -19,13 +19,13 @@ from jax.export import export
 from spu import libspu
 
 from mpcify.engines.engine import OUTPUT
-from mpcify.engines.plain import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 from mpcify.engines.spu import series
 from mpcify.engines.spu.config import STEP
 from mpcify.engines.spu.numbers import OWN_EXP, mean_power, merged, postpones
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.parts import single
 from mpcify.numerics import FixedPoint
+from mpcify.replacements.forms import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 
 
 def to_ring(x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What a model really calls, found by tracing it: the proof that nothing escapes a replacement."""
+"""What a model really calls, found by watching one forward: the proof that nothing escapes a replacement."""
 
 import copy
 import re
@@ -16,12 +16,13 @@ from transformers.activations import ACT2CLS
 from transformers.masking_utils import AttentionMaskInterface
 
 from mpcify.conversion.facts import takes_images, takes_segments
-from mpcify.conversion.families import family_of
+from mpcify.conversion.families import TESTED_FAMILY, TESTED_FAMILY_NAMED, family_of
+from mpcify.conversion.student import LayerSites, encoder_layers
 from mpcify.errors import MpcifyError
 from mpcify.replacements.modules import EXPORTING, Activation, key_mask, refuse_unknown_terms
 
 PROBE = "mpcify-probe"
-# Held while a model is built, loaded or traced: transformers' tables and torch's tracing belong to the whole process.
+# Held while a model is built, watched or traced: transformers' tables and torch's tracing are the whole process's.
 ALONE = threading.RLock()
 ACTIVATION_CLASSES = tuple(
     {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()} | {nn.GELU, Activation}
@@ -34,18 +35,8 @@ FOREIGN = re.compile(
 
 
 @dataclass(frozen=True)
-class LayerSites:
-    """Where an encoder layer's functions live, as module paths."""
-
-    layer: str
-    attention: str
-    activation: str
-    heads: int
-
-
-@dataclass(frozen=True)
 class Survey:
-    """What a traced forward called: the encoder layers, the calls of attention, and the functions outside the layers.
+    """What a forward called: the encoder layers, the calls of attention, and the functions outside the layers.
 
     kept: (module, function) of the head's activations.
     """
@@ -98,8 +89,8 @@ def probing(seen: list[tuple[nn.Module, int]]) -> Iterator[None]:
 
 
 def unproven(where: str, what: str) -> MpcifyError:
-    """The error for a model whose trace does not prove the conversion."""
-    return MpcifyError(204, where, what, "use a model of a tested family: bert, roberta, distilbert, electra, vit")
+    """The error for a model whose forward does not prove the conversion."""
+    return MpcifyError(204, where, what, TESTED_FAMILY_NAMED)
 
 
 class Listener(TorchDispatchMode):
@@ -134,7 +125,7 @@ class Listener(TorchDispatchMode):
 
 @contextmanager
 def refusing(where: str) -> Iterator[None]:
-    """Turns whatever a model raises while it is traced into MPC-204; our own errors pass."""
+    """Turns whatever a model raises while it runs or is traced into MPC-204; our own errors pass."""
     try:
         yield
     except MpcifyError:
@@ -144,9 +135,9 @@ def refusing(where: str) -> Iterator[None]:
 
 
 def survey(kind: type[PreTrainedModel], config: Any) -> tuple[Survey, PreTrainedModel]:
-    """Traces one forward of an empty twin of a teacher's class; what it called, and the twin.
+    """Watches one forward of an empty twin of a teacher's class; what it called, and the twin.
 
-    Raises MPC-203 and MPC-204 where its attention or its activations cannot be swapped.
+    Raises MPC-203 and MPC-204 if its attention or its activations cannot be swapped.
     """
     seen: list[tuple[nn.Module, int]] = []
     listener = Listener()
@@ -161,9 +152,7 @@ def survey(kind: type[PreTrainedModel], config: Any) -> tuple[Survey, PreTrained
             twin.eval()(**inputs)
     attentions = {names[module]: heads for module, heads in seen}
     if not attentions:
-        raise MpcifyError(
-            203, config.model_type, "its attention ignores a replacement", "use a model of a tested family"
-        )
+        raise MpcifyError(203, config.model_type, "its attention ignores a replacement", TESTED_FAMILY)
     layers = []
     for attention, heads in attentions.items():
         layer = layer_path(attention)
@@ -191,7 +180,7 @@ def plain_values(module: nn.Module) -> dict[str, Any]:
 
 
 def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
-    """Raises MPC-206 where something changed the model: a module, a method, a hook, a number, or a weight's shape."""
+    """Raises MPC-206 if something changed the model: a module, a method, a hook, a number, or a weight's shape."""
     expected = dict(twin.named_modules())
     for name, module in model.named_modules():
         own = expected.pop(name, None)
@@ -269,7 +258,7 @@ def prove(student: PreTrainedModel, attention_calls: int) -> None:
     for name, count in counts.items():
         if count != attention_calls:
             raise unproven("the traced model", f"{count} of {attention_calls} layers call the replaced {name}")
-    layers = {site["layer"] for site in student.config.mpcify["layers"]}
+    layers = {site.layer for site in encoder_layers(student)}
     for node in nodes:
         path = module_path(node)
         if FOREIGN.match(str(node.target)) and layer_path(path) in layers:

@@ -1,4 +1,4 @@
-"""What calibration fits in one encoder layer: c, γ and Quad's vertex in closed form, W_O and W₂ by ridge regression.
+"""What calibration changes in one encoder layer: c, γ and Quad's vertex in closed form, W_O and W₂ by ridge regression.
 
 Under exp_t the scale of scores too, by search. All are sums over the real tokens of all batches, in float64, and none
 costs anything at inference.
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.blocks import Block, Call, LayerBlocks, not_finite, watching
 from mpcify.errors import MpcifyWarning
 from mpcify.replacements.attention import AttentionKind, score_weights
+from mpcify.replacements.forms import FORMS
 
 SHIFTS = torch.logspace(-0.3, 1.3, 65, dtype=torch.float64)  # what c may become: 0.5 … 20
 SCALES = torch.logspace(-1.2, 0.1, 14, dtype=torch.float64)  # what scores under exp_t are multiplied by: 0.06 … 1.26
@@ -39,10 +40,10 @@ class State:
         return layer(self.hidden, *self.args, **self.kwargs)
 
 
-def fit_shift(
+def set_shift(
     student: PreTrainedModel, teacher: PreTrainedModel, blocks: LayerBlocks, states: list[State], targets: list[State]
 ) -> None:
-    """Sets each head's c to where γ Σⱼ (Sᵢⱼ+c)² (Mⱼ/m) Vⱼ, with any γ > 0, is nearest to the teacher's y (MSE).
+    """Sets each head's c so that γ Σⱼ (Sᵢⱼ+c)² (Mⱼ/m) Vⱼ, with any γ > 0, is nearest to the teacher's y (MSE).
 
     That is A + 2cB + c²D but for γ: three outputs, at c = −1, 0 and 1, give A, B and D, and their products with each
     other and with y are all that the search over c needs. A small c is a sharp head: only c/S matters beside γ.
@@ -66,7 +67,7 @@ def fit_shift(
     attention.c.copy_(nearest(shifts, norm, reach, present))  # type: ignore[operator, arg-type]
 
 
-def fit_scale(
+def set_scale(
     student: PreTrainedModel, teacher: PreTrainedModel, blocks: LayerBlocks, states: list[State], targets: list[State]
 ) -> None:
     """Scales each head's scores: γ Σⱼ exp_t(τ Sᵢⱼ) (Mⱼ/m) Vⱼ, with any γ > 0, is then nearest to the teacher's y (MSE).
@@ -75,7 +76,7 @@ def fit_scale(
     and γ vanishes; τ < 1 evens them out. It goes into W_Q and b_Q.
     """
     heads = blocks.site.heads
-    if student.get_submodule(blocks.site.attention).mpcify_attention != "softmax-freediv":
+    if not FORMS[str(student.get_submodule(blocks.site.attention).mpcify_attention)].power.steep:
         return
     if (query := scaling_scores(student, blocks, states[0])) is None:
         what = f"{blocks.site.attention}: no linear layer scales its scores: they keep their scale, and γ may vanish"
@@ -135,21 +136,21 @@ def by_head(model: PreTrainedModel, blocks: LayerBlocks, state: State) -> Tensor
 
 
 def nearest(choices: Tensor, norm: Tensor, reach: Tensor, present: Tensor) -> Tensor:
-    """Each head's choice x for which γ x, with any γ > 0, is nearest to y; `present` where none comes nearer than 0.
+    """Each head's choice x for which γ x, with any γ > 0, is nearest to y; `present` if none comes nearer than 0.
 
-    choices: (k). norm, reach: ‖x‖² and x·y, (k, heads). γ x takes (x·y)²/‖x‖² off ‖y‖² where x·y > 0.
+    choices: (k). norm, reach: ‖x‖² and x·y, (k, heads). γ x takes (x·y)²/‖x‖² off ‖y‖² if x·y > 0.
     """
     gain = torch.nan_to_num(torch.where(reach > 0, reach**2 / norm, 0.0), 0.0, 0.0)
     return torch.where(gain.amax(0) > 0, choices[gain.argmax(0)].to(present.dtype), present)
 
 
-def fit_vertex(
+def set_vertex(
     student: PreTrainedModel, teacher: PreTrainedModel, blocks: LayerBlocks, states: list[State], targets: list[State]
 ) -> None:
-    """Shifts b₁ so that each Quad turns where a parabola correlates best with the teacher's activation.
+    """Shifts b₁ so that each Quad is the parabola that correlates best with the teacher's activation.
 
-    Quad(x) is a square of x + 1 beside a constant, and W₂, refitted afterwards, scales it as it likes: what is left to
-    choose is v in (x − v)², by the largest cov(g, (x − v)²)² / var((x − v)²); b₁ changes by −1 − v.
+    Quad(x) is a square of x + 1 beside a constant, and the regression of W₂ scales it as it likes afterwards: what is
+    left to choose is v in (x − v)², by the largest cov(g, (x − v)²)² / var((x − v)²); b₁ changes by −1 − v.
     """
     inner = cast(nn.Linear, student.get_submodule(blocks.inner))
     if getattr(student.get_submodule(blocks.site.activation), "name", None) != "quad" or inner.bias is None:
@@ -176,7 +177,7 @@ def through(model: PreTrainedModel, blocks: LayerBlocks, watched: str, state: St
     return calls[0]
 
 
-def fit_gamma(student: PreTrainedModel, blocks: LayerBlocks, states: list[State]) -> None:
+def set_gamma(student: PreTrainedModel, blocks: LayerBlocks, states: list[State]) -> None:
     """γ = 1/mean(row sum / m) over the real queries of all batches; a head whose rows sum to 0 keeps its γ."""
     attention = student.get_submodule(blocks.site.attention)
     if attention.log_gamma is None:
@@ -196,7 +197,7 @@ def fit_gamma(student: PreTrainedModel, blocks: LayerBlocks, states: list[State]
     present.copy_(torch.where(total > 0, (count / total).log().to(present.dtype), present))  # type: ignore[operator, arg-type]
 
 
-def refit(
+def regress(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
     layer: str,

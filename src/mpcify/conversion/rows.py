@@ -1,9 +1,8 @@
 """Examples as the rows that a model is calibrated and trained on."""
 
-import math
 import random
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from mpcify.conversion.batches import LABELS, kept_columns
@@ -25,11 +24,10 @@ from mpcify.requests.text import TextRequests
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
 LONGEST = 512  # tokens of what ranges are measured on: what the largest bucket holds
-AMONG = 50  # batches that are sorted together
 
 
 def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_length: int = 128) -> Dataset:
-    """Examples as rows of a model's inputs, and `labels` where there are any.
+    """Examples as rows of a model's inputs, and `labels` if there are any.
 
     processor: the model's tokenizer or image processor. max_length: tokens; longer texts are cut, and a warning says
     how many. Raises MPC-103 and MPC-104 for examples that do not fit the model, MPC-107 for an unreadable image (what
@@ -62,29 +60,6 @@ def usable_labels(examples: Examples, model: PreTrainedModel) -> Examples:
 def label_names(model: PreTrainedModel) -> list[str]:
     """The names of a model's labels, in its order."""
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
-
-
-class BatchesOfLikeLength(Sampler[int]):
-    """Rows so that each `size` in a row are of like length, and these batches come in random order.
-
-    Rows are shuffled, those of at most 50 batches at a time are sorted by length and cut into batches, and all batches
-    are shuffled; the rows left over come last. The order is torch's global random state's, which a checkpoint keeps.
-    """
-
-    def __init__(self, lengths: Sequence[int], size: int) -> None:
-        self.lengths, self.size = torch.tensor(lengths), size
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(len(self.lengths))
-        whole = len(order) // self.size * self.size
-        batches = order[:whole].view(-1, self.size)
-        groups = batches.tensor_split(max(math.ceil(len(batches) / AMONG), 1))
-        ordered = [group.flatten()[self.lengths[group].flatten().argsort()].view(-1, self.size) for group in groups]
-        yield from torch.cat(ordered)[torch.randperm(len(batches))].flatten().tolist()
-        yield from order[whole:].tolist()
 
 
 class TextRows(Dataset):

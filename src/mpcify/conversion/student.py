@@ -1,0 +1,182 @@
+"""What a student's config.json says under "mpcify", and its declared ranges, as long as they are of its weights."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from mpcify.conversion.facts import table_digest, weights_digest, word_table
+from mpcify.errors import MpcifyError
+from mpcify.graph.ranges import Ranges
+from mpcify.recipe import Recipe, read_recipe
+
+RECIPE = frozenset(field.name for field in fields(Recipe))
+
+
+@dataclass(frozen=True)
+class LayerSites:
+    """Where an encoder layer's functions live, as module paths."""
+
+    layer: str
+    attention: str
+    activation: str
+    heads: int
+
+
+@dataclass(frozen=True)
+class Base:
+    """The public checkpoint whose word table a student holds: its name, and the table's SHA-256."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """What stands under "mpcify" in config.json.
+
+    own_activation: the teacher's, by its name in transformers. layers: one entry an encoder layer. calibrated: whether
+    calibration was done; refit: whether it had the teacher (None before any). base: None if the table is the owner's.
+    ranges: as declared, {operation: {quantity: [least, largest]}}; read them with `ranges_of`. weights_sha256: of the
+    weights that they were measured with.
+    """
+
+    recipe: Recipe
+    own_activation: str
+    layers: tuple[LayerSites, ...]
+    calibrated: bool = False
+    refit: bool | None = None
+    base: Base | None = None
+    ranges: Mapping[str, Any] = field(default_factory=dict)
+    weights_sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object; the recipe's fields stand in it beside the others."""
+        optional = {"refit": self.refit, "ranges": self.ranges or None, "weights_sha256": self.weights_sha256}
+        return {
+            **self.recipe.to_json(),
+            "own_activation": self.own_activation,
+            "calibrated": self.calibrated,
+            "base": None if self.base is None else asdict(self.base),
+            "layers": [asdict(site) for site in self.layers],
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+
+    @staticmethod
+    def from_json(values: Any) -> "StudentConfig":
+        """What a JSON object says. Raises MPC-302 for its recipe, MPC-202 for a field that is unknown or wrong."""
+        if not isinstance(values, Mapping):
+            raise wrong('what stands under "mpcify"', "is no JSON object")
+        recipe = Recipe.from_json(values)
+        known = {item.name for item in fields(StudentConfig)} - {"recipe"}
+        if unknown := sorted(values.keys() - known - RECIPE):
+            what = f'"mpcify" in config.json has unknown fields: {", ".join(unknown)}'
+            raise MpcifyError(202, "config.json", what, "use a newer mpcify, or convert the model again")
+        given = {name: value for name, value in values.items() if name in known}
+        given["layers"] = sites_of(given.get("layers"))
+        given["base"] = base_of(given.get("base"))
+        given["ranges"] = given.get("ranges") or {}
+        for name, kinds in TYPES.items():
+            if not isinstance(given.get(name), kinds):
+                raise wrong(f'{name} under "mpcify"', f"is {given.get(name)!r}"[:80])
+        return StudentConfig(recipe, **given)
+
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "own_activation": (str,),
+    "calibrated": (bool,),
+    "refit": (bool, type(None)),
+    "weights_sha256": (str, type(None)),
+}
+
+
+def wrong(what: str, problem: str) -> MpcifyError:
+    """The error for a field that holds what `convert` never writes."""
+    return MpcifyError(202, "config.json", f"{what} in config.json {problem}", "convert the model again")
+
+
+def sites_of(values: Any) -> tuple[LayerSites, ...]:
+    """The layers of a config. Raises MPC-202."""
+    try:
+        return tuple(LayerSites(**site) for site in values)
+    except TypeError:
+        raise wrong('the layers under "mpcify"', "are not a model's") from None
+
+
+def base_of(values: Any) -> Base | None:
+    """The base of a config, if there is one. Raises MPC-202."""
+    try:
+        return Base(**values) if values else None
+    except TypeError:
+        raise wrong('the base under "mpcify"', "is not a name and a digest") from None
+
+
+def is_student(model: PreTrainedModel) -> bool:
+    """Whether a model went through `convert`."""
+    return getattr(model.config, "mpcify", None) is not None
+
+
+def student_config(model: PreTrainedModel) -> StudentConfig:
+    """What a student's config says. Raises MPC-207 for a model that is none, and what `from_json` raises."""
+    if not is_student(model):
+        raise MpcifyError(207, type(model).__name__, "the model is not a student", "convert it first")
+    return StudentConfig.from_json(model.config.mpcify)
+
+
+def update_config(student: PreTrainedModel, **changes: Any) -> None:
+    """Sets some fields of a student's config."""
+    student.config.mpcify = replace(student_config(student), **changes).to_json()
+
+
+def recipe_of(model: PreTrainedModel) -> Recipe:
+    """A student's recipe; `exact` for a model that is none."""
+    return student_config(model).recipe if is_student(model) else read_recipe("exact")
+
+
+def encoder_layers(model: PreTrainedModel) -> tuple[LayerSites, ...]:
+    """Where a student's functions live, one entry an encoder layer. Raises MPC-207."""
+    return student_config(model).layers
+
+
+def table_is_public(student: PreTrainedModel) -> bool:
+    """Whether a student's table is, bit for bit, the public one that `config.json` records."""
+    base = student_config(student).base
+    return base is not None and base.sha256 == table_digest(word_table(student))
+
+
+def set_ranges(student: PreTrainedModel, ranges: Ranges) -> None:
+    """Declares a student's ranges: those of its present weights, c and γ among them."""
+    declared = {name: {key: list(pair) for key, pair in entry.items()} for name, entry in ranges.items()}
+    update_config(student, ranges=declared, weights_sha256=weights_digest(student))
+
+
+def bind_ranges(student: PreTrainedModel) -> None:
+    """Takes ranges that do not say which weights they were measured with for those of the present ones.
+
+    Earlier versions wrote no digest. Done once, when such a student is loaded.
+    """
+    config = student_config(student)
+    if config.ranges and config.weights_sha256 is None:
+        update_config(student, weights_sha256=weights_digest(student))
+
+
+def ranges_of(student: PreTrainedModel) -> Ranges:
+    """The ranges that a student declares; {} if none, or if any weight is another than when they were measured.
+
+    Raises MPC-202 for what are no ranges, one that ends below its beginning included.
+    """
+    config = student_config(student)
+    try:
+        found = {
+            name: {quantity: (float(least), float(largest)) for quantity, (least, largest) in entry.items()}
+            for name, entry in config.ranges.items()
+        }
+    except (AttributeError, TypeError, ValueError):
+        found = {"": {"": (1.0, 0.0)}}
+    if any(not least <= largest for entry in found.values() for least, largest in entry.values()):
+        what = 'the ranges under "mpcify" in config.json are not ranges'
+        raise MpcifyError(202, "config.json", what, "calibrate the student again, or distill it")
+    if found and config.weights_sha256 not in (None, weights_digest(student)):
+        return {}
+    return found
