@@ -1,6 +1,7 @@
 """Which package may import which, and how light the light ones stay."""
 
 import ast
+import re
 import subprocess
 import sys
 import time
@@ -145,3 +146,23 @@ def test_no_auto_class_runs_a_checkpoints_code() -> None:
             case ast.Constant(False):
                 continue
         raise AssertionError(f"{file}: {name}")
+
+
+# The registry, a default, the package's name on the index, and help.
+NAMES_AN_ENGINE = {
+    "__init__.py",
+    "engines/__init__.py",
+    "engines/fixed/config.py",
+    "extras.py",
+    "distillation/card.py",
+    "lowering/compile.py",
+}
+
+
+def test_one_engine_is_named_in_its_folder_alone() -> None:
+    named = {
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        if re.search(r"\bspu\b", path.read_text(encoding="utf-8"), re.IGNORECASE)
+    }
+    assert {name for name in named if not name.startswith("engines/spu/")} == NAMES_AN_ENGINE

@@ -38,8 +38,8 @@ class Batch:
 class PrivateModel:
     """A model behind an engine. Sessions open when a length is first asked for; close it, or use a `with` block.
 
-    Threads may share it; on spu their requests take turns. Once it is closed, and in any process but the one that made
-    it, whatever is asked of it raises MPC-506.
+    Threads may share it; on an engine with parties their requests take turns. Once it is closed, and in any process but
+    the one that made it, whatever is asked of it raises MPC-506.
 
     exported: the model, as all its parties together hold it. length: one padded length for all texts; None: each text
     goes to the smallest that there is. truncate: cut longer texts. Raises MPC-203 and MPC-208 if a client cannot make

@@ -60,8 +60,8 @@ class Recipe:
     def exp_of(self, layer: int) -> int:
         """t of exp_t in a layer's attention.
 
-        The recipe's under `softmax-freediv`, and under `softmax` beside `gelu-poly` (PUMA approximates both); 8, as
-        SPU's own exponential has it, under `softmax` otherwise.
+        The recipe's under `softmax-freediv`, and under `softmax` beside `gelu-poly` (PUMA approximates both); 8,
+        next to exact, under `softmax` otherwise.
         """
         exact = self.form_of(layer).exact and self.activation_of(layer) != "gelu-poly"
         return 8 if exact else self.t

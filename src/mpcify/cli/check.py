@@ -8,7 +8,7 @@ from mpcify.errors import MpcifyError
 
 @verb
 def check(model: Model) -> Answer:
-    """Show what a conversion would replace and keep; exit code 2 where something stands in its way."""
+    """Show what a conversion would replace and keep; exit code 2 if something stands in its way."""
     check_model(model)
     from mpcify.conversion.check import identify
     from mpcify.lowering.check import check as findings_of

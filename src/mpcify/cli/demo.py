@@ -11,6 +11,7 @@ import typer
 
 from mpcify.cli.early import TRAINING
 from mpcify.cli.verb import Answer, verb
+from mpcify.engines import DEFAULT, engine_named
 from mpcify.extras import require
 from mpcify.files import new_folder, refuse_taken, refuse_unwritable, write_whole
 from mpcify.progress import progress_bar
@@ -29,7 +30,8 @@ def demo(report: Report = None, keep: Keep = None, seed: Seed = 0) -> Answer:
         refuse_unwritable(report)
     if keep is not None:
         refuse_taken(keep)
-    require(*TRAINING, "spu", "sklearn")
+    require(*TRAINING, "sklearn")
+    engine_named(DEFAULT)  # it is installed
     from mpcify.demo.report import table
     from mpcify.demo.run import run
 

@@ -21,7 +21,7 @@ Length = Annotated[int | None, typer.Option(min=2, help="Padded length. Default:
 NetworkName = Annotated[str, typer.Option(metavar="lan|wan|RTT,GBIT", help="Round trip in ms and rate in Gbit/s.")]
 Calibration = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="This machine's speeds; measured (some seconds) and kept where not there."),
+    typer.Option(metavar="FILE", help="This machine's speeds; measured (some seconds) and kept if not there."),
 ]
 
 

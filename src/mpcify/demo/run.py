@@ -72,8 +72,8 @@ def one_thread() -> Iterator[None]:
 def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = silent) -> dict[str, Any]:
     """Runs the demo; `folder` then holds train.tsv, test.tsv, teacher/ and student/. Returns what `mpcify demo` writes.
 
-    stage: opens each stage's progress by its name and length. Accuracies are on the test sentences, under SPU on the
-    first of them; costs are medians of one request of 32 tokens. Raises MPC-109 if student/ is there already.
+    stage: opens each stage's progress by its name and length. Accuracies are on the test sentences, private ones on
+    the first of them; costs are medians of one request of 32 tokens. Raises MPC-109 if student/ is there already.
     """
     began, scale = time.monotonic(), scale or Scale()
     teacher, student = folder / "teacher", folder / "student"

@@ -1,7 +1,7 @@
 """Walking a graph: its arrays are checked, its operations run in order, watched or timed."""
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
@@ -74,3 +74,14 @@ def profile_operations(
         return output
 
     return run_operations(graph, values, timed), costs
+
+
+def weights_for(wanted: Iterable[Input], weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The wanted weights by their names, one with an encoding as W/room: in numbers, to be encoded by the engine."""
+    found = {}
+    for item in wanted:
+        if item.name in weights:
+            found[item.name] = weights[item.name]
+        elif item.encoding is not None and item.encoding.of in weights:
+            found[item.name] = weights[item.encoding.of] / item.encoding.room
+    return found

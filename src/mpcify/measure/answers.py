@@ -58,7 +58,6 @@ def answer(
 
 def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
     """What decides a run's answers: version and digests of the program, weights and examples, the engine's settings."""
-    engine = private.engine
     return {
         "format": FORMAT,
         "mpcify": __version__,
@@ -66,10 +65,7 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
         "weights": private.exported.digest,
         "recipe": private.about.recipe,
         "examples": examples.digest(),
-        "engine": engine.name,
-        "protocol": engine.protocol,
-        "ring": engine.ring,
-        "fraction_bits": engine.fraction_bits,
+        **private.engine.config.to_json(),
         "embeddings": private.about.embeddings,
         "batch": private.batch,
         "length": private.length,

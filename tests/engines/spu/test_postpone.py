@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from mpcify.engines.fixed.config import FixedConfig
 from mpcify.engines.fixed.engine import FixedProgram
+from mpcify.engines.interpret import weights_for
 from mpcify.engines.plain import PlainEngine
 from mpcify.engines.spu.config import SpuConfig
-from mpcify.engines.spu.engine import shareable
-from mpcify.engines.spu.postpone import postpone_truncations, weights_for
+from mpcify.engines.spu.encoding import shareable
+from mpcify.engines.spu.postpone import postpone_truncations
 from mpcify.engines.spu.rules import SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder

@@ -9,7 +9,8 @@ import pytest
 
 from mpcify.engines.spu import series
 from mpcify.engines.spu.config import SpuConfig
-from mpcify.engines.spu.engine import SpuSession, shareable
+from mpcify.engines.spu.encoding import shareable
+from mpcify.engines.spu.engine import SpuSession
 from mpcify.engines.spu.limits import NOT_IN_FM32
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder

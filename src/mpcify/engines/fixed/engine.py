@@ -14,10 +14,17 @@ import numpy as np
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Engine, Program, Session
 from mpcify.engines.fixed.config import FixedConfig
-from mpcify.engines.interpret import Observe, check_arrays, check_kinds, check_open, profile_operations, run_operations
+from mpcify.engines.interpret import (
+    Observe,
+    check_arrays,
+    check_kinds,
+    check_open,
+    profile_operations,
+    run_operations,
+    weights_for,
+)
 from mpcify.engines.plain import measure_ranges
 from mpcify.engines.rules import Functions, Rules
-from mpcify.engines.spu.postpone import weights_for
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.headroom import RangeRow, headroom, prove, refuse_undeclared

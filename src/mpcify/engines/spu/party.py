@@ -17,7 +17,7 @@ from spu.api import Io, Runtime
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import OUTPUT, Arrays, Party
 from mpcify.engines.spu.config import STEP, SpuConfig
-from mpcify.engines.spu.engine import encodable, shareable
+from mpcify.engines.spu.encoding import encodable, shareable
 from mpcify.engines.spu.failure import WHERE, failure
 from mpcify.engines.spu.link import Form, Forms, context, pack, runtime_config
 from mpcify.engines.spu.lowering import compile_graph, compile_operations

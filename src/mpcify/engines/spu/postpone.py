@@ -8,11 +8,9 @@ held as W/4, and the second truncation gives the 4 back, for two bits of W.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from mpcify.engines.spu.numbers import postponed_bound, postpones
 from mpcify.graph.graph import Encoding, Graph, Input, Operation
@@ -113,14 +111,3 @@ def encoded_name(weight: str, room: int) -> str:
 def as_integers(item: Input, room: int) -> Input:
     """The input that holds a weight as the integers of W/room."""
     return replace(item, name=encoded_name(item.name, room), encoding=Encoding(item.name, room))
-
-
-def weights_for(wanted: Iterable[Input], weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The wanted weights by their names, one with an encoding as W/room: in numbers, to be encoded by the engine."""
-    found = {}
-    for item in wanted:
-        if item.name in weights:
-            found[item.name] = weights[item.name]
-        elif item.encoding is not None and item.encoding.of in weights:
-            found[item.name] = weights[item.encoding.of] / item.encoding.room
-    return found
