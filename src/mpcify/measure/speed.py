@@ -11,6 +11,7 @@ import numpy as np
 from mpcify.engines.config import EngineConfig
 from mpcify.engines.rules import Rules, Work
 from mpcify.errors import MpcifyError
+from mpcify.files import write_whole
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
 
@@ -65,9 +66,7 @@ def calibrated(
     speed = measure_speed(config)
     if path is not None:
         known["speeds"][key] = asdict(speed)
-        temporary = Path(f"{path}.new")
-        temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps(known, indent=1) + "\n")
     return speed
 
 
