@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from mpcify.distillation.losses import LossWeights, Representations, losses
+from mpcify.graph.about import task_named
 from mpcify.replacements.modules import install_attention
 
 REAL = torch.tensor([[True, True, True], [True, True, False]])
+CLASSES, REGRESSION = task_named("classification", ("a", "b", "c")), task_named("regression", ("x",))
 ONLY = dict.fromkeys(LossWeights.__dataclass_fields__, 0.0)
 
 
@@ -34,7 +36,7 @@ def make(seed: int, attention: nn.Module | None = None) -> Representations:
 
 def one(name: str, student: Representations, teacher: Representations, regression: bool = False) -> float:
     """One loss alone, at weight 2."""
-    terms = losses(LossWeights(**{**ONLY, name: 2.0}), student, teacher, REAL, regression)
+    terms = losses(LossWeights(**{**ONLY, name: 2.0}), student, teacher, REAL, REGRESSION if regression else CLASSES)
     assert list(terms) == [name]
     return float(terms[name])
 
@@ -82,12 +84,12 @@ def test_centred_keys_are_compared_with_centred_scores() -> None:
 def test_padding_has_no_influence() -> None:
     student, teacher = make(0), make(1)
     weights = LossWeights(1, 1, 1, 1, 1, 1, 1)
-    before = losses(weights, student, teacher, REAL, False)
+    before = losses(weights, student, teacher, REAL, CLASSES)
     for values in (student.embeddings, *student.hidden, *student.attention, *student.feed_forward):
         values[1, 2] = 1e3
     for scores in student.scores:
         scores[1, :, 2], scores[1, :, :, 2] = 1e3, 1e3
-    after = losses(weights, student, teacher, REAL, False)
+    after = losses(weights, student, teacher, REAL, CLASSES)
     assert {name: float(value) for name, value in before.items()} == {
         name: float(value) for name, value in after.items()
     }
@@ -118,7 +120,7 @@ def test_scores_under_exp_t_are_free_from_minus_48_to_8() -> None:
 def test_other_attentions_have_no_bound_on_their_scores() -> None:
     student = make(0, module("2quad-freediv"))
     student.scores[0][0, 0, 0, 0] = 100.0
-    assert losses(LossWeights(**{**ONLY, "score_range": 1.0}), student, make(1), REAL, False) == {}
+    assert losses(LossWeights(**{**ONLY, "score_range": 1.0}), student, make(1), REAL, CLASSES) == {}
 
 
 def test_a_negative_weight_is_refused() -> None:

@@ -20,7 +20,7 @@ TEXT = About(
 )
 IMAGE = replace(
     TEXT,
-    task=Classification("image-classification", ("a", "b")),
+    task=Classification("image-classification", ("a", "b"), images=True),
     embeddings="patches",
     inputs=ImageFacts(3, (16, 24), 8, True, 2, True, 1 / 255, True, (0.4, 0.5, 0.6), 0.5),
 )

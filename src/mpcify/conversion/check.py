@@ -85,6 +85,6 @@ def identify(path: str | Path) -> tuple[str | None, str | None]:
     family = config_values(path).get("model_type")
     try:
         config = read_config(path)
-        return family, task_of(config, (config.architectures or [""])[0])
+        return family, task_of(config, (config.architectures or [""])[0]).name
     except MpcifyError:
         return family, None

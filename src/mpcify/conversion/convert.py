@@ -32,6 +32,7 @@ from mpcify.conversion.student import (
 from mpcify.conversion.survey import Survey
 from mpcify.conversion.weights import account_for, read_tensors
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import Task, task_named
 from mpcify.recipe import OWN, Recipe, read_recipe
 from mpcify.replacements.forms import ACTIVATIONS
 from mpcify.replacements.modules import IMPLEMENTATION, Activation, install_attention
@@ -141,8 +142,8 @@ def class_of(config: Any, where: str) -> type[PreTrainedModel]:
     return kind
 
 
-def task_of(config: Any, architecture: str) -> str:
-    """classification, regression or image-classification. Raises MPC-203 for any other task."""
+def task_of(config: Any, architecture: str) -> Task:
+    """A model's task. Raises MPC-203 for one that is none of `TASKS`."""
     task = next((task for suffix, task in TASKS.items() if architecture.endswith(suffix)), None)
     if task is None:
         raise other_task(config, architecture)
@@ -155,7 +156,8 @@ def task_of(config: Any, architecture: str) -> str:
         raise UnsupportedError(architecture, "it predicts several values at once", "use a model with one output")
     if regression and task == "image-classification":
         raise UnsupportedError(architecture, "it predicts a value from an image", "use an image classifier")
-    return "regression" if regression else task
+    labels = tuple(config.id2label[index] for index in range(config.num_labels))
+    return task_named("regression" if regression else task, labels)
 
 
 def other_task(config: Any, architecture: str) -> MpcifyError:

@@ -25,7 +25,7 @@ def card(
 
 def front_matter(result: Distilled) -> str:
     """The metadata."""
-    task = "image-classification" if result.task == "image-classification" else "text-classification"
+    task = "image-classification" if result.task.images else "text-classification"
     return f"---\nlibrary_name: mpcify\npipeline_tag: {task}\ntags: [mpcify, secure-multi-party-computation]\n---"
 
 
@@ -86,7 +86,7 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
         "training data": f"`{result.train_source}`, {result.train_examples} rows, of them {result.held_out} held out",
         "best checkpoint": best,
         "learning rate, batch size": f"{settings.learning_rate:g}, {settings.batch_size}",
-        "longest text": "" if result.task == "image-classification" else f"{settings.max_length} tokens",
+        "longest text": "" if result.task.images else f"{settings.max_length} tokens",
         "loss weights": ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight),
         "seed": str(settings.seed),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -99,7 +99,7 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
 def leakage(result: Distilled) -> str:
     """What a private prediction reveals, and to whom."""
     length = f", and the padded length of each text ({', '.join(map(str, BUCKETS[:-1]))} or {BUCKETS[-1]} tokens)"
-    if result.task == "image-classification":
+    if result.task.images:
         length, table = "", "The client's image is shared as secret patches."
     elif result.base:
         table = (

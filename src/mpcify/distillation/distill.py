@@ -24,7 +24,6 @@ from mpcify.conversion.processors import read_processor
 from mpcify.conversion.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
 from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
-from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
 from mpcify.distillation.resume import look, take_up, training_folder
@@ -159,17 +158,17 @@ def measure(
     predicted = trainer.predict(evaluation_rows)
     theirs, *labels = predicted.label_ids
     teacher_metrics, student_metrics = (
-        metrics(logits, labels[0], trainer.regression).to_json() if labels else {}
+        trainer.task.metrics(logits, labels[0]).to_json() if labels else {}
         for logits in (theirs, predicted.predictions)
     )
     return Distilled(
         model=model,
         recipe=recipe_of(student).name,
-        task=task_of(student.config, type(student).__name__),
+        task=trainer.task,
         teacher_model=teacher_model,
         teacher=teacher_metrics,
         student=student_metrics,
-        agreement=agreement(predicted.predictions, theirs, trainer.regression),
+        agreement=trainer.task.agreement(predicted.predictions, theirs),
         examples=len(evaluation),
         evaluation_source=short(evaluation.source),
         train_examples=len(train),
@@ -196,14 +195,9 @@ def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mappi
     inputs = ({name: value for name, value in batch.items() if name != "labels"} for batch in batches)
     answers = (teacher(**{name: value.to(teacher.device) for name, value in batch.items()}).logits for batch in inputs)
     logits = np.concatenate([values.float().cpu().numpy() for values in answers])
-    regression = task_of(teacher.config, type(teacher).__name__) == "regression"
-    found = metrics(logits, labels, regression)
-    share = 1 / teacher.config.num_labels
-    spread = SIGMAS * math.sqrt((1.0 if regression else share * (1 - share)) / len(labels))
-    name, value, least = (
-        ("correlation", found.pearson, -spread) if regression else ("accuracy", found.accuracy, share - spread)
-    )
-    if value is not None and value < least:
+    task = task_of(teacher.config, type(teacher).__name__)
+    name, value, mean, deviation = task.guessed(task.metrics(logits, labels))
+    if value is not None and value < mean - SIGMAS * deviation / math.sqrt(len(labels)):
         what = f"the teacher's {name} on {len(labels)} of these examples is {value:.3f}, worse than chance"
         raise MpcifyError(605, source, what, "check that the labels are numbered as the teacher numbers them")
 

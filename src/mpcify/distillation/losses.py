@@ -3,7 +3,7 @@
 All means are over real tokens (or real pairs of query and key): padding has no influence.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mpcify.conversion.blocks import Call, LayerBlocks, watching
+from mpcify.graph.about import Classification, Regression, Task
 from mpcify.replacements.forms import FORMS
 
 FEED_FORWARD_LIMIT = 32.0  # of |W₂ f + b|: keeps LayerNorm's variance inside what fixed point can hold
@@ -90,7 +91,7 @@ def observe(
 
 
 def losses(
-    weights: LossWeights, student: Representations, teacher: Representations, real: Tensor, regression: bool
+    weights: LossWeights, student: Representations, teacher: Representations, real: Tensor, task: Task
 ) -> dict[str, Tensor]:
     """Every loss that has a weight, times its weight, by the names of `LossWeights`.
 
@@ -114,7 +115,7 @@ def losses(
             relative_error_of_pairs(ours, theirs, pairs) for ours, theirs in zip(student.scores, wanted, strict=True)
         )
     if weights.logits:
-        terms["logits"] = answer_loss(student.logits, teacher.logits, regression)
+        terms["logits"] = answer_loss(task)(student.logits, teacher.logits)
     if weights.feed_forward_range:
         excess = (F.relu(values[real].abs() - FEED_FORWARD_LIMIT) for values in student.feed_forward)
         terms["feed_forward_range"] = total((values**2).mean() for values in excess)
@@ -161,8 +162,22 @@ def outside(scores: Tensor, low: float) -> Tensor:
     return F.relu(low - scores) ** 2 + F.relu(scores - SCORE_HIGH) ** 2
 
 
-def answer_loss(ours: Tensor, theirs: Tensor, regression: bool) -> Tensor:
-    """Soft cross-entropy −Σ p_teacher log p_student, mean over examples; the MSE for regression."""
-    if regression:
-        return F.mse_loss(ours.float(), theirs.float())
+AnswerLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def soft_cross_entropy(ours: Tensor, theirs: Tensor) -> Tensor:
+    """−Σ p_teacher log p_student, mean over examples."""
     return F.cross_entropy(ours.float(), theirs.float().softmax(-1))
+
+
+def squared_error(ours: Tensor, theirs: Tensor) -> Tensor:
+    """(student − teacher)², mean over examples."""
+    return F.mse_loss(ours.float(), theirs.float())
+
+
+ANSWER_LOSSES: Mapping[type[Task], AnswerLoss] = {Classification: soft_cross_entropy, Regression: squared_error}
+
+
+def answer_loss(task: Task) -> AnswerLoss:
+    """What a task's logits are compared by."""
+    return ANSWER_LOSSES[type(task)]

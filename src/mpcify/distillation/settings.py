@@ -8,6 +8,7 @@ from typing import Any, Self
 from mpcify.conversion.student import Base
 from mpcify.distillation.losses import LossWeights
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import Task
 
 STEPS = 6000  # between FEWEST and MOST
 FEWEST, MOST = 3, 12  # epochs
@@ -75,7 +76,7 @@ class Distilled:
 
     model: str
     recipe: str
-    task: str
+    task: Task
     teacher_model: str
     teacher: dict[str, float | None]
     student: dict[str, float | None]

@@ -25,11 +25,11 @@ from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
 from mpcify.conversion.rows import calibration_batches, collator, pick
 from mpcify.conversion.student import student_config
-from mpcify.data.metrics import agreement, metrics
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
 from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
+from mpcify.graph.about import Task
 from mpcify.lowering.calibrate import declare_ranges
 
 EXPLODED = 10.0  # times the least loss: such a run is lost
@@ -125,7 +125,7 @@ class DistillationTrainer(Trainer):
         args = with_defaults(args)
         self.weights = LossWeights() if weights is None else weights
         self.layers = find_blocks(student)
-        self.regression = task_of(student.config, type(student).__name__) == "regression"
+        self.task = task_of(student.config, type(student).__name__)
         for module in student.modules():
             if isinstance(module, nn.Dropout):
                 module.p = args.student_dropout
@@ -178,7 +178,7 @@ class DistillationTrainer(Trainer):
             theirs = observe(self.teacher, self.teacher, self.layers, inputs)
         ours = observe(model, self.model, self.layers, inputs)
         real = inputs.get("attention_mask", torch.ones(ours.hidden[0].shape[:2], device=ours.logits.device)) > 0
-        terms = losses(self.weights, ours, theirs, real, self.regression)
+        terms = losses(self.weights, ours, theirs, real, self.task)
         if model.training and self.state.global_step < self.args.logits_after * self.state.max_steps and len(terms) > 1:
             terms.pop("logits", None)
         loss = torch.stack(list(terms.values())).sum()
@@ -220,11 +220,11 @@ class DistillationTrainer(Trainer):
         ours = np.asarray(prediction.predictions)
         theirs, *labels = prediction.label_ids
         found: dict[str, float | None] = {
-            "divergence": float(divergence(torch.tensor(ours), torch.tensor(theirs), self.regression)),
-            "agreement": agreement(ours, theirs, self.regression),
+            "divergence": float(divergence(torch.tensor(ours), torch.tensor(theirs), self.task)),
+            "agreement": self.task.agreement(ours, theirs),
         }
         if labels:
-            found |= metrics(ours, labels[0], self.regression).to_json()
+            found |= self.task.metrics(ours, labels[0]).to_json()
         return {name: value for name, value in found.items() if value is not None}
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
@@ -329,11 +329,10 @@ def hold_out(dataset: Any, args: DistillationArguments) -> tuple[Subset, Subset]
     return Subset(dataset, sorted(order[held:])), Subset(dataset, sorted(order[:held]))
 
 
-def divergence(ours: Tensor, theirs: Tensor, regression: bool) -> Tensor:
-    """KL(teacher ‖ student) = Σ p_teacher (log p_teacher − log p_student), a mean; the MSE for regression."""
-    if regression:
-        return answer_loss(ours, theirs, regression)
-    return answer_loss(ours, theirs, regression) - answer_loss(theirs, theirs, regression)
+def divergence(ours: Tensor, theirs: Tensor, task: Task) -> Tensor:
+    """How much larger the loss of the answers is than the teacher's own would be: KL(teacher ‖ student), or the MSE."""
+    loss = answer_loss(task)
+    return loss(ours, theirs) - loss(theirs, theirs)
 
 
 class EpochProgress(TrainerCallback):

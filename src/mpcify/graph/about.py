@@ -1,5 +1,6 @@
 """What is public of a model: its task, its labels, and how texts or images become its inputs."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +22,12 @@ LARGEST = 3.4e38  # of float32
 class Task(ABC):
     """What a model's answers are and how they are judged. name: in JSON. labels: the labels' names, in their order.
 
-    Logits are arrays of shape (N, labels).
+    images: whether it reads images, and not texts. Logits are arrays of shape (N, labels).
     """
 
     name: str
     labels: tuple[str, ...]
+    images: bool = False
     numeric: ClassVar[bool]  # whether a right answer is a number, and not one of the labels
 
     @abstractmethod
@@ -47,6 +49,10 @@ class Task(ABC):
     @abstractmethod
     def difference_p(self, a: np.ndarray, b: np.ndarray, right: np.ndarray) -> float | None:
         """How likely so large a difference in right answers is by chance; None if no answer is right or wrong."""
+
+    @abstractmethod
+    def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
+        """A metric's name and value, and what it comes to if answers are guessed: its mean, and √N·its deviation."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,11 @@ class Classification(Task):
         """McNemar's test: see `mcnemar_p`."""
         return mcnemar_p(correct(a, right), correct(b, right))
 
+    def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
+        """The accuracy: a mean of p = 1/labels, and √(p(1 − p))."""
+        share = 1 / len(self.labels)
+        return "accuracy", found.accuracy, share, math.sqrt(share * (1 - share))
+
 
 @dataclass(frozen=True)
 class Regression(Task):
@@ -95,12 +106,22 @@ class Regression(Task):
     def difference_p(self, a: np.ndarray, b: np.ndarray, right: np.ndarray) -> None:
         return None
 
+    def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
+        """Pearson's correlation: a mean of 0, and 1."""
+        return "correlation", found.pearson, 0.0, 1.0
+
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "image-classification": Classification,
     "regression": Regression,
 }
+IMAGES = ("image-classification",)
+
+
+def task_named(name: str, labels: tuple[str, ...]) -> Task:
+    """A task by its name."""
+    return TASKS[name](name, labels, name in IMAGES)
 
 
 @dataclass(frozen=True)
@@ -203,12 +224,12 @@ class About:
         known = checked(values["image"], IMAGE, "about.image") if image else checked(values["text"], TEXT, "about.text")
         counts = {name: values[name] for name in (*WHOLE, "segments")}
         named = {name: values[name] for name in ("notice", "model", "family", "recipe", "embeddings")}
-        labels, numeric = tuple(values["labels"]), TASKS[values["task"]].numeric
+        task = task_named(values["task"], tuple(values["labels"]))
         agrees = {
             "text": (values["text"] is None) == image,
             "embeddings": (values["embeddings"] == "patches") == image,
-            "task": (values["task"] == "image-classification") == image,
-            "labels": len(set(labels)) == len(labels) and (len(labels) == 1 or not numeric),
+            "task": task.images == image,
+            "labels": len(set(task.labels)) == len(task.labels) and (len(task.labels) == 1 or not task.numeric),
             "vocabulary": image != (values["vocabulary"] > 0),
             "positions": image != (values["positions"] > 1),
         }
@@ -217,7 +238,7 @@ class About:
         for name, holds in agrees.items():
             if not holds:
                 raise wrong_field("about", name)
-        return cls(task=TASKS[values["task"]](values["task"], labels), inputs=inputs, **named)
+        return cls(task=task, inputs=inputs, **named)
 
 
 def listed(values: Mapping[str, Any]) -> dict[str, Any]:

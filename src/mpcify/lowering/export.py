@@ -15,7 +15,7 @@ from mpcify.conversion.student import ranges_of, recipe_of, student_config, tabl
 from mpcify.conversion.survey import refusing
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder
-from mpcify.graph.about import NOTICE, TASKS, About, TextFacts
+from mpcify.graph.about import NOTICE, About, TextFacts
 from mpcify.graph.exported import TABLE, Exported, write
 from mpcify.graph.graph import Graph
 from mpcify.graph.inputs import EMBEDDINGS
@@ -91,12 +91,11 @@ def describe(model: PreTrainedModel, source: str | Path, embeddings: str, proces
     """
     if embeddings not in EMBEDDINGS:
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
-    config, task = model.config, task_of(model.config, teacher_class(model).__name__)
     return About(
         notice=NOTICE,
         model=Path(source).name,
-        family=config.model_type,
-        task=TASKS[task](task, tuple(config.id2label[index] for index in range(config.num_labels))),
+        family=model.config.model_type,
+        task=task_of(model.config, teacher_class(model).__name__),
         recipe=recipe_of(model).name,
         embeddings="patches" if takes_images(model) else embeddings,
         inputs=input_facts(model, read_processor(source, model) if processor is None else processor),
