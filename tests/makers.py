@@ -117,7 +117,7 @@ def write_checkpoint(folder: Path, family: str = "bert", **options: Any) -> Path
 def declare_on(student: Any, folder: Path, texts: list[Any]) -> None:
     """Declares a student's ranges on texts, with the tokenizer in a folder."""
     from mpcify.conversion.processors import read_processor
-    from mpcify.distillation.rows import batches_of, rows_of
+    from mpcify.conversion.rows import batches_of, rows_of
     from mpcify.lowering.calibrate import declare_ranges
 
     kind = "single" if isinstance(texts[0], str) else "pair"

@@ -198,7 +198,7 @@ class StandIn:
     in_floats = False
     requests = SimpleNamespace(columns=("sentence", "sentence1", "sentence2"))
     exported = SimpleNamespace(uncalibrated=False)
-    engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, reports_ranges=False)
+    engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, reports_ranges=False, rules=None)
 
     def __init__(self, task: Task, plain: list[list[float]], error: list[list[float]]) -> None:
         self.about = About("", "m", "bert", task, "exact", "client", TextFacts(12, 32, True, "right", 32, 2, None))
