@@ -95,13 +95,13 @@ def make_tokenizer(words: Sequence[str] = WORDS) -> Any:
     return made
 
 
-def make_fast_tokenizer(words: Sequence[str] = WORDS) -> Any:
-    """The same tokenizer, of transformers."""
+def make_fast_tokenizer(words: Sequence[str] = WORDS, types: bool = True) -> Any:
+    """The same tokenizer, of transformers. types: whether it says that its texts have token types."""
     from transformers import PreTrainedTokenizerFast
 
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    names = ["input_ids", "token_type_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(tokenizer_object=make_tokenizer(words), model_input_names=names, **special)
+    names = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if types else {}
+    return PreTrainedTokenizerFast(tokenizer_object=make_tokenizer(words), **names, **special)
 
 
 def write_checkpoint(folder: Path, family: str = "bert", **options: Any) -> Path:
@@ -110,7 +110,7 @@ def write_checkpoint(folder: Path, family: str = "bert", **options: Any) -> Path
     if family == "vit":
         (folder / "preprocessor_config.json").write_text(PROCESSOR)
     else:
-        make_fast_tokenizer().save_pretrained(folder)
+        make_fast_tokenizer(types=False).save_pretrained(folder)
     return folder
 
 

@@ -36,10 +36,21 @@ for name in sorted(mpcify.HOMES):
         print(name, error.code, error.remedy)
 """
     lines = python(code, *EXTRAS).splitlines()
-    needing = {"DistillationArguments", "DistillationTrainer", "Finding", "PrivateModel"}
-    needing |= {"calibrate", "check", "compile", "convert", "load"}
+    needing = {"DistillationArguments", "DistillationTrainer", "Finding", "calibrate", "check", "convert", "load"}
     assert {line.split()[0] for line in lines} == needing
     assert all(line.endswith("504 pip install 'mpcify[train]'") for line in lines)
+
+
+def test_a_checkpoint_is_compiled_with_the_extra_alone(checkpoint) -> None:
+    code = f"""
+import mpcify
+try:
+    mpcify.compile({str(checkpoint())!r}, "plain")
+except mpcify.MpcifyError as error:
+    print(error)
+"""
+    said = python(code, "torch")
+    assert said == "MPC-504 torch: the package is not installed. Do this: pip install 'mpcify[train]'\n"
 
 
 VERBS = {

@@ -123,7 +123,7 @@ def test_training_by_a_loop_of_the_users_own_loses_them_and_engines_say_so(check
     student.save_pretrained(tmp_path / "trained")
     options = {"engine": "spu", "accept_embedding_leak": True, "length": 16}
     with mpcify.compile(tmp_path / "declared", **options) as private:
-        assert private.declared
+        assert private.exported.declared
     with mpcify.compile(tmp_path / "trained", **options) as private, pytest.raises(MpcifyError, match="MPC-406"):
         private(["the film is good"])
 

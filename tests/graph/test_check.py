@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mpcify.engines.spu.postpone import postpone_truncations
 from mpcify.errors import MpcifyError
+from mpcify.graph.about import AGAIN
 from mpcify.graph.build import Builder
 from mpcify.graph.check import check, stage_of
 from mpcify.graph.graph import MOST_BYTES, Encoding, Graph
@@ -74,7 +75,7 @@ def taken(values: Any) -> Graph | None:
     except MpcifyError as error:
         refused = error
     assert refused.code == 404
-    assert refused.remedy == "export the model again with this version of mpcify"
+    assert refused.remedy == AGAIN
     return None
 
 
@@ -251,8 +252,8 @@ FILES = {
     "a number that is none": TEXT.replace('"by": 0.5', '"by": NaN'),
     "a number without an end": TEXT.replace('"by": 0.5', '"by": 1e999'),
     "a number of too many digits": TEXT.replace('"batch": 2', '"batch": ' + "2" * 5000),
-    "lists in lists": TEXT.replace('"model": "a"', '"model": ' + "[" * 100_000 + "]" * 100_000),
-    "lists in some lists": TEXT.replace('"model": "a"', '"model": ' + "[" * 50 + "]" * 50),
+    "lists in lists": TEXT.replace('"by": 0.5', '"by": ' + "[" * 100_000 + "]" * 100_000),
+    "lists in some lists": TEXT.replace('"by": 0.5', '"by": ' + "[" * 50 + "]" * 50),
     "too long": TEXT + " " * MOST_BYTES,
     "some ranges": json.dumps({**JSON, "ranges": {"up": JSON["ranges"]["up"]}}),
     "a quantity without a range": json.dumps(put(JSON, ("ranges", "up"), {"value": [0, 1]})),

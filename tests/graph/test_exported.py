@@ -423,7 +423,7 @@ def rename(values: dict[str, Any], old: str, new: str) -> None:
     [
         (lambda values: values.update(format=2), "format"),
         (lambda values: values.update(length=8), "index says otherwise"),
-        (lambda values: values.update(batch=1), "index says otherwise"),
+        (lambda values: values.update(batch=1), "another batch than the graph"),
         (lambda values: values.update(about={}), "does not say what its model is"),
         (lambda values: values["about"].update(model="other"), "of another model"),
         (lambda values: values["about"].update(labels=["a", "b", "c"]), "3 logits"),

@@ -12,6 +12,7 @@ from mpcify.conversion.convert import convert, load_model
 from mpcify.conversion.facts import longest_text, table_digest, word_table
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
+from mpcify.graph.kinds import KINDS
 from mpcify.lowering.export import describe, export_folder, export_graph
 
 
@@ -127,7 +128,8 @@ def test_a_length_over_the_positions_is_refused(family, longest, checkpoint):
 
 def test_a_graph_survives_its_file(student, source, tmp_path):
     graph, _ = export_graph(student, 2, 16, describe(student, source, "client"))
-    graph = graph.with_ranges({graph.operations[0].name: {"value": (-1.0, 2.0)}})
+    ranges = {item.name: dict.fromkeys(KINDS[item.kind].quantities, (-1.0, 2.0)) for item in graph.operations}
+    graph = graph.with_ranges(ranges)
     path = tmp_path / "graph.json"
     path.write_text(json.dumps(graph.to_json()))
     assert json.loads(json.dumps(Graph.read(path).to_json())) == json.loads(path.read_text())

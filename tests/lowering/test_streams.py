@@ -8,6 +8,7 @@ import pytest
 from mpcify.conversion.convert import convert
 from mpcify.engines.fixed.config import FixedConfig
 from mpcify.engines.plain import PlainEngine
+from mpcify.graph.about import About, ImageFacts, task_named
 from mpcify.graph.graph import Graph
 from mpcify.lowering.calibrate import declare_ranges, inputs_of
 from mpcify.lowering.export import export_graph
@@ -16,6 +17,8 @@ from mpcify.lowering.streams import scalable, scale_streams
 from mpcify.lowering.trace import trace_graph
 
 STREAM = ("embeddings", "output.dense", "attention.output", "o_proj", "fc2")  # what a ViT adds to its stream
+
+FACTS = ImageFacts(1, 8, 2, False, 2, False, 1.0, False, 0.0, 1.0)
 
 
 def vit(teacher: Any, scale: float) -> tuple[Any, Any]:
@@ -35,7 +38,8 @@ def vit(teacher: Any, scale: float) -> tuple[Any, Any]:
 
 def exported(student: Any, pixels: Any) -> tuple[Graph, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The graph that a party gets, its weights, and a request."""
-    graph, weights = export_graph(student, len(pixels), 0, {"embeddings": "patches"})
+    about = About("", "m", "vit", task_named("image-classification", tuple("abcde")), "", "patches", FACTS)
+    graph, weights = export_graph(student, len(pixels), 0, about)
     return graph, weights, {"patches": np.stack(list(inputs_of(student, [{"pixel_values": pixels}])))}
 
 

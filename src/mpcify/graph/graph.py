@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpcify.errors import MpcifyError
-from mpcify.graph.about import About
+from mpcify.graph.about import AGAIN, About
 from mpcify.graph.kinds import Stage
 
 FORMAT = 1
@@ -166,7 +166,7 @@ class Graph:
                 raise ValueError
             text = content.decode()
         except (OSError, ValueError):
-            raise MpcifyError(404, str(path), "the graph cannot be read", "export the model again") from None
+            raise MpcifyError(404, str(path), "the graph cannot be read", AGAIN) from None
         return Graph.parse(text, stage)
 
 
@@ -275,4 +275,4 @@ def refuse_constant(text: str) -> float:
 
 def broken(what: str) -> MpcifyError:
     """The error for what is not a graph."""
-    return MpcifyError(404, "graph", what, "export the model again with this version of mpcify")
+    return MpcifyError(404, "graph", what, AGAIN)

@@ -14,6 +14,7 @@ import numpy as np
 from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.config import ENGINES
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.extras import require
 from mpcify.graph.exported import Exported, Folder, is_exported, read_all
 from mpcify.graph.inputs import EMBEDDINGS
 from mpcify.inference import TABLE_LEAKS, PrivateModel
@@ -80,6 +81,7 @@ def exported_of(
         folder = read_all(model)
         check_exported(folder, embeddings, batch, length)
         return folder
+    require("torch", "transformers")
     from mpcify.conversion.convert import as_student, model_and_source
     from mpcify.lowering.export import TracedStudent
 

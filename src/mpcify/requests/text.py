@@ -9,7 +9,7 @@ from tokenizers import Encoding, Tokenizer
 
 from mpcify.data.files import COLUMNS
 from mpcify.errors import MpcifyError
-from mpcify.graph.about import TextFacts
+from mpcify.graph.about import AGAIN, TextFacts
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.inputs import MASK_SCALE
 from mpcify.requests.requests import Requests, filled
@@ -171,7 +171,7 @@ def client_input(
     if item.name == "share":
         return (MASK_SCALE * mask / mask.sum(axis=1, keepdims=True))[..., None].astype(np.float32)
     what = "there is no embedding table for it" if item.name == "embeddings" else "no request has it"
-    raise MpcifyError(404, f"client input {item.name}", what, "export the model again with this version of mpcify")
+    raise MpcifyError(404, f"client input {item.name}", what, AGAIN)
 
 
 def bare(tokenizer: Tokenizer) -> Tokenizer:

@@ -15,21 +15,20 @@ from mpcify.engines.spu.link import Form, Forms, pack, runtime_config
 from mpcify.engines.spu.party import Seat
 from mpcify.network.frames import read_frame, write_frame
 from mpcify.network.memory import connect
-from mpcify.numerics import FixedPoint
 
 
 class Taker:
     """The parties of ABY3, of whom the owner takes shares, and makers of shares under any settings."""
 
     def __init__(self) -> None:
-        settings = SpuConfig("aby3", FixedPoint(64, 18))
+        settings = SpuConfig()
         links = connect(settings.parties)
         with ThreadPoolExecutor(3) as pool:
             self.seats = [*pool.map(lambda name: Seat(settings, links[name]), settings.parties)]
 
     def make(self, protocol: str, ring: int, shape: list[int], dtype: str, chunk: int | None) -> dict:
         """A share of random numbers, and whether its form is the one that is expected."""
-        settings = SpuConfig(protocol, FixedPoint.of(ring, None))
+        settings = SpuConfig(protocol, ring)
         config = runtime_config(settings)
         if chunk is not None:
             config.share_max_chunk_size = chunk
