@@ -17,6 +17,7 @@ from mpcify.conversion.convert import load_model
 from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError
 from mpcify.inference import PrivateModel
+from tests.engines.spu.models import is_gone
 
 TEXTS = ["the film is good", "a very dull film", "not bad", "good but not very good and the film is dull a bad film"]
 LONG = " ".join(["the film is good and not bad"] * 3)  # of another bucket
@@ -146,7 +147,7 @@ def test_a_model_that_nobody_closes_leaves_no_process(student):
     pid = private.open(16).environment["pid"]
     del private
     gc.collect()
-    assert not Path(f"/proc/{pid}").exists()
+    assert is_gone(pid)
 
 
 @pytest.mark.parametrize(
