@@ -22,6 +22,7 @@ from mpcify.engines.engine import Arrays, Engine, Session
 from mpcify.engines.plain import measure_ranges
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.graph import Graph
+from mpcify.graph.inputs import MASK_SCALE
 from mpcify.graph.parts import subgraph
 from mpcify.graph.ranges import declare
 from mpcify.lowering.export import declared_ranges
@@ -167,7 +168,7 @@ def section(graph: Graph, name: str) -> Graph:
 def sample_inputs(graph: Graph) -> dict[str, np.ndarray]:
     """Client inputs that fill the length."""
     generator, count = np.random.default_rng(0), graph.length
-    known = {"mask": 1.0, "share": 16.0 / count, "segment": 0.0}
+    known = {"mask": 1.0, "share": MASK_SCALE / count, "segment": 0.0}
     inputs = {}
     for item in graph.role("client"):
         values = generator.standard_normal(item.shape)
@@ -264,7 +265,7 @@ def estimated(entry: Entry) -> dict[str, float] | None:
 def measures(row: Mapping[str, Any]) -> dict[str, float]:
     """What a row's encoder layers cost: as measured here, and over networks (`Network`) between machines."""
     found = {measure: row["cost"][measure] for measure in ("seconds", "bytes", "rounds")}
-    return found if row["protocol"] is None else found | {name: over(name, row["cost"]) for name in NETWORKS}
+    return found if not row["cost"]["bytes_per_party"] else found | {name: over(name, row["cost"]) for name in NETWORKS}
 
 
 def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float | None]:
