@@ -105,7 +105,7 @@ class SpuSession(Session):
         with child.turn:  # what is missing stays so until it is shared
             reply, _ = child.ask({"do": "compile", "graph": program.graph.with_ranges({}).to_json()})
             self.number, missing = reply["program"], set(reply["missing"])
-            for item in program.graph.role("owner"):
+            for item in program.graph.held_by("owner"):
                 if item.name in missing:
                     weight = shareable(item, weights, program.settings.number)
                     reply, _ = child.ask({"do": "weight", "program": self.number}, weight)
@@ -142,7 +142,7 @@ class SpuSession(Session):
     def given(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """What the client shares, and what is public."""
         graph = self.program.graph
-        return encodable((*graph.role("client"), *graph.role("public")), inputs, self.program.settings.number)
+        return encodable((*graph.held_by("client"), *graph.held_by("public")), inputs, self.program.settings.number)
 
     def close(self) -> None:
         self.child.close()
