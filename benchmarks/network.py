@@ -3,8 +3,8 @@
     python -m benchmarks.network [--recipes puma,2quad-freediv] [--length 128] [--repeat 3] --out FILE.json
 
 As root. The parties join over plain TCP (`tcp`): this measures lines and protects nothing. The estimate is the time
-over lines as fast as the machine, plus half a round trip a round and each party's bytes over its line (`Network`). No delay
-is added: that part of a wide network comes from the model alone.
+over lines as fast as the machine, plus half a round trip a round and each party's bytes over its line (`Network`). No
+delay is added: that part of a wide network comes from the model alone.
 """
 
 import argparse

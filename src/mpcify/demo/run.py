@@ -32,7 +32,7 @@ from mpcify.measure.provenance import provenance
 from mpcify.progress import Progress
 
 RECIPE = "2quad-freediv"
-BASELINES = ("puma", "mpcformer")
+COMPARED = ("puma", "mpcformer")
 CALIBRATION = 1000  # sentences
 BATCH, RATE = 64, 2e-3  # of the distillation: a small model takes larger steps than the defaults
 EVALUATED_AT_ONCE = 50  # sentences
@@ -88,7 +88,7 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
         make_student(student, teacher, training, test, scale.student_epochs, seed)
         models = {
             RECIPE: load(student),
-            **{name: make_undistilled(teacher, name, training, seed) for name in BASELINES},
+            **{name: make_undistilled(teacher, name, training, seed) for name in COMPARED},
         }
     reports = {
         (model.name, engine): report_of(model, test, engine, stage)
@@ -117,7 +117,7 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
             **chosen(private, "accuracy", "agreement_with_plain", "max_logit_error"),
             "cost": costs[RECIPE].to_json(),
         },
-        "baselines": {recipe: {"cost": costs[recipe].to_json()} for recipe in BASELINES},
+        "baselines": {recipe: {"cost": costs[recipe].to_json()} for recipe in COMPARED},
         "speedup_over_puma": costs["puma"].seconds / costs[RECIPE].seconds,
         "seconds": time.monotonic() - began,
         **provenance(seed),

@@ -77,12 +77,12 @@ def counted(key: str) -> str:
     return "spu/" + COUNTED.sub(r"\1\3#\2", key)
 
 
-def runtime_config(settings: SpuConfig) -> Any:
+def runtime_config(config: SpuConfig) -> Any:
     """SPU's own config."""
     return libspu.RuntimeConfig(
-        protocol=getattr(libspu.ProtocolKind, settings.protocol.upper()),
-        field=getattr(libspu.FieldType, settings.field),
-        fxp_fraction_bits=settings.number.fraction_bits,
+        protocol=getattr(libspu.ProtocolKind, config.protocol.upper()),
+        field=getattr(libspu.FieldType, config.field),
+        fxp_fraction_bits=config.number.fraction_bits,
     )
 
 
@@ -149,8 +149,8 @@ class Layout:
 class Layouts:
     """The layouts of secret shares under some settings."""
 
-    def __init__(self, io: Io, config: Any) -> None:
-        self.io, self.chunk = io, config.share_max_chunk_size
+    def __init__(self, io: Io, runtime: Any) -> None:
+        self.io, self.chunk = io, runtime.share_max_chunk_size
 
     def layout(self, shape: Sequence[int], dtype: Any) -> Layout:
         """The layout of a share of an array: as of a number of this type, in another shape and size."""

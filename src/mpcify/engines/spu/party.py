@@ -31,16 +31,16 @@ SAME = "give every party the same graphs, the same settings and the same version
 class Compiled:
     """A graph as every party runs it: SPU's programs, made once a process."""
 
-    def __init__(self, graph: Graph, settings: SpuConfig) -> None:
-        self.graph, self.settings = graph, settings
-        self.executable = compile_graph(graph, settings.number)
+    def __init__(self, graph: Graph, config: SpuConfig) -> None:
+        self.graph, self.config = graph, config
+        self.executable = compile_graph(graph, config.number)
         self._operations: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def operations(self) -> dict[str, Any]:
         """Each operation as a program of its own, by its name; made when the first party asks."""
         with self._lock:
-            self._operations = self._operations or compile_operations(self.graph, self.settings.number)
+            self._operations = self._operations or compile_operations(self.graph, self.config.number)
             return self._operations
 
 
@@ -51,23 +51,23 @@ class Seat:
     waiting: the parties are no longer in step.
     """
 
-    def __init__(self, settings: SpuConfig, links: Links) -> None:
-        if {links.name, *links.peers} != {*settings.parties}:
+    def __init__(self, config: SpuConfig, links: Links) -> None:
+        if {links.name, *links.peers} != {*config.parties}:
             what = f"the links join {', '.join((links.name, *links.peers))}"
-            remedy = f"join the parties of {settings.protocol}: {', '.join(settings.parties)}"
-            raise MpcifyError(501, f"protocol {settings.protocol}", what, remedy)
-        self.role, self.settings, self.links = links.name, settings, links
+            remedy = f"join the parties of {config.protocol}: {', '.join(config.parties)}"
+            raise MpcifyError(501, f"protocol {config.protocol}", what, remedy)
+        self.role, self.config, self.links = links.name, config, links
         self.shapes: dict[str, tuple[int, ...]] = {}  # of the weights that are shared
         self.turns: dict[str, int] = {}  # messages of each kind so far, the same number at every party
-        config = runtime_config(settings)
-        self.io = Io(len(settings.parties), config)
-        self.layouts = Layouts(self.io, config)
-        self.agree({"protocol": settings.protocol, "number": asdict(settings.number), "spu": version("spu")})
+        runtime = runtime_config(config)
+        self.io = Io(len(config.parties), runtime)
+        self.layouts = Layouts(self.io, runtime)
+        self.agree({"protocol": config.protocol, "number": asdict(config.number), "spu": version("spu")})
         with self.exchange() as spent:
-            link, self.channels = context(links, settings.parties)
-            self.runtime = Runtime(link, config)
+            link, self.channels = context(links, config.parties)
+            self.runtime = Runtime(link, runtime)
         self.connecting = spent[0]
-        self.publish(STEP, np.asarray(settings.number.step, np.float32))
+        self.publish(STEP, np.asarray(config.number.step, np.float32))
 
     @contextmanager
     def exchange(self) -> Iterator[list[Cost]]:
@@ -102,7 +102,7 @@ class Seat:
     def publish(self, name: str, array: np.ndarray) -> None:
         """Sets a variable to a value that all parties know."""
         public = self.io.make_shares(array, libspu.Visibility.VIS_PUBLIC)
-        self.runtime.set_var(name, public[self.settings.parties.index(self.role)])
+        self.runtime.set_var(name, public[self.config.parties.index(self.role)])
 
     def share(self, item: Input, given: Arrays | None) -> None:
         """Sets a variable to a secret: its holder, who alone is given it, sends every peer its share."""
@@ -112,7 +112,7 @@ class Seat:
             self.runtime.set_var(item.name, self.take(item.holder, key, layout, item.name))
             return
         shares = self.io.make_shares((given or {})[item.name], libspu.Visibility.VIS_SECRET)
-        for name in reversed(self.settings.parties):
+        for name in reversed(self.config.parties):
             share = shares.pop()  # dropped as soon as it is sent: all shares of a table would be gigabytes
             if name == self.role:
                 self.runtime.set_var(item.name, share)
@@ -128,7 +128,7 @@ class Seat:
             self.links.send("client", key, pack(mine))
             return {}
         layout = Layout.of(mine)  # the others computed the same as this party
-        parties = self.settings.parties
+        parties = self.config.parties
         shares = [mine if peer == self.role else self.take(peer, key, layout, name) for peer in parties]
         return {name: np.asarray(self.io.reconstruct(shares))}
 
@@ -166,7 +166,7 @@ class SpuParty(Party):
 
     def hold(self, weights: Arrays | None) -> Cost:
         self.refuse("owner", weights)
-        number, cost = self.compiled.settings.number, Cost()
+        number, cost = self.compiled.config.number, Cost()
         with self.seat.exchange():  # a weight that is refused ends the others' waiting too
             for item in self.missing:
                 mine = shareable(item, weights or {}, number) if self.role == "owner" else None
@@ -235,7 +235,7 @@ class SpuParty(Party):
         own = self.own(inputs or {})
         self.refuse("client", {name: array for name, array in (inputs or {}).items() if name not in own})
         known = self.inputs if self.role == "client" else self.graph.held_by("public")
-        return encodable(known, own, self.compiled.settings.number)
+        return encodable(known, own, self.compiled.config.number)
 
     def refuse(self, holder: str, given: Arrays | None) -> None:
         """Raises MPC-503 if this party is given what another holds."""

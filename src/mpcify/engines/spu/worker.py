@@ -54,10 +54,10 @@ class Worker:
         """{"settings"} → {"cost", "environment"}: connects the parties."""
         from mpcify.engines.spu.party import Seat
 
-        self.settings = SpuConfig.from_json(request["settings"])
-        self.links = connect(self.settings.parties)
+        self.config = SpuConfig.from_json(request["settings"])
+        self.links = connect(self.config.parties)
         self.threads = ThreadPoolExecutor(len(self.links))
-        self.seats = self.together(lambda role: Seat(self.settings, self.links[role]))
+        self.seats = self.together(lambda role: Seat(self.config, self.links[role]))
         cost = combined({role: seat.connecting for role, seat in self.seats.items()})
         return {"cost": cost.to_json(), "environment": environment()}, {}
 
@@ -65,7 +65,7 @@ class Worker:
         """{"graph"} → {"program": its index, "missing": the weights that are not shared yet}."""
         from mpcify.engines.spu.party import Compiled, SpuParty
 
-        compiled = Compiled(Graph.from_json(request["graph"]), self.settings)
+        compiled = Compiled(Graph.from_json(request["graph"]), self.config)
         parties = self.together(lambda role: SpuParty(compiled, self.seats[role]))
         self.programs.append(parties)
         missing = [item.name for item in parties["owner"].missing]
