@@ -1,8 +1,8 @@
-"""One BERT-base layer between three processes in network namespaces, at 1 and 5 Gbit/s, measured and told.
+"""One BERT-base layer between three processes in network namespaces, at 1 and 5 Gbit/s, measured and estimated.
 
     python -m benchmarks.network [--recipes puma,2quad-freediv] [--length 128] [--repeat 3] --out FILE.json
 
-As root. The parties join over plain TCP (`tcp`): this measures lines, it protects nothing. What is told is the time
+As root. The parties join over plain TCP (`tcp`): this measures lines and protects nothing. The estimate is the time
 over lines as fast as the machine, plus half a round trip a round and each party's bytes over its line (`Network`). No
 delay is added: that part of a wide network comes from the model alone.
 """

@@ -76,8 +76,8 @@ def demo(name: str, result: dict[str, Any]) -> str:
     return text + rows(("recipe", "s", "MB", "rounds", "× puma"), cells)
 
 
-def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results", told: bool = False) -> str:
-    """The table for an answer of `mpcify bench`. base: the way to the results from the page. told: estimates, too."""
+def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results", estimates: bool = False) -> str:
+    """The table for an answer of `mpcify bench`. base: the way to the results from the page. estimates: shown, too."""
     first = result["rows"][0]
     count = first["layers"]
     what = "One encoder layer" if count == 1 else f"All {count} encoder layers"
@@ -89,14 +89,14 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
         f"{best(first['ratios']['to'])}:\n\n"
     )
     columns = ["recipe", "ring", "s", "MB", "rounds", "× time", "× MB", "× rounds", "× lan", "× wan"]
-    columns += ["MB estimated", "rounds estimated"] if told else []
+    columns += ["MB estimated", "rounds estimated"] if estimates else []
     cells = [
         [
             row["recipe"],
             f"2^{row['ring']}",
             *cost(row["cost"]),
             *(number(row["ratios"][ratio], ".2f") for ratio in ("seconds", "bytes", "rounds", "lan", "wan")),
-            *(estimated(row) if told else []),
+            *(estimated(row) if estimates else []),
         ]
         for row in result["rows"]
     ]
@@ -138,7 +138,7 @@ def performance(folder: Path = RESULTS) -> str:
     for path in sorted((folder / "performance").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         picture = f"![where the cost goes](pictures/{path.stem}.png)\n"
-        table = compared(path.stem, result, "../benchmarks/results", told=True)
+        table = compared(path.stem, result, "../benchmarks/results", estimates=True)
         parts.append(f"{table}\n{picture}\nEmbedding and head beside them:\n\n{ends(result)}")
     parts += lines(folder)
     return "\n".join(parts)

@@ -36,6 +36,12 @@ def checkpoint(tmp_path: Path, checkpoint_in: Callable[..., Path]) -> Callable[.
     return partial(checkpoint_in, tmp_path)
 
 
+@pytest.fixture
+def model(checkpoint: Callable[..., Path]) -> Path:
+    """The folder of a classifier with the labels bad and good."""
+    return checkpoint("bert", labels=2, id2label={0: "bad", 1: "good"})
+
+
 @pytest.fixture(scope="session")
 def declare() -> Callable[[Any, Path, list[Any]], None]:
     """declare(student, folder, texts): declares a student's ranges on texts, with the tokenizer in a folder."""

@@ -125,6 +125,18 @@ def declare_on(student: Any, folder: Path, texts: list[Any]) -> None:
     declare_ranges(student, batches_of(rows, student))
 
 
+def write_student(folder: Path, texts: list[Any], **options: Any) -> Path:
+    """Converts and saves a small random teacher, its ranges declared on texts; the student's folder."""
+    from mpcify.conversion.convert import convert, load_model
+    from mpcify.conversion.folder import save
+
+    source = write_checkpoint(folder / "teacher", **options)
+    student = convert(load_model(source), "2quad-freediv")
+    declare_on(student, source, texts)
+    save(student, folder / "student", source)
+    return folder / "student"
+
+
 # Data
 
 
@@ -191,7 +203,7 @@ def small_model(length: int = 4, activation: str = "square", width: int = 48) ->
     return builder.finish(None, [builder.emit("logits", "linear", down)]), builder.weights
 
 
-def transformer(number_of_layers: int = 2, scale: float = 1.0) -> tuple[Graph, Arrays]:
+def transformer(layers: int = 2, scale: float = 1.0) -> tuple[Graph, Arrays]:
     """A student in small, freeDiv and quad: 2 requests of 6 tokens, 16 wide, 2 heads. scale: of what quad squares."""
     rng, batch, n, width, heads = np.random.default_rng(0), 2, 6, 16, 2
     builder = Builder(batch, n)
@@ -208,7 +220,7 @@ def transformer(number_of_layers: int = 2, scale: float = 1.0) -> tuple[Graph, A
         return builder.emit(name, "layernorm", (x, g, weight(f"{name}.b", width)), eps=1e-12)
 
     x, share = builder.input("embeddings", "client", (batch, n, width)), builder.input("share", "client", (batch, n, 1))
-    for layer in range(number_of_layers):
+    for layer in range(layers):
         builder.layer, builder.part = layer, "attention"
         q, k, v = (linear(f"{layer}.{name}", x, width, width) for name in "qkv")
         v = builder.emit(f"{layer}.masked", "mul", (v, share))

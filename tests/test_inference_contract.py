@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 import mpcify
-from mpcify.conversion.convert import load_model
-from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError
 from mpcify.inference import PrivateModel
 from tests.engines.spu.models import is_gone
+from tests.makers import write_student
 
 TEXTS = ["the film is good", "a very dull film", "not bad", "good but not very good and the film is dull a bad film"]
 LONG = " ".join(["the film is good and not bad"] * 3)  # of another bucket
@@ -34,14 +33,9 @@ ASKING = (
 
 
 @pytest.fixture(scope="module")
-def student(tmp_path_factory, checkpoint_in, declare):
+def student(tmp_path_factory):
     """A student's folder, its ranges declared."""
-    folder = tmp_path_factory.mktemp("contract")
-    source = checkpoint_in(folder, "bert")
-    model = mpcify.convert(load_model(source), "2quad-freediv")
-    declare(model, source, [*TEXTS, LONG])
-    save(model, folder / "student", source)
-    return folder / "student"
+    return write_student(tmp_path_factory.mktemp("contract"), [*TEXTS, LONG])
 
 
 @pytest.fixture(scope="module")

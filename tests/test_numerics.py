@@ -9,13 +9,9 @@ from hypothesis import strategies as st
 
 from mpcify.errors import MpcifyError
 from mpcify.numerics import FixedPoint
+from tests.integers import wrapped
 
 NUMBERS = [FixedPoint(64, 18), FixedPoint(48, 14), FixedPoint(32, 12), FixedPoint(64, 30), FixedPoint(32, 2)]
-
-
-def wrapped(value: int, ring: int) -> int:
-    """The signed representative of a Python integer mod 2^ring."""
-    return (value + (1 << (ring - 1))) % (1 << ring) - (1 << (ring - 1))
 
 
 def test_usual_fraction_bits_and_bounds() -> None:

@@ -163,7 +163,7 @@ def tables(results: Results) -> str:
                 "= plain",
                 "logit error",
                 "outside ranges",
-                "least headroom of what was met, bits",
+                "least headroom of what was measured, bits",
             ),
             narrow(results),
         ),

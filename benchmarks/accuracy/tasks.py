@@ -22,7 +22,7 @@ FOLDER = RESULTS / "accuracy"
 class Task:
     """files: to measure on. students: (recipe, seeds), the heart of the project first.
 
-    data: its folder, where not its name. public: teacher and students keep the base's word table as it is, so that a
+    data: its folder, if not its name. public: teacher and students keep the base's word table as it is, so that a
     client may hold it.
     """
 

@@ -1,4 +1,4 @@
-"""Every error that a user can meet: a number, where, what happened, and what to do.
+"""Every error that a user can meet: a number, the place, what happened, and what to do.
 
 One line each: `MPC-123 layer 3 attention: what happened. Do this: the remedy.` The command line prints it and exits
 with 2. `docs/reference/errors.md` has one entry a number (a test holds the two together).

@@ -35,7 +35,7 @@ def missing(package: str) -> MpcifyError:
 
 
 def explained(error: ImportError) -> MpcifyError | None:
-    """The same for an import that failed; None if no extra brings what it lacks."""
+    """The error for an import that failed; None if no extra brings what it lacks."""
     found = re.search(r"No module named '(\w+)", str(error))
     package = (error.name or (found[1] if found else "")).partition(".")[0]
     return missing(package) if package in EXTRAS and isinstance(error, ModuleNotFoundError) else None

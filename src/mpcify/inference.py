@@ -5,7 +5,6 @@ import threading
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -166,9 +165,9 @@ class PrivateModel:
             return self.sessions[length]
 
     def proven(self, groups: list[Group]) -> dict[int, Session]:
-        """Sessions for the present inputs alone, proven by the ranges that they meet, if the model declares none.
+        """Sessions for the present inputs alone, proven within the ranges measured on them, if the model declares none.
 
-        For an engine that measures them, so that no overflow goes unseen; another runs or refuses such a graph itself.
+        For an engine that measures them, so that no overflow goes unseen; others run or refuse such a graph themselves.
         """
         if self.exported.declared or self.engine.undeclared != "measure" or self.engine.force:
             return {}
@@ -209,7 +208,5 @@ class PrivateModel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

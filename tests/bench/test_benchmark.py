@@ -77,13 +77,13 @@ def test_naive_computes_what_exact_computes(teacher: Callable) -> None:
     logits = []
     for naive in (False, True):
         graph, weights = lower(*trace_graph(convert(teacher("bert"), "exact"), 1, 9), naive=naive)
-        inputs = {item.name: np.random.default_rng(1).standard_normal(item.shape) for item in graph.role("client")}
+        inputs = {item.name: np.random.default_rng(1).standard_normal(item.shape) for item in graph.held_by("client")}
         inputs |= {"mask": np.ones((1, 9, 1)), "segment": np.zeros((1, 9, 1))}
         logits.append(PlainEngine().compile(graph).load(weights).run(inputs)[0]["logits"])
     np.testing.assert_allclose(*logits, atol=1e-9)
 
 
-def test_an_engine_that_refuses_a_recipe_is_told_beside_the_rows_that_ran() -> None:
+def test_an_engine_that_refuses_a_recipe_stands_beside_the_rows_that_ran() -> None:
     both = bench("minilm", ["puma", "2quad-freediv"], lengths=[8], layers=1, repeat=1, rings=[32], force=True)
     assert [row["recipe"] for row in both["rows"]] == ["2quad-freediv"]
     (refused,) = both["refused"]
@@ -91,7 +91,7 @@ def test_an_engine_that_refuses_a_recipe_is_told_beside_the_rows_that_ran() -> N
     assert refused["error"].startswith("MPC-501 layer 0 attention")
 
 
-def test_where_every_recipe_is_refused_the_first_refusal_comes_out() -> None:
+def test_if_every_recipe_is_refused_the_first_refusal_comes_out() -> None:
     with pytest.raises(MpcifyError, match="MPC-501 layer 0 attention"):
         bench("minilm", ["puma"], lengths=[8], layers=1, repeat=1, rings=[32], force=True)
 
@@ -119,9 +119,9 @@ def test_a_checkpoint_runs_as_its_declared_ranges_say(checkpoint: Callable, tmp_
     assert row["told"]["bytes"] == pytest.approx(row["cost"]["bytes"], abs=60)
     assert row["cost"]["bytes"] > 1.01 * free["cost"]["bytes"], "one layer truncates its squares"
     with compile(tmp_path / "student", "spu", length=16, accept_embedding_leak=True) as private:
-        told = estimate(private).to_json()["operations"]
+        estimated = estimate(private).to_json()["operations"]
         found = profile(private).to_json()["operations"]
-    assert {operation["name"] for operation in found} == {operation["name"] for operation in told}
+    assert {operation["name"] for operation in found} == {operation["name"] for operation in estimated}
 
 
 @pytest.mark.parametrize(

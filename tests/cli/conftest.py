@@ -46,12 +46,6 @@ def mpcify(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def model(checkpoint: Callable[..., Path]) -> Path:
-    """The folder of a classifier with the labels bad and good."""
-    return checkpoint("bert", labels=2, id2label={0: "bad", 1: "good"})
-
-
-@pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Eight labelled texts."""
     rows = ["a good film\tgood", "the dull film\tbad", "the film is not bad\tgood", "not very good\tbad"]

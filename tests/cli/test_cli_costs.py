@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROW = {"name", "layer", "kind", "seconds", "bytes", "rounds"}
-KINDS = {"linear", "attention", "activation", "layernorm", "embedding", "head"}
+PARTS = {"linear", "attention", "activation", "layernorm", "embedding", "head"}
 
 
 @pytest.mark.parametrize("engine", ["plain", "fixed", "spu"])
@@ -21,7 +21,7 @@ def test_profile_gives_every_operation_and_the_whole(
     named = ["format", "model", "recipe", "length", "batch", "engine", "protocol", "ring", "operations", "cost"]
     assert list(result) == named
     assert all(set(row) == ROW for row in result["operations"])
-    assert {row["kind"] for row in result["operations"]} == KINDS
+    assert {row["kind"] for row in result["operations"]} == PARTS
     assert sum(row["bytes"] for row in result["operations"]) == result["cost"]["bytes"]
     assert "<svg" in plot.read_text()
 

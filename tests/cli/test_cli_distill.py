@@ -14,23 +14,15 @@ def student(mpcify: Callable, model: Path, tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
+def words(model: Path, data: Path) -> tuple[object, ...]:
+    """The options of a training of two epochs."""
+    return ("--teacher", model, "--train", data, "--eval", data, "--epochs", 2)
+
+
 def test_the_student_is_distilled_and_its_card_written(
     mpcify: Callable, model: Path, student: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = (
-        "--teacher",
-        model,
-        "--train",
-        data,
-        "--eval",
-        data,
-        "--base",
-        model,
-        "--epochs",
-        2,
-        "--format",
-        "json",
-    )
+    arguments = (*words(model, data), "--base", model, "--format", "json")
     monkeypatch.setattr(sys, "argv", ["mpcify", "distill", str(student), "--base", str(model)])
     outcome = mpcify("distill", student, tmp_path / "out", *arguments)
     assert outcome.code == 0, outcome.err
@@ -78,19 +70,7 @@ def test_an_interrupted_run_resumes(
 ) -> None:
     from mpcify.distillation.trainer import DistillationTrainer
 
-    arguments = (
-        "distill",
-        student,
-        tmp_path / "out",
-        "--teacher",
-        model,
-        "--train",
-        data,
-        "--eval",
-        data,
-        "--epochs",
-        2,
-    )
+    arguments = ("distill", student, tmp_path / "out", *words(model, data))
     work = DistillationTrainer.compute_loss
 
     def stop(trainer: DistillationTrainer, *args, **options):

@@ -142,7 +142,7 @@ def test_a_run_left_unfinished_is_found_before_torch_is_there(tmp_path: Path, mp
         ("model.onnx", "other software"),
     ],
 )
-def test_a_folder_that_is_no_checkpoint_is_told_by_what_it_holds(file: str, said: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_checkpoint_is_named_by_what_it_holds(file: str, said: str, tmp_path: Path) -> None:
     (tmp_path / file).write_text("{}")
     with pytest.raises(MpcifyError, match=rf"^MPC-202 .*{said}"):
         early.check_model(str(tmp_path))

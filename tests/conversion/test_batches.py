@@ -20,7 +20,7 @@ def test_columns_that_forward_does_not_name_are_dropped_and_labels_too(teacher: 
     assert list(model_inputs(teacher("distilbert"), batch)) == ["input_ids", "attention_mask"]
 
 
-def test_columns_of_padding_alone_are_cut_away(teacher: Any) -> None:
+def test_columns_of_padding_alone_are_dropped(teacher: Any) -> None:
     padded = {name: torch.nn.functional.pad(value, (0, 60)) for name, value in TEXT.items()}
     assert all(torch.equal(value, TEXT[name]) for name, value in model_inputs(teacher("bert"), padded).items())
 

@@ -198,7 +198,7 @@ def test_further_columns_change_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_a_log_is_told_how_many_layers_are_done(
+def test_a_log_says_how_many_layers_are_done(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mpcify.progress.PAUSE", 0.0)

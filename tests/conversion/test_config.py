@@ -12,6 +12,7 @@ from mpcify.conversion.config import read_config
 from mpcify.conversion.convert import convert, load_model
 from mpcify.conversion.survey import prove
 from mpcify.errors import MpcifyError
+from tests.conversion.refusals import refusal
 
 GONE = "this field is removed"
 
@@ -22,13 +23,6 @@ def edit(folder: Path, **fields) -> Path:
     values = {**json.loads(path.read_text()), **fields}
     path.write_text(json.dumps({name: value for name, value in values.items() if value != GONE}))
     return folder
-
-
-def refusal(folder: Path) -> MpcifyError:
-    """The error that loading a folder raises."""
-    with pytest.raises(MpcifyError) as raised:
-        load_model(folder)
-    return raised.value
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def test_the_refit_solves_the_weighted_ridge_problem() -> None:
     teacher = make()
     student = convert(teacher, "2quad-freediv")
     (batch,) = make_batches(student, count=1)
-    calibrate(fitted := copy.deepcopy(student), [batch], teacher)
-    attention, with_c = (model.bert.encoder.layer[0].attention.self for model in (student, fitted))
+    calibrate(calibrated := copy.deepcopy(student), [batch], teacher)
+    attention, with_c = (model.bert.encoder.layer[0].attention.self for model in (student, calibrated))
     for name in ("c", "log_gamma"):  # so that the attention's output below is what the refit sees
         getattr(attention, name).data.copy_(getattr(with_c, name))
     dense = student.bert.encoder.layer[0].attention.output.dense

@@ -10,6 +10,7 @@ from transformers import BertForPreTraining, BertForSequenceClassification
 import mpcify
 from mpcify.conversion.convert import convert, load_model
 from mpcify.errors import MpcifyError
+from tests.conversion.refusals import refusal
 
 
 def change(folder, edit):
@@ -20,13 +21,6 @@ def change(folder, edit):
     (folder / "model.safetensors").unlink()
     save_file(whole, folder / "model.safetensors", {"format": "pt"})
     return folder
-
-
-def refusal(folder):
-    """The error that loading a folder raises."""
-    with pytest.raises(MpcifyError) as raised:
-        load_model(folder)
-    return raised.value
 
 
 def rename(tensors, old, new):

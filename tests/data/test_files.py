@@ -154,7 +154,7 @@ def test_another_separator_is_named(tmp_path: Path, name: str, header: str, foun
         (b"\x1f\x8b\x08\0", "gzip"),
     ],
 )
-def test_a_file_of_another_kind_under_a_known_name_is_told_by_what_it_is(
+def test_a_file_of_another_kind_under_a_known_name_is_named_by_what_it_is(
     tmp_path: Path, content: bytes, kind: str
 ) -> None:
     error = refusal(write_bytes(tmp_path, "a.csv", content))
@@ -175,7 +175,7 @@ def test_a_long_field_of_csv_is_read_and_leaves_the_csv_module_as_it_was(tmp_pat
     assert csv.field_size_limit() == before
 
 
-def test_columns_of_other_names_are_read_where_they_are_named(tmp_path: Path) -> None:
+def test_columns_of_other_names_are_read_if_they_are_named(tmp_path: Path) -> None:
     path = write_bytes(tmp_path, "a.csv", '\ufeff,review,sentence,summary,sentiment\n0,"a, b",x,c,pos\n1,d,x,e,neg\n')
     examples = read_examples(path, text_column="review", label_column="sentiment")
     assert (examples.kind, examples.texts, examples.labels) == ("single", ["a, b", "d"], ["pos", "neg"])

@@ -74,7 +74,7 @@ def test_labels_mixed_of_names_and_numbers_are_refused() -> None:
         check_labels(labelled("good", 0, "bad"), ["bad", "good"])
 
 
-def test_a_name_that_two_classes_have_is_none() -> None:
+def test_a_name_that_two_classes_have_is_no_label() -> None:
     with pytest.raises(MpcifyError, match=r"MPC-104 .*row 2"):
         check_labels(labelled("good", "bad"), ["bad", "good", "bad"])
 
@@ -117,8 +117,8 @@ def test_regression_labels_are_decimals() -> None:
 
 @pytest.mark.parametrize("cell", ["9" * 400, "-" + "9" * 400, "1" * 5000, "1e400", "1e39", "NaN", "Infinity"])
 def test_a_number_that_a_float_does_not_hold_is_no_label(tmp_path: Path, cell: str) -> None:
-    for name, told in (("a.tsv", cell), ("a.jsonl", cell), ("b.jsonl", f'"{cell}"')):
-        assert read_labels(tmp_path, name, ["0.5", told], ["score"]) == "row 2"
+    for name, written in (("a.tsv", cell), ("a.jsonl", cell), ("b.jsonl", f'"{cell}"')):
+        assert read_labels(tmp_path, name, ["0.5", written], ["score"]) == "row 2"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mpcify.data.files import read_examples
 from mpcify.demo import grammar
-from mpcify.demo.baseline import bag_of_words
+from mpcify.demo.counting import bag_of_words
 from mpcify.demo.grammar import Review, data_set, vocabulary, write_tsv
 from mpcify.demo.run import Scale
 

@@ -95,9 +95,9 @@ def test_a_teacher_learns_and_is_the_same_for_the_same_seed() -> None:
     tokenizer = make_tokenizer()
     models = [make_model(tokenizer, seed=5) for _ in range(2)]
     for model in models:
-        told: list[int] = []
-        train(model, tokenizer, schedule(sentences, 2, seed=5), told.append)
-        assert told == list(range(1, len(told) + 1))
+        steps: list[int] = []
+        train(model, tokenizer, schedule(sentences, 2, seed=5), steps.append)
+        assert steps == list(range(1, len(steps) + 1))
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
     assert not torch.equal(models[0].classifier.weight, make_model(tokenizer, seed=5).classifier.weight)
 

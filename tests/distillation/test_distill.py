@@ -229,7 +229,7 @@ def test_settings_that_make_no_sense_are_refused(folders: tuple[Path, Path], tex
         distill(*folders, texts(), texts(), tmp_path / "out", replace(SETTINGS, device="cuda:7"))
 
 
-def test_where_no_epochs_are_given_a_small_file_is_seen_twelve_times(
+def test_if_no_epochs_are_given_a_small_file_is_seen_twelve_times(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path
 ) -> None:
     result = distill(*folders, texts(), texts(20, seed=1), tmp_path / "out", replace(SETTINGS, epochs=None))

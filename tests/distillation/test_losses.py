@@ -69,7 +69,7 @@ def test_scores_are_compared_over_real_pairs() -> None:
 
 
 def test_centred_keys_are_compared_with_centred_scores() -> None:
-    """A teacher whose scores differ from the student's by a constant a row costs nothing where keys are centred."""
+    """A teacher whose scores differ from the student's by a constant a row costs nothing if keys are centred."""
     student, teacher = make(0, module("softmax-freediv", centre_keys=True)), make(1)
     shifted = [scores + 7 * torch.randn(2, 2, 3, 1) for scores in teacher.scores]
     centred = []

@@ -95,11 +95,13 @@ def drawn_request(graph: Graph, seed: int, size: float = 1.0) -> Arrays:
 
     def values(item: Input) -> np.ndarray:
         wanted = (
-            generator.uniform(0.5, 1.0, item.shape) if item.role == "public" else generator.standard_normal(item.shape)
+            generator.uniform(0.5, 1.0, item.shape)
+            if item.holder == "public"
+            else generator.standard_normal(item.shape)
         )
-        return (wanted if item.role == "public" else size * wanted).astype(np.float32)
+        return (wanted if item.holder == "public" else size * wanted).astype(np.float32)
 
-    return {item.name: values(item) for item in (*graph.role("client"), *graph.role("public"))}
+    return {item.name: values(item) for item in (*graph.held_by("client"), *graph.held_by("public"))}
 
 
 def in_numpy(weights: Arrays, inputs: Arrays) -> np.ndarray:

@@ -6,7 +6,7 @@ from mpcify.engines.spu.config import SpuConfig
 from tests.engines.contract import EngineContract
 from tests.engines.toy import ToyConfig
 
-AS_JAX_WRITES_THEM = frozenset({"softmax", "gelu-erfc"})  # the benchmark's naive baseline runs them
+AS_JAX_WRITES_THEM = frozenset({"softmax", "gelu-erfc"})  # the benchmark's recipe `naive` runs them
 
 
 class TestPlain(EngineContract):

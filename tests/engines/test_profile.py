@@ -20,7 +20,7 @@ LENGTH = 9
 def case(teacher: Callable) -> Any:
     """A student's graph, its weights, and a request."""
     graph, weights = lower(*trace_graph(convert(teacher("bert"), "2quad-freediv"), 1, LENGTH))
-    inputs = {item.name: 0.3 * np.random.default_rng(0).standard_normal(item.shape) for item in graph.role("client")}
+    inputs = {item.name: 0.3 * np.random.default_rng(0).standard_normal(item.shape) for item in graph.held_by("client")}
     return graph, weights, {**inputs, "share": np.full((1, LENGTH, 1), 16 / LENGTH)}
 
 

@@ -34,7 +34,7 @@ def request(graph):
     given = {"mask": real, "share": 16 * real / real.sum(1, keepdims=True), "segment": np.zeros_like(real)}
     return {
         item.name: given[item.name] if item.name in given else generator.standard_normal(item.shape)
-        for item in graph.role("client")
+        for item in graph.held_by("client")
     }
 
 

@@ -31,12 +31,6 @@ def toy() -> Iterator[None]:
 
 
 @pytest.fixture
-def model(checkpoint: Callable[..., Path]) -> Path:
-    """The folder of a classifier with the labels bad and good."""
-    return checkpoint("bert", labels=2, id2label={0: "bad", 1: "good"})
-
-
-@pytest.fixture
 def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Runs a command line and gives the JSON that it prints."""
 

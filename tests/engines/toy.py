@@ -87,7 +87,7 @@ class ToySession(Session):
 
     def __init__(self, graph: Graph, weights: Arrays, noise: float) -> None:
         self.graph, self.noise, self.closed = graph, noise, False
-        self.weights = check_arrays(graph.role("owner"), weights)
+        self.weights = check_arrays(graph.held_by("owner"), weights)
         self.generator = np.random.default_rng(0)
 
     @property
@@ -102,7 +102,7 @@ class ToySession(Session):
 
     def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
         check_open(self.closed, "toy")
-        given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
+        given = check_arrays((*self.graph.held_by("client"), *self.graph.held_by("public")), inputs)
         return {name: array.astype(np.float64) for name, array in {**self.weights, **given}.items()}
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:

@@ -197,7 +197,7 @@ def test_what_breaks_a_rule_is_refused(case: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"role": "client"},
+        {"holder": "client"},
         {"encoding": Encoding("up/quad", 2)},
         {"encoding": Encoding("up/quad", 0)},
         {"encoding": Encoding("a b", 4)},
@@ -249,7 +249,7 @@ FILES = {
     "no file": None,
     "no JSON": "{",
     "a key twice": TEXT.replace('"batch": 2', '"batch": 2, "batch": 2'),
-    "a number that is none": TEXT.replace('"by": 0.5', '"by": NaN'),
+    "NaN as a number": TEXT.replace('"by": 0.5', '"by": NaN'),
     "a number without an end": TEXT.replace('"by": 0.5', '"by": 1e999'),
     "a number of too many digits": TEXT.replace('"batch": 2', '"batch": ' + "2" * 5000),
     "lists in lists": TEXT.replace('"by": 0.5', '"by": ' + "[" * 100_000 + "]" * 100_000),

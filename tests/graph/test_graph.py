@@ -21,7 +21,7 @@ def test_a_graph_that_keeps_the_rules_is_itself() -> None:
 
 BROKEN: dict[str, Callable[[], Graph]] = {
     "an input twice": lambda: replace(GOOD, inputs=(A, B, A)),
-    "an input of nobody": lambda: replace(GOOD, inputs=(A, replace(B, role="dealer"))),
+    "an input of nobody": lambda: replace(GOOD, inputs=(A, replace(B, holder="dealer"))),
     "an unknown kind": lambda: replace(GOOD, operations=(replace(SUM, kind="divide"), HALF)),
     "an attribute too many": lambda: replace(GOOD, operations=(replace(SUM, attributes={"by": 1.0}), HALF)),
     "an attribute too few": lambda: replace(GOOD, operations=(SUM, replace(HALF, attributes={}))),

@@ -8,9 +8,12 @@ from mpcify.lowering.trace import trace_graph
 
 
 def run(graph, weights, inputs):
-    own = {item.name: weights[item.name] for item in graph.role("owner")}
+    own = {item.name: weights[item.name] for item in graph.held_by("owner")}
     return (
-        PlainEngine().compile(graph).load(own).run({item.name: inputs[item.name] for item in graph.role("client")})[0]
+        PlainEngine()
+        .compile(graph)
+        .load(own)
+        .run({item.name: inputs[item.name] for item in graph.held_by("client")})[0]
     )
 
 
@@ -34,4 +37,4 @@ def test_the_encoder_layers_hold_no_operation_of_embedding_or_head(teacher):
     part = encoder_layers(graph)
     assert {operation.layer for operation in part.operations} == {0, 1}
     assert len(part.outputs) == 1
-    assert {item.name for item in part.role("client")} - {"share"} == {"bert.embeddings.LayerNorm"}
+    assert {item.name for item in part.held_by("client")} - {"share"} == {"bert.embeddings.LayerNorm"}

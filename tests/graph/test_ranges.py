@@ -44,7 +44,7 @@ def record(
     return recorder
 
 
-def rows_of(
+def range_rows(
     kind: str, number: FixedPoint, masked: bool = False, attributes: Any = None, **ranges: tuple[float, float]
 ) -> list[RangeRow]:
     """What is said of one operation with these ranges."""
@@ -201,17 +201,17 @@ def test_what_leaves_its_declared_range_is_listed() -> None:
 def test_products_stay_below_the_product_bound(kind: str, number: FixedPoint) -> None:
     bound = number.product_bound
     names = {"matmul": {"transpose": False}, "scale": {"by": 1.0}, "exp": {"t": 8}}.get(kind, {})
-    (fits,) = rows_of(kind, number, attributes=names, value=(-0.5 * bound, 0.25 * bound))
+    (fits,) = range_rows(kind, number, attributes=names, value=(-0.5 * bound, 0.25 * bound))
     assert (fits.overflow, fits.bound, fits.headroom_bits) == (False, -bound, 1)
-    (full,) = rows_of(kind, number, attributes=names, value=(0, bound))
+    (full,) = range_rows(kind, number, attributes=names, value=(0, bound))
     assert (full.overflow, full.bound, full.headroom_bits) == (True, bound, 0)
 
 
 @pytest.mark.parametrize("kind", ["add", "sum", "relu", "linear", "layernorm"])
 def test_other_values_stay_below_the_value_bound(kind: str) -> None:
     names = {"sum": {"axis": 1}, "layernorm": {"eps": 0.0}}.get(kind, {})
-    (fits,) = rows_of(kind, RING_32, attributes=names, value=(-(2.0**17), 0))
-    (full,) = rows_of(kind, RING_32, attributes=names, value=(-(2.0**18), 0))
+    (fits,) = range_rows(kind, RING_32, attributes=names, value=(-(2.0**17), 0))
+    (full,) = range_rows(kind, RING_32, attributes=names, value=(-(2.0**18), 0))
     assert (fits.overflow, full.overflow) == (False, True)
 
 
@@ -232,8 +232,8 @@ def test_functions_are_right_within_limits_of_their_own(
     kind: str, quantity: str, right: tuple[float, float], wrong: list[tuple[float, float]]
 ) -> None:
     names = {"layernorm": {"eps": 0.0}, "exp": {"t": 8}}.get(kind, {})
-    assert not rows_of(kind, RING_64, attributes=names, **{quantity: right})[0].overflow
-    assert all(rows_of(kind, RING_64, attributes=names, **{quantity: range_})[0].overflow for range_ in wrong)
+    assert not range_rows(kind, RING_64, attributes=names, **{quantity: right})[0].overflow
+    assert all(range_rows(kind, RING_64, attributes=names, **{quantity: range_})[0].overflow for range_ in wrong)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_functions_are_right_within_limits_of_their_own(
         (FixedPoint.of(48), 2.0**13),
     ],
 )
-def test_a_rows_squares_fit_together_where_their_sum_is_truncated(number: FixedPoint, largest: float) -> None:
+def test_a_rows_squares_fit_together_if_their_sum_is_truncated(number: FixedPoint, largest: float) -> None:
     graph = one("layernorm", shape=(2, 4, 768))
     for variance, fits in ((0.99 * largest, True), (1.01 * largest, False)):
         (row,) = headroom(graph, {"x": {"variance": (1.0, variance)}}, SpuRules(number))
@@ -252,31 +252,31 @@ def test_a_rows_squares_fit_together_where_their_sum_is_truncated(number: FixedP
 
 
 def test_gelu_poly_needs_room_for_a_sixth_power_up_to_three() -> None:
-    (row,) = rows_of("gelu-poly", RING_32, input=(-1.0, 2.5))  # 2.5⁶ = 244, the bound is 64
+    (row,) = range_rows("gelu-poly", RING_32, input=(-1.0, 2.5))  # 2.5⁶ = 244, the bound is 64
     assert (row.overflow, row.bound) == (True, pytest.approx(2))
-    assert not rows_of("gelu-poly", RING_48, input=(-1000.0, 1000.0))[0].overflow
+    assert not range_rows("gelu-poly", RING_48, input=(-1000.0, 1000.0))[0].overflow
 
 
 def test_a_masked_row_maximum_stays_above_the_masked_scores() -> None:
-    assert rows_of("max", RING_64, masked=True, attributes={"axis": 2}, value=(-25.0, 3.0))[0].overflow
-    assert not rows_of("max", RING_64, masked=True, attributes={"axis": 2}, value=(-15.0, 3.0))[0].overflow
-    assert not rows_of("max", RING_64, attributes={"axis": 2}, value=(-25.0, 3.0))[0].overflow, "nothing is masked"
+    assert range_rows("max", RING_64, masked=True, attributes={"axis": 2}, value=(-25.0, 3.0))[0].overflow
+    assert not range_rows("max", RING_64, masked=True, attributes={"axis": 2}, value=(-15.0, 3.0))[0].overflow
+    assert not range_rows("max", RING_64, attributes={"axis": 2}, value=(-25.0, 3.0))[0].overflow, "nothing is masked"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_range_that_is_not_finite_overflows(value: float) -> None:
-    assert rows_of("add", RING_64, value=(value, value))[0].overflow
+    assert range_rows("add", RING_64, value=(value, value))[0].overflow
 
 
 def test_a_range_of_nothing_has_a_finite_headroom() -> None:
-    assert rows_of("add", RING_64, value=(0.0, 0.0))[0].headroom_bits == 44 + 18
+    assert range_rows("add", RING_64, value=(0.0, 0.0))[0].headroom_bits == 44 + 18
 
 
 def test_an_overflow_is_refused_with_its_layers_name() -> None:
-    rows = rows_of("square", RING_32, value=(0.0, 100.0))
+    rows = range_rows("square", RING_32, value=(0.0, 100.0))
     with pytest.raises(MpcifyError, match=r"MPC-402 layer 3 attention \(x\): its value ranges from 0 to 100, and 64"):
         refuse(rows)
-    refuse(rows_of("square", RING_64, value=(0.0, 100.0)))
+    refuse(range_rows("square", RING_64, value=(0.0, 100.0)))
 
 
 def test_ranges_survive_the_graphs_json() -> None:
@@ -331,12 +331,12 @@ def test_a_declared_range_holds_what_was_measured_with_its_margin_on_either_side
 
 @pytest.mark.parametrize(("least", "refused"), [(-19.5, False), (-20.5, True)])
 def test_no_real_rows_maximum_may_lie_below_minus_twenty(least: float, refused: bool) -> None:
-    (row,) = rows_of("max", RING_64, masked=True, attributes={"axis": 2}, value=(least, 1.0))
+    (row,) = range_rows("max", RING_64, masked=True, attributes={"axis": 2}, value=(least, 1.0))
     assert row.overflow is refused
 
 
 def test_an_overflow_says_how_many_others_there_are() -> None:
-    rows = rows_of("add", RING_32, value=(-1e9, 1e9)) * 3
+    rows = range_rows("add", RING_32, value=(-1e9, 1e9)) * 3
     with pytest.raises(MpcifyError, match=r"MPC-402 .*\(2 more overflow\)"):
         refuse(rows)
 

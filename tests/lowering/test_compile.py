@@ -12,12 +12,12 @@ import pytest
 
 import mpcify
 from mpcify.conversion.convert import load_model
-from mpcify.conversion.folder import save
 from mpcify.data.files import Examples
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read_all
 from mpcify.lowering.export import export_folder
 from mpcify.measure.evaluate import evaluate
+from tests.makers import write_student
 
 TEXTS = ["the film is good", "a very dull film", "the film is not bad and not dull but good " * 2]
 LENGTHS = [16, 32]
@@ -52,16 +52,9 @@ def alone(code: str, argument: Any) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def student(
-    tmp_path_factory: pytest.TempPathFactory, checkpoint_in: Callable[..., Path], declare: Callable[..., None]
-) -> Path:
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student's folder, its ranges declared."""
-    folder = tmp_path_factory.mktemp("compiled")
-    source = checkpoint_in(folder, "bert", labels=2)
-    model = mpcify.convert(load_model(source), "2quad-freediv")
-    declare(model, source, TEXTS)
-    save(model, folder / "student", source)
-    return folder / "student"
+    return write_student(tmp_path_factory.mktemp("compiled"), TEXTS, labels=2)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def test_one_set_of_weights_serves_every_length(student, source, tmp_path):
     weights = load_file(tmp_path / "out" / "owner" / "weights.safetensors")
     for length in (16, 32):
         graph = Graph.read(tmp_path / "out" / "owner" / f"graph-{length}.json")
-        assert {item.name: item.shape for item in graph.role("owner")} == {k: v.shape for k, v in weights.items()}
+        assert {item.name: item.shape for item in graph.held_by("owner")} == {k: v.shape for k, v in weights.items()}
         _, own = export_graph(student, 1, length, graph.about)
         assert all(np.array_equal(own[name], value) for name, value in weights.items())
 
@@ -170,7 +170,7 @@ def test_one_hot_rows_have_a_declared_range(student, source):
     "ranges",
     [["logits"], {"logits": 3}, {"logits": {"value": "low"}}, {"logits": {"value": [1]}}, {"x": {"v": [2, 1]}}],
 )
-def test_ranges_that_are_none_are_refused(student, source, ranges):
+def test_what_is_not_ranges_is_refused(student, source, ranges):
     student.config.mpcify["ranges"] = ranges
     with pytest.raises(MpcifyError, match=r"MPC-202 config.json: the ranges .* are not ranges"):
         export_graph(student, 1, 16, describe(student, source, "client"))

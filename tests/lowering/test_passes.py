@@ -67,7 +67,7 @@ def request(student, family, embeddings="client"):
 
 
 def run(graph, weights, client):
-    inputs = {item.name: client[item.name] for item in graph.role("client")}
+    inputs = {item.name: client[item.name] for item in graph.held_by("client")}
     return PlainEngine().compile(graph).load(weights).run(inputs)[0]["logits"]
 
 
@@ -177,14 +177,14 @@ def test_shared_layers_share_their_folded_weights(teacher):
 
 def test_images_need_no_mask(teacher):
     graph, _ = lower(*trace_graph(student_of(teacher("vit"), "2quad-freediv"), 1, 0))
-    assert [item.name for item in graph.role("client")] == ["patches"]
+    assert [item.name for item in graph.held_by("client")] == ["patches"]
     assert graph.length == 17
 
 
 @pytest.mark.parametrize("recipe, masks", [("exact", {"mask"}), ("2quad-freediv", {"share"}), ("mpcformer", {"share"})])
 def test_the_client_shares_only_the_mask_that_is_read(recipe, masks, teacher):
     graph, _ = lower(*trace_graph(student_of(teacher("bert"), recipe), 1, LENGTH))
-    assert {item.name for item in graph.role("client")} - {"embeddings", "segment"} == masks
+    assert {item.name for item in graph.held_by("client")} - {"embeddings", "segment"} == masks
 
 
 def test_no_operation_holds_a_weight(teacher):
@@ -204,7 +204,7 @@ def test_operations_know_their_layer(family, teacher):
     assert graph.operations[-1].layer is None
 
 
-def test_scores_are_told_from_contexts_even_where_they_have_the_same_shape(teacher):
+def test_scores_are_told_from_contexts_even_if_they_have_the_same_shape(teacher):
     """Heads are 8 wide: at 8 tokens QKᵀ and the weighted values are both 8 by 8."""
     graph, _ = lower(*trace_graph(student_of(teacher("bert"), "2quad-freediv"), 1, 8))
     products = [operation.rows for operation in graph.operations if operation.kind == "matmul" and operation.layer == 0]

@@ -1,4 +1,4 @@
-"""Small residual streams: scaled up where LayerNorms alone read them, and nowhere else."""
+"""Small residual streams: scaled up if LayerNorms alone read them, and never otherwise."""
 
 from typing import Any
 

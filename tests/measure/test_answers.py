@@ -10,29 +10,13 @@ import pytest
 
 from mpcify.data.files import Examples
 from mpcify.errors import MpcifyError, MpcifyWarning
-from mpcify.lowering.compile import compile
 from mpcify.measure import answers, provenance
-from mpcify.measure import evaluate as measure
+from tests.measure.reports import compare, evaluate
 
 Make = Callable[..., Path]
 WORDS = ["good", "bad", "a film", "a good film", "the bad film", "film", "a", "the good", "good good", "bad bad film"]
 EXAMPLES = Examples("single", WORDS, [0, 1] * 5, "a.tsv")
 SETTINGS: dict[str, Any] = {"engine": "fixed", "batch": 2}
-
-
-def evaluate(model: Path, found: Examples, answers: Path | None = None, progress: Any = None, **settings: Any) -> Any:
-    """A model's report: compiled, evaluated and closed."""
-    with compile(model, **{"engine": "plain", **settings}) as private:
-        return measure.evaluate(private, found, answers=answers, progress=progress).report
-
-
-def compare(model: Path, other: Path, found: Examples, answers: Path | None = None, **settings: Any) -> Any:
-    """Two models' reports, and how they differ."""
-    evaluations = []
-    for one in (model, other):
-        with compile(one, **{"engine": "plain", **settings}) as private:
-            evaluations.append(measure.evaluate(private, found, answers=answers))
-    return measure.compare(*evaluations)
 
 
 class Interrupt:

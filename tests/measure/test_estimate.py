@@ -30,7 +30,7 @@ from mpcify.measure.profile import profile
 from mpcify.measure.speed import Speed, calibrated
 from mpcify.numerics import FixedPoint
 
-FREE = ("softmax", "gelu-erfc")  # the naive baseline is measured, never estimated
+FREE = ("softmax", "gelu-erfc")  # the recipe `naive` is measured, never estimated
 PROTOCOLS = [("aby3", 64), ("aby3", 32), ("semi2k", 64), ("semi2k", 32)]
 
 
@@ -45,7 +45,7 @@ def measured(graph: Any, weights: Any, protocol: str, ring: int) -> tuple[int, i
     """Bytes and rounds of one request under SPU."""
     engine = engine_named("spu", protocol=protocol, ring=ring, force=True, trust_first_party=True)
     generator = np.random.default_rng(0)
-    inputs = {item.name: generator.uniform(0.5, 1.5, item.shape) for item in graph.role("client")}
+    inputs = {item.name: generator.uniform(0.5, 1.5, item.shape) for item in graph.held_by("client")}
     with engine.compile(graph).load(weights) as session:
         _, cost = session.run(inputs)
     return cost.bytes, cost.rounds
@@ -175,7 +175,7 @@ def test_a_network_is_named_or_given_in_numbers_and_waits_for_the_busiest_partys
 
 
 @pytest.mark.parametrize("text", ["fast", "1", "-1,5", "1,0", "nan,1", "1,inf", "1,2,3"])
-def test_a_network_that_is_none_is_refused(text: str) -> None:
+def test_an_unknown_network_is_refused(text: str) -> None:
     with pytest.raises(MpcifyError, match="MPC-501 network"):
         Network.named(text)
 

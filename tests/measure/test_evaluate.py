@@ -21,24 +21,10 @@ from mpcify.graph.about import About, Classification, Regression, Task, TextFact
 from mpcify.lowering.compile import compile
 from mpcify.measure import evaluate as measure
 from tests.makers import LETTERS, make_fast_tokenizer, make_model
+from tests.measure.reports import compare, evaluate
 
 KEYS = ["model", "recipe", "engine", "protocol", "ring", "examples", "accuracy", "agreement_with_plain"]
 KEYS += ["max_logit_error", "cost"]
-
-
-def evaluate(model: Path, found: Examples, answers: Path | None = None, progress: Any = None, **settings: Any) -> Any:
-    """A model's report: compiled, evaluated and closed."""
-    with compile(model, **{"engine": "plain", **settings}) as private:
-        return measure.evaluate(private, found, answers=answers, progress=progress).report
-
-
-def compare(model: Path, other: Path, found: Examples, answers: Path | None = None, **settings: Any) -> Any:
-    """Two models' reports, and how they differ."""
-    evaluations = []
-    for one in (model, other):
-        with compile(one, **{"engine": "plain", **settings}) as private:
-            evaluations.append(measure.evaluate(private, found, answers=answers))
-    return measure.compare(*evaluations)
 
 
 def saved(folder: Path, labels: int, seed: int = 0) -> BertForSequenceClassification:

@@ -67,7 +67,7 @@ def test_nothing_leads_out_of_a_namespace() -> None:
 
 
 @can
-def test_what_was_made_is_removed_where_a_later_step_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_made_is_removed_if_a_later_step_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(namespaces, "BURST", "nothing")
     with pytest.raises(MpcifyError, match="MPC-505 network namespaces"), Namespaces(("a",), 1.0):
         raise AssertionError("it must not begin")

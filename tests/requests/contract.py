@@ -63,8 +63,8 @@ class RequestsContract(ABC):
         for group in one.groups(self.items()):
             graph = self.graph(batch, group.length)
             given = one.inputs(group.encoded[:batch], graph)
-            assert given.keys() == {item.name for item in graph.role("client")}
-            for array in check_arrays(graph.role("client"), given).values():
+            assert given.keys() == {item.name for item in graph.held_by("client")}
+            for array in check_arrays(graph.held_by("client"), given).values():
                 assert array.dtype == np.float32
                 assert np.isfinite(array).all()
 
@@ -87,7 +87,7 @@ class RequestsContract(ABC):
         graph = self.graph(3, one.lengths[-1])
         first, again = (one.inputs(one.sample(graph), graph) for _ in range(2))
         assert len(one.sample(graph)) == 3
-        for name, array in check_arrays(graph.role("client"), first).items():
+        for name, array in check_arrays(graph.held_by("client"), first).items():
             assert np.array_equal(array, again[name])
 
     @pytest.mark.parametrize("wrong", ["a private text", b"a private text", {"a": 1}, 3, None])

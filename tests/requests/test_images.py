@@ -162,6 +162,6 @@ def test_a_header_tells_that_an_image_has_more_than_8_bits(mode: str, tmp_path: 
             ImageRequests(FACTS).check(image, "row 3")
 
 
-def test_where_nothing_scales_images_the_check_knows_their_size() -> None:
+def test_if_nothing_scales_images_the_check_knows_their_size() -> None:
     with pytest.raises(MpcifyError, match="MPC-107 row 3"):
         ImageRequests(replace(FACTS, do_resize=False)).check(picture(), "row 3")

@@ -275,7 +275,7 @@ def test_more_texts_than_the_batch_is_a_mistake_of_the_caller() -> None:
             one.inputs(encoded, graph(1, 16, "mask"))
 
 
-def test_requests_work_where_torch_cannot_be_imported() -> None:
+def test_requests_work_if_torch_cannot_be_imported() -> None:
     """A child in which torch, transformers, jax and spu cannot be imported makes a text's and an image's inputs."""
     code = """
 import sys

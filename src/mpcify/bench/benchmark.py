@@ -69,10 +69,9 @@ def bench(
 
     shape: a name of SHAPES (weights are random: the cost does not depend on them) or a checkpoint. recipes: names or
     files; `naive`, JAX's own softmax and GeLU, exists here alone. layers: the first of them only. repeat: turns that
-    count; one before them warms up. rings: of the engines that have them, None
-    for the usual one. progress: see `steps`. settings: protocol, fraction_bits, force, trust_first_party.
-    What an engine refuses is a row of `refused`, and raised if no row is left. Raises MPC-501 for a shape, MPC-405
-    for a length, MPC-301 for a recipe.
+    count; one before them warms up. rings: of the engines that have them; None: the usual one. progress: see `steps`.
+    settings: protocol, fraction_bits, force, trust_first_party. What an engine refuses is a row of `refused`, and
+    raised if no row is left. Raises MPC-501 for a shape, MPC-405 for a length, MPC-301 for a recipe.
     """
     teacher = model_of(shape, layers, max(lengths))
     for name in recipes:
@@ -151,10 +150,10 @@ def prepare(
     for name in SECTIONS:
         part = section(graph, name)
         program = runner.compile(part)
-        beside = program.load({item.name: owned[item.name] for item in part.role("owner")}, beside)
+        beside = program.load({item.name: owned[item.name] for item in part.held_by("owner")}, beside)
         given = {
             item.name: values.get(item.name, generator.standard_normal(item.shape))
-            for item in (*part.role("client"), *part.role("public"))
+            for item in (*part.held_by("client"), *part.held_by("public"))
         }
         sections[name] = part, beside, given
     return Entry(recipe if recipe == NAIVE else recipe_of(student).name, runner, length, graph, sections)
@@ -170,7 +169,7 @@ def sample_inputs(graph: Graph) -> dict[str, np.ndarray]:
     generator, count = np.random.default_rng(0), graph.length
     known = {"mask": 1.0, "share": MASK_SCALE / count, "segment": 0.0}
     inputs = {}
-    for item in graph.role("client"):
+    for item in graph.held_by("client"):
         values = generator.standard_normal(item.shape)
         if item.name == "tokens":
             values = np.eye(item.shape[-1])[generator.integers(item.shape[-1], size=item.shape[:-1])]
@@ -212,7 +211,7 @@ def take_turns(
 
 
 def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[str, Any]]:
-    """The rows of one length: medians, what each kind of operation took, and ratios to the best exact recipe.
+    """The rows of one length: medians, what each part of the model took, and ratios to the best exact recipe.
 
     Measure by measure: the least seconds of any, the least bytes of any, and so on.
     """
@@ -236,7 +235,7 @@ def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[
                 "total": whole.to_json(),
                 "seconds": [cost.seconds for cost in spent["layers"]],
                 "total_seconds": seconds,
-                "kinds": kinds_of(entry),
+                "kinds": by_part(entry),
                 "told": estimated(entry),
             }
         )
@@ -279,15 +278,15 @@ def over(name: str, cost: Mapping[str, Any]) -> float:
     return float(cost["seconds"]) + Network.named(name).seconds(cost["bytes_per_party"], cost["rounds"])
 
 
-def kinds_of(entry: Entry) -> dict[str, dict[str, float]]:
-    """What each kind of operation took, operation by operation."""
+def by_part(entry: Entry) -> dict[str, dict[str, float]]:
+    """What each part of the model took, operation by operation."""
     rows = [
         row
         for _, session, inputs in entry.sections.values()
         for row in operation_costs(session.graph, session.profile(inputs)[1])
         if row.name in {operation.name for operation in session.graph.operations}
     ]
-    return {kind: total(row for row in rows if row.kind == kind) for kind in PARTS}
+    return {part: total(row for row in rows if row.part == part) for part in PARTS}
 
 
 def against_earlier(result: dict[str, Any], path: str | Path) -> None:

@@ -79,10 +79,10 @@ def distill(
         resume=resume,
         command=command(),
     ).to_json()
-    return Answer(result, table(f"{out}: {result['recipe']}", ("", "teacher", "student"), measures(result)))
+    return Answer(result, table(f"{out}: {result['recipe']}", ("", "teacher", "student"), metric_rows(result)))
 
 
-def measures(result: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def metric_rows(result: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """What was measured on the evaluation file."""
     for name, value in result["student"].items():
         if value is not None:

@@ -45,7 +45,7 @@ def check_runnable(name: str) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """A checkpoint's config.json. Raises MPC-202 for a folder that is none, and says what it holds."""
+    """A checkpoint's config.json. Raises MPC-202 for a folder without one, and says what it holds."""
     remedy = "name the folder that save_pretrained wrote"
     if (folder / ADAPTER).is_file():
         raise an_adapter(folder)

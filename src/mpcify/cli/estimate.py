@@ -8,7 +8,7 @@ import typer
 
 from mpcify.cli.early import check_embeddings, check_plot, check_runnable
 from mpcify.cli.options import AcceptEmbeddingLeak, Runnable, engine_options
-from mpcify.cli.profile import Plot, draw_profile, kinds_table
+from mpcify.cli.profile import Plot, draw_profile, parts_table
 from mpcify.cli.verb import Answer, verb
 from mpcify.engines import DEFAULT
 from mpcify.engines.config import config_named, switches
@@ -26,14 +26,14 @@ Calibration = Annotated[
 
 
 class EstimateSettings:
-    """Which engine's cost is told, and its settings: the values of `options`, by their names. Nothing runs."""
+    """Which engine's cost is estimated, and its settings: the values of `options`, by their names. Nothing runs."""
 
     def __init__(self, engine: str, **values: Any) -> None:
         self.engine, self.values = engine, values
 
     @staticmethod
     def options() -> dict[str, tuple[Any, Any]]:
-        """The options by name, each with its default; switches permit a run, of which there is none."""
+        """The options by name, each with its default; no switches, which permit a run: nothing runs."""
         found = engine_options(
             protocol="aby3 (default) or semi2k.",
             ring="64 (default) or 32.",
@@ -82,7 +82,7 @@ def estimate(
         )
     if plot is not None:
         draw_profile(found, plot)
-    return Answer(found.to_json(), kinds_table(found))
+    return Answer(found.to_json(), parts_table(found))
 
 
 def check_estimate(settings: EstimateSettings, network: str) -> None:

@@ -81,11 +81,11 @@ def open_streams() -> None:
 
     Else the next file that is opened becomes stdout or stderr, and gets what libraries write there.
     """
-    for number in (0, 1, 2):
+    for descriptor in (0, 1, 2):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest descriptor that is free
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stdout is not None:
@@ -117,9 +117,9 @@ def interrupt_once() -> None:
             last = time.monotonic()
             raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, interrupt)
+    for caught in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(caught) != signal.SIG_IGN:
+            signal.signal(caught, interrupt)
 
 
 def main() -> None:

@@ -28,22 +28,22 @@ def profile(model: Runnable, settings: EngineSettings, plot: Plot = None) -> Ans
         found = measure(private, advance)
     if plot is not None:
         draw_profile(found, plot)
-    return Answer(found.to_json(), kinds_table(found))
+    return Answer(found.to_json(), parts_table(found))
 
 
-def kinds_table(found: Any) -> Any:
-    """The kinds of a profile, for people: their sums, and their shares of the time."""
+def parts_table(found: Any) -> Any:
+    """The parts of a profile, for people: their sums, and their shares of the time."""
     about = found.about
-    total = sum(values["seconds"] for values in found.by_kind().values()) or 1.0
+    total = sum(values["seconds"] for values in found.by_part().values()) or 1.0
     rows = [
         (
-            kind,
+            part,
             f"{values['seconds']:.3f}",
             f"{100 * values['seconds'] / total:.0f} %",
             f"{values['bytes'] / 1e6:.2f}",
             f"{values['rounds']:.0f}",
         )
-        for kind, values in found.by_kind().items()
+        for part, values in found.by_part().items()
     ]
     title = f"{about['model']} ({about['recipe']}), {about['engine']}, length {about['length']}, batch {about['batch']}"
     return table(f"{title}\nas one program: {line(found.cost)}", ("kind", "s", "share", "MB", "rounds"), rows)

@@ -220,7 +220,7 @@ def disk_refusal(error: BaseException) -> str:
         return os.strerror(error.errno)
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
         return "there is no temporary folder that may be written (TMPDIR)"
-    found = (os.strerror(number) for number in DISK[:3] if os.strerror(number) in str(error))
+    found = (os.strerror(code) for code in DISK[:3] if os.strerror(code) in str(error))
     return next(found, "")
 
 

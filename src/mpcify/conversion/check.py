@@ -81,7 +81,7 @@ def check(model: PreTrainedModel | str | Path) -> list[Finding]:
 
 
 def identify(path: str | Path) -> tuple[str | None, str | None]:
-    """Family and task of a checkpoint, from its config alone; None if it has none of ours. Raises MPC-201, MPC-202."""
+    """Family and task of a checkpoint, from its config alone; None for others. Raises MPC-201, MPC-202."""
     family = config_values(path).get("model_type")
     try:
         config = read_config(path)

@@ -143,7 +143,7 @@ def class_of(config: Any, where: str) -> type[PreTrainedModel]:
 
 
 def task_of(config: Any, architecture: str) -> Task:
-    """A model's task. Raises MPC-203 for one that is none of `TASKS`."""
+    """A model's task. Raises MPC-203 for one that is not in `TASKS`."""
     task = next((task for suffix, task in TASKS.items() if architecture.endswith(suffix)), None)
     if task is None:
         raise other_task(config, architecture)
@@ -341,7 +341,7 @@ def prove_sites(path: str | Path, kind: type[PreTrainedModel], config: Any) -> N
 
 
 def load(path: str | Path) -> PreTrainedModel:
-    """A student from its folder, with c and γ. Raises MPC-201, MPC-202, and MPC-207 for a model that is no student."""
+    """A student from its folder, with c and γ. Raises MPC-201, MPC-202, and MPC-207 for another model."""
     if getattr(read_config(path), "mpcify", None) is None:
         raise MpcifyError(207, str(path), "the model is not a student", "convert it first: mpcify convert MODEL OUT")
     return load_model(path)

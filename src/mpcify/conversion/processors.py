@@ -41,7 +41,7 @@ def read_processor(source: str | Path, model: PreTrainedModel) -> Any:
 
 
 def processor_beside(source: str | Path, model: PreTrainedModel) -> Any:
-    """The same; None for a folder that holds none at all. Raises MPC-208 for one that cannot be used."""
+    """As `read_processor`, but None for a folder without any. Raises MPC-208 for one that cannot be used."""
     names = (PREPROCESSING,) if takes_images(model) else VOCABULARIES
     if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in names):
         return None
@@ -55,7 +55,7 @@ def read_image_processor(source: str | Path) -> Any:
         raise MpcifyError(208, str(source), f"there is no {PREPROCESSING}", remedy)
     try:
         return AutoImageProcessor.from_pretrained(str(source), backend="pil", trust_remote_code=False)
-    except Exception as problem:  # as above
+    except Exception as problem:  # for the same reason
         what = f"{PREPROCESSING} cannot be read ({type(problem).__name__})"
         raise MpcifyError(208, str(source), what, remedy) from problem
 

@@ -118,7 +118,7 @@ def is_student(model: PreTrainedModel) -> bool:
 
 
 def student_config(model: PreTrainedModel) -> StudentConfig:
-    """What a student's config says. Raises MPC-207 for a model that is none, and what `from_json` raises."""
+    """What a student's config says. Raises MPC-207 for any other model, and what `from_json` raises."""
     if not is_student(model):
         raise MpcifyError(207, type(model).__name__, "the model is not a student", "convert it first")
     return StudentConfig.from_json(model.config.mpcify)
@@ -130,7 +130,7 @@ def update_config(student: PreTrainedModel, **changes: Any) -> None:
 
 
 def recipe_of(model: PreTrainedModel) -> Recipe:
-    """A student's recipe; `exact` for a model that is none."""
+    """A student's recipe; `exact` for any other model."""
     return student_config(model).recipe if is_student(model) else read_recipe("exact")
 
 
@@ -164,7 +164,7 @@ def bind_ranges(student: PreTrainedModel) -> None:
 def ranges_of(student: PreTrainedModel) -> Ranges:
     """The ranges that a student declares; {} if none, or if any weight is another than when they were measured.
 
-    Raises MPC-202 for what are no ranges, one that ends below its beginning included.
+    Raises MPC-202 for what is not ranges, such as one that ends before it begins.
     """
     config = student_config(student)
     try:

@@ -88,7 +88,7 @@ def no_text(path: Path, content: bytes, position: int, what: str) -> MpcifyError
 
 
 def lines_of(content: str, source: str) -> list[str]:
-    """The lines, ended by \\n or \\r\\n: `splitlines` would cut inside a text. Raises MPC-102 for \\r alone."""
+    """The lines, ended by \\n or \\r\\n: `splitlines` would split texts too. Raises MPC-102 for \\r alone."""
     if "\r" in content and "\n" not in content:
         raise MpcifyError(102, source, "its lines end with a carriage return alone", "end them with a line feed")
     return [line.removesuffix("\r") for line in content.split("\n")] if content else []
@@ -104,7 +104,7 @@ def refuse_separator(content: str, source: str, own: str) -> None:
             raise MpcifyError(103, source, what, "separate columns by commas in .csv, by tabs in .tsv")
 
 
-def rows_of(source: str, records: Iterator[tuple[int, list[str]]]) -> Table:
+def table_of(source: str, records: Iterator[tuple[int, list[str]]]) -> Table:
     """A table from lines split into fields, the first of them the header, whose names may stand between spaces.
 
     Raises MPC-102 at a row of another width, MPC-108 without a header.
@@ -131,7 +131,7 @@ def read_tsv(content: str, source: str) -> Table:
     """Tab-separated, quotes are text."""
     refuse_separator(content, source, "\t")
     lines = enumerate(lines_of(content, source), 1)
-    return rows_of(source, ((number, line.split("\t")) for number, line in lines))
+    return table_of(source, ((place, line.split("\t")) for place, line in lines))
 
 
 def read_csv(content: str, source: str) -> Table:
@@ -153,23 +153,23 @@ def read_csv(content: str, source: str) -> Table:
                 csv.field_size_limit(before)
             yield line, fields or [""]  # the csv module gives [] for an empty line
 
-    return rows_of(source, records())
+    return table_of(source, records())
 
 
 def read_jsonl(content: str, source: str) -> Table:
     """One JSON object a line; the first one's fields are the columns."""
 
     def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(lines_of(content, source), 1):
+        for place, line in enumerate(lines_of(content, source), 1):
             try:
-                yield number, json_object(line)
+                yield place, json_object(line)
             except UnicodeEncodeError:
                 what, remedy = "the line holds half a surrogate pair", "write each character as UTF-8"
-                raise MpcifyError(102, f"{source} line {number}", what, remedy) from None
+                raise MpcifyError(102, f"{source} line {place}", what, remedy) from None
             except (ValueError, RecursionError):
                 what = "the line is not a JSON object with each field once"
                 remedy = "write one JSON object a line"
-                raise MpcifyError(102, f"{source} line {number}", what, remedy) from None
+                raise MpcifyError(102, f"{source} line {place}", what, remedy) from None
 
     first = next(rows(), (1, {}))[1]
     if not first:

@@ -15,7 +15,7 @@ from mpcify.conversion.convert import convert, load, load_model
 from mpcify.conversion.processors import read_processor
 from mpcify.conversion.rows import batches_of, pick, rows_of
 from mpcify.data.files import Examples, read_examples
-from mpcify.demo.baseline import bag_of_words
+from mpcify.demo.counting import bag_of_words
 from mpcify.demo.grammar import Review, data_set, write_tsv
 from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
 from mpcify.distillation.distill import distill
@@ -32,7 +32,7 @@ from mpcify.measure.provenance import provenance
 from mpcify.progress import Progress
 
 RECIPE = "2quad-freediv"
-BASELINES = ("puma", "mpcformer")
+COMPARED = ("puma", "mpcformer")
 CALIBRATION = 1000  # sentences
 BATCH, RATE = 64, 2e-3  # of the distillation: a small model takes larger steps than the defaults
 EVALUATED_AT_ONCE = 50  # sentences
@@ -86,9 +86,12 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
         make_teacher(teacher, sentences, scale.teacher_epochs, seed, stage)
         findings = [finding.kind for finding in check(teacher)]
         make_student(student, teacher, training, test, scale.student_epochs, seed)
-        models = {RECIPE: load(student), **{name: make_baseline(teacher, name, training, seed) for name in BASELINES}}
+        models = {
+            RECIPE: load(student),
+            **{name: make_undistilled(teacher, name, training, seed) for name in COMPARED},
+        }
     reports = {
-        (model.name, engine): measure(model, test, engine, stage)
+        (model.name, engine): report_of(model, test, engine, stage)
         for model, engine in ((teacher, "plain"), (student, "plain"), (student, "fixed"))
     }
     with ExitStack() as stack:
@@ -114,7 +117,7 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
             **chosen(private, "accuracy", "agreement_with_plain", "max_logit_error"),
             "cost": costs[RECIPE].to_json(),
         },
-        "baselines": {recipe: {"cost": costs[recipe].to_json()} for recipe in BASELINES},
+        "baselines": {recipe: {"cost": costs[recipe].to_json()} for recipe in COMPARED},
         "speedup_over_puma": costs["puma"].seconds / costs[RECIPE].seconds,
         "seconds": time.monotonic() - began,
         **provenance(seed),
@@ -126,7 +129,7 @@ def chosen(report: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: report[name] for name in names}
 
 
-def measure(model: Path, examples: Examples, engine: str, stage: Stage) -> dict[str, Any]:
+def report_of(model: Path, examples: Examples, engine: str, stage: Stage) -> dict[str, Any]:
     """A checkpoint's report on an engine, all examples at once."""
     with (
         stage(f"{model.name}, {engine}", len(examples)) as advance,
@@ -160,7 +163,7 @@ def make_student(folder: Path, teacher: Path, training: Examples, test: Examples
     )
 
 
-def make_baseline(teacher: Path, recipe: str, training: Examples, seed: int) -> PreTrainedModel:
+def make_undistilled(teacher: Path, recipe: str, training: Examples, seed: int) -> PreTrainedModel:
     """The teacher under another recipe, calibrated but not distilled: for its cost alone."""
     model = load_model(teacher)
     student, tokenizer = convert(model, recipe), read_processor(teacher, model)

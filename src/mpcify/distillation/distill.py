@@ -119,7 +119,7 @@ def distill(
         data_collator=collate,
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    result = measure(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
+    result = outcome(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
     student.to("cpu").eval()
     if launch.rank == 0:
         write(out, student, source, processor, lambda: card(result, settings, recipe_of(student), versions(), command))
@@ -144,7 +144,7 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in ("mpcify", "torch", "transformers")}
 
 
-def measure(
+def outcome(
     trainer: DistillationTrainer,
     train: Examples,
     evaluation: Examples,

@@ -67,17 +67,17 @@ def observe(
     model: nn.Module, inside: PreTrainedModel, layers: Sequence[LayerBlocks], inputs: Mapping[str, Tensor]
 ) -> Representations:
     """Runs a model and keeps what the losses compare. inside: the model itself, if `model` is wrapped."""
-    roles: dict[nn.Module, str] = {}
+    watched: dict[nn.Module, str] = {}
     for blocks in layers:
-        roles[inside.get_submodule(blocks.site.layer)] = "layer"
-        roles[inside.get_submodule(blocks.site.attention)] = "scores"
-        roles[inside.get_submodule(blocks.attention.projection)] = "attention"
-        roles[inside.get_submodule(blocks.feed_forward.projection)] = "feed forward"
-    with watching(roles) as calls:
+        watched[inside.get_submodule(blocks.site.layer)] = "layer"
+        watched[inside.get_submodule(blocks.site.attention)] = "scores"
+        watched[inside.get_submodule(blocks.attention.projection)] = "attention"
+        watched[inside.get_submodule(blocks.feed_forward.projection)] = "feed forward"
+    with watching(watched) as calls:
         logits = model(**inputs).logits
 
-    def called(role: str) -> list[Call]:
-        return [call for call in calls if roles[call.module] == role]
+    def called(place: str) -> list[Call]:
+        return [call for call in calls if watched[call.module] == place]
 
     return Representations(
         embeddings=called("layer")[0].input,

@@ -12,8 +12,9 @@ AMONG = 50  # batches that are sorted together
 class BatchesOfLikeLength(Sampler[int]):
     """Rows so that each `size` in a row are of like length, and these batches come in random order.
 
-    Rows are shuffled, those of at most 50 batches at a time are sorted by length and cut into batches, and all batches
-    are shuffled; the rows left over come last. The order is torch's global random state's, which a checkpoint keeps.
+    Rows are shuffled, those of at most 50 batches at a time are sorted by length and split into batches, and all
+    batches are shuffled; the rows left over come last. The order is torch's global random state's, which a checkpoint
+    keeps.
     """
 
     def __init__(self, lengths: Sequence[int], size: int) -> None:

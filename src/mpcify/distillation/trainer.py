@@ -142,7 +142,7 @@ class DistillationTrainer(Trainer):
             args,
             train_dataset=kept,
             eval_dataset=evaluated,
-            **{"compute_metrics": self.measure, "data_collator": collator(student), **options},
+            **{"compute_metrics": self.metrics_of, "data_collator": collator(student), **options},
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -215,7 +215,7 @@ class DistillationTrainer(Trainer):
         targets = (outputs["teacher"],) if labels is None else (outputs["teacher"], labels)
         return loss.detach(), outputs["logits"].detach(), targets
 
-    def measure(self, prediction: EvalPrediction) -> dict[str, float]:
+    def metrics_of(self, prediction: EvalPrediction) -> dict[str, float]:
         """Divergence and agreement with the teacher, and the metrics against the labels if there are any."""
         ours = np.asarray(prediction.predictions)
         theirs, *labels = prediction.label_ids

@@ -11,8 +11,8 @@ class Cost:
     """What a request cost, from sharing its input to the rebuilt output.
 
     seconds: wall time. bytes: sent by all parties together, input and output shares included. bytes_per_party: the
-    same a party. rounds: messages of the busiest party. setup: the sharing of the weights, once, and in none of the
-    others. offline: the part that was done ahead of the request, and counts in all of them; None if there is none.
+    same a party. rounds: messages of the busiest party. setup: the sharing of the weights, once, which counts in
+    none of them. offline: the part of all of them that was done ahead of the request; None if nothing was.
     """
 
     seconds: float = 0.0

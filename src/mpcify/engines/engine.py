@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
@@ -54,9 +53,7 @@ class Session(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -117,9 +114,9 @@ class Engine(ABC):
     """Runs graphs.
 
     config: its settings. rules: what it can and what that costs; None if nothing can overflow. parties: who shares
-    values, () if nobody does. undeclared: what becomes of a graph that declares no ranges: it runs; or the present
-    inputs' ranges are measured in floats, and what they meet is proven; or it is refused. reports_ranges: whether an
-    evaluation shows which ranges are the tightest.
+    values, () if nobody does. undeclared: what becomes of a graph that declares no ranges: it runs; or the ranges
+    of the present inputs are measured in floats, and the graph is proven within them; or it is refused.
+    reports_ranges: whether an evaluation shows which ranges are the tightest.
     """
 
     config: EngineConfig

@@ -30,7 +30,7 @@ def check_arrays(wanted: Iterable[Input], arrays: Arrays) -> dict[str, np.ndarra
             what = f"shape {np.shape(arrays[item.name])}" if item.name in arrays else "nothing"
             raise MpcifyError(
                 503,
-                f"{item.role} input {item.name}",
+                f"{item.holder} input {item.name}",
                 f"{what} given, shape {item.shape} needed",
                 "give what the graph asks for",
             )

@@ -125,7 +125,7 @@ class PlainSession(Session):
 
     def __init__(self, graph: Graph, weights: Arrays) -> None:
         self.graph, self.closed = graph, False
-        owned = check_arrays(graph.role("owner"), weights)
+        owned = check_arrays(graph.held_by("owner"), weights)
         self.weights = {name: np.ascontiguousarray(array, np.float64) for name, array in owned.items()}
 
     @property
@@ -147,7 +147,7 @@ class PlainSession(Session):
     def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Weights and inputs by name."""
         check_open(self.closed, PlainConfig.name)
-        given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
+        given = check_arrays((*self.graph.held_by("client"), *self.graph.held_by("public")), inputs)
         return self.weights | {name: array.astype(np.float64) for name, array in given.items()}
 
     def close(self) -> None:

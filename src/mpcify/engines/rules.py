@@ -52,7 +52,7 @@ class Work:
 
 
 class Rules(ABC):
-    """An engine's own; what an engine does not say of itself is free, or not there.
+    """The rules of one engine. What they do not say costs nothing, or does not exist.
 
     number: the fixed point of its inputs and outputs, and of every operation that has no other. parties: as in its
     config.
@@ -72,9 +72,9 @@ class Rules(ABC):
         """The graph that the engine runs, with its declared ranges: it answers the same but for the last bits."""
         return graph
 
-    def fit_met(self, graph: Graph, met: AnyRanges) -> Graph:
-        """The same graph with ranges that inputs met in the place of those declared, by which it is chosen."""
-        return self.fit(graph if graph.ranges else graph.with_ranges(met)).with_ranges(met)
+    def fit_measured(self, graph: Graph, measured: AnyRanges) -> Graph:
+        """The same graph with measured ranges in place of the declared ones, by which it is still chosen."""
+        return self.fit(graph if graph.ranges else graph.with_ranges(measured)).with_ranges(measured)
 
     @abstractmethod
     def limits(self, operation: Operation, quantity: str) -> tuple[float, float]:

@@ -242,12 +242,12 @@ class About:
 
 
 def listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with lists for tuples, as JSON has them."""
+    """A JSON object with lists for tuples, as JSON has them."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def tupled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with tuples for lists."""
+    """A JSON object with tuples for lists."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 

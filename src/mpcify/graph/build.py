@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mpcify.graph.about import About
-from mpcify.graph.graph import Graph, Input, Operation, Part, Role, Rows
+from mpcify.graph.graph import Graph, Holder, Input, Operation, Part, Rows
 from mpcify.graph.kinds import KINDS, NOWHERE, Shape, TokenAxes, infer_shape
 
 Weights = dict[str, np.ndarray]
@@ -43,24 +43,26 @@ class Builder:
         """The shape of an input or an operation's output."""
         return (self.inputs.get(name) or self.operations[name]).shape
 
-    def input(self, name: str, role: Role, shape: Shape) -> str:
+    def input(self, name: str, holder: Holder, shape: Shape) -> str:
         """Declares an input, once; returns its name."""
         if name not in self.inputs:
-            self.add(Input(name, role, shape))
+            self.add(Input(name, holder, shape))
         return name
 
     def add(self, item: Input) -> None:
         """Adds an input. The owner's have no tokens; others are (batch, tokens, width), or have heads before tokens."""
         self.inputs[item.name] = item
         rank = len(item.shape)
-        self.axes[item.name] = frozenset({(rank - 2, rank - 1)}) if item.role != "owner" and rank in (3, 4) else NOWHERE
+        self.axes[item.name] = (
+            frozenset({(rank - 2, rank - 1)}) if item.holder != "owner" and rank in (3, 4) else NOWHERE
+        )
 
     def weight(self, name: str, value: np.ndarray) -> str:
         """Adds a weight under this name, or under a free one like it; an equal weight of the name is used again."""
-        free, number = name, 1
+        free, suffix = name, 1
         while free in self.weights and not np.array_equal(self.weights[free], value):
-            number += 1
-            free = f"{name}.{number}"
+            suffix += 1
+            free = f"{name}.{suffix}"
         self.weights[free] = value
         return self.input(free, "owner", tuple(value.shape))
 
@@ -70,10 +72,10 @@ class Builder:
         if kind == "reshape":
             attributes["shape"] = resolved(attributes["shape"], math.prod(self.shape(inputs[0])))
         shape = infer_shape(kind, [self.shape(item) for item in inputs], attributes)
-        free, number = name, 1
+        free, suffix = name, 1
         while free in self.operations or free in self.inputs:
-            number += 1
-            free = f"{name}.{number}"
+            suffix += 1
+            free = f"{name}.{suffix}"
         return self.append(Operation(free, kind, inputs, shape, attributes, self.layer, self.part))
 
     def copy(self, operation: Operation, names: Mapping[str, str]) -> str:
@@ -98,7 +100,9 @@ class Builder:
         needed, kept = set(outputs), []
         for operation in reversed(self.operations.values()):
             if operation.name in needed:
-                rows = rows_of(self.axes[operation.name], operation.shape, self.length)  # only now is the length known
+                rows = rows_word(
+                    self.axes[operation.name], operation.shape, self.length
+                )  # only now is the length known
                 kept.append(replace(operation, rows=rows))
                 needed.update(operation.inputs)
         inputs = tuple(item for item in self.inputs.values() if item.name in needed)
@@ -108,8 +112,8 @@ class Builder:
         return Graph(inputs, tuple(reversed(kept)), outputs, self.batch, self.length, facts).check()
 
 
-def rows_of(axes: TokenAxes, shape: Shape, length: int) -> Rows:
-    """The word for a value's token axes; "all" if there is none for them, or if they are not all n tokens.
+def rows_word(axes: TokenAxes, shape: Shape, length: int) -> Rows:
+    """The word for a value's token axes; "all" if no word fits them, or if they are not all n tokens.
 
     An image's patches, before its extra tokens join them, are fewer.
     """

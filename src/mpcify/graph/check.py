@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from mpcify.graph.graph import Graph, Input, Operation, Part, Role, Rows, broken
+from mpcify.graph.graph import Graph, Holder, Input, Operation, Part, Rows, broken
 from mpcify.graph.kinds import (
     KINDS,
     MOST_ELEMENTS,
@@ -30,7 +30,7 @@ STAGES: Mapping[Stage, tuple[Stage, ...]] = {  # the kinds that each may hold, b
 # As the library makes them, of module paths: `layer.0.query.weight/scaled+key+value`. Engines name what is theirs with
 # a slash in front, and outputs with `output/`.
 NAME = re.compile(r"(?!output/)[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,254}")
-ROLES, PARTS = get_args(Role), get_args(Part)
+HOLDERS, PARTS = get_args(Holder), get_args(Part)
 ROWS: Mapping[Rows, tuple[int, ...]] = {"tokens": (1,), "heads": (2,), "scores": (2, 3), "all": ()}  # axes of tokens
 is_layer, is_count, is_room = between(0, 1 << 20), between(1, MOST_ELEMENTS), between(1, MOST_ROOM)
 
@@ -78,10 +78,10 @@ def check(graph: Graph, stage: Stage) -> None:
 def check_input(item: Input, known: Mapping[str, Shape], stage: Stage) -> None:
     """Raises MPC-404 for an input that cannot be."""
     refuse_unless(is_name(item.name), "an input has a name that mpcify does not give")
-    refuse_unless(item.name not in known and item.role in ROLES, f"input {item.name} is there twice or is nobody's")
+    refuse_unless(item.name not in known and item.holder in HOLDERS, f"input {item.name} is there twice or is nobody's")
     refuse_unless(is_shape(item.shape), f"input {item.name} has a shape that cannot be, or that is too large")
     if item.encoding is not None:
-        fits = item.role == "owner" and stage == "fitted"
+        fits = item.holder == "owner" and stage == "fitted"
         fits = fits and is_name(item.encoding.of) and is_room(item.encoding.room)
         refuse_unless(fits, f"input {item.name} has an encoding that it cannot have")
 
@@ -136,7 +136,7 @@ def check_exported(graph: Graph) -> None:
         lacks = set(KINDS[operation.kind].quantities) - graph.ranges.get(operation.name, {}).keys()
         refuse_unless(not lacks, f"operation {operation.name} declares no range, and others do")
     for item in graph.inputs:
-        fits = item.role != "client" or item.shape[:1] == (graph.batch,)
+        fits = item.holder != "client" or item.shape[:1] == (graph.batch,)
         refuse_unless(fits, f"input {item.name} has another batch than the graph")
 
 

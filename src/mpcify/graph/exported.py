@@ -22,12 +22,12 @@ from tokenizers import Tokenizer
 
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import AGAIN, About, ImageFacts, Rule, TextFacts, checked, flag, one_of, whole, wrong_field
-from mpcify.graph.graph import MOST_BYTES, Graph, parse_json
+from mpcify.graph.graph import MOST_BYTES, Graph, Holder, parse_json
 from mpcify.graph.inputs import LOOKED_UP, PATCHES, client_shape
 
 FORMAT = 1
-Holder = Literal["client", "owner", "helper"]
-HOLDERS: tuple[Holder, ...] = ("client", "owner", "helper")
+Role = Literal["client", "owner", "helper"]
+ROLES: tuple[Role, ...] = ("client", "owner", "helper")
 INDEX = "exported.json"
 WEIGHTS = "weights.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
@@ -44,9 +44,9 @@ class Exported(ABC):
     """A model as its parties hold it; what belongs to a role that is not here is None.
 
     about: what is public of it. batch: requests at once. lengths: the padded lengths that there are graphs of; None if
-    any that the model takes. declared: whether ranges are. uncalibrated: whether it has approximations that nobody
-    fitted. table: the client's, of embeddings (words, E), where it looks its tokens up. tokenizer: the client's, for
-    texts.
+    any that the model takes. declared: whether ranges are. uncalibrated: whether it has approximations that were
+    not calibrated. table: the client's, of embeddings (words, E), where it looks its tokens up. tokenizer: the
+    client's, for texts.
     """
 
     about: About
@@ -86,7 +86,7 @@ class Exported(ABC):
 class Index:
     """What a folder says of itself: see `Exported`. files: SHA-256 of each of its other files."""
 
-    role: Holder
+    role: Role
     batch: int
     lengths: tuple[int, ...]
     uncalibrated: bool
@@ -120,7 +120,7 @@ class Index:
 
 FIELDS: Mapping[str, Rule] = {
     "format": whole(FORMAT, FORMAT),
-    "role": one_of(*HOLDERS),
+    "role": one_of(*ROLES),
     "batch": whole(1),
     "lengths": lambda value: isinstance(value, list) and bool(value) and all(map(whole(1, 1 << 20), value)),
     "uncalibrated": flag,
@@ -173,11 +173,11 @@ class Folder(Exported):
 def is_exported(path: str | Path) -> bool:
     """Whether a folder is one that `export` wrote, or a part of one, by its files' names alone."""
     folder = Path(path)
-    parts = [folder / role for role in HOLDERS]
+    parts = [folder / role for role in ROLES]
     return any((part / INDEX).is_file() for part in (folder, *parts)) or all(part.is_dir() for part in parts)
 
 
-def read(folder: str | Path, role: Holder) -> Folder:
+def read(folder: str | Path, role: Role) -> Folder:
     """What one role holds: OUT/client, OUT/owner or OUT/helper.
 
     Checked are the index, the digest of each file, the graphs, and that each array that they read is there, float32,
@@ -211,9 +211,9 @@ def read_all(out: str | Path) -> Folder:
     """
     out = Path(out)
     if (out / INDEX).is_file():
-        remedy = f"name the folder that holds {', '.join(HOLDERS)}"
+        remedy = f"name the folder that holds {', '.join(ROLES)}"
         raise MpcifyError(404, str(out), "it is the folder of one party, and a simulation needs all", remedy)
-    client, owner, helper = (read(out / role, role) for role in HOLDERS)
+    client, owner, helper = (read(out / role, role) for role in ROLES)
     for other in (owner, helper):
         if other.index.shared != client.index.shared:
             refuse(other.where, "its graphs are not those of the client's folder")
@@ -231,7 +231,7 @@ def write(exported: Exported, lengths: Sequence[int], out: Path) -> dict[str, Gr
     found = [exported.graph(length) for length in sorted(set(lengths))]
     graphs = {graph_file(graph.length): graph for graph in found}
     texts = {name: json.dumps(graph.to_json(), indent=1) for name, graph in graphs.items()}
-    for role in HOLDERS:
+    for role in ROLES:
         folder = out / role
         folder.mkdir(mode=0o700 if role == "owner" else 0o777)
         for name, text in texts.items():
@@ -257,7 +257,7 @@ def write_secrets(exported: Exported, folder: Path, names: Sequence[str]) -> Non
         save_file({TABLE: exported.table}, folder / EMBEDDINGS)
 
 
-def secret_files(role: Holder, about: About) -> tuple[str, ...]:
+def secret_files(role: Role, about: About) -> tuple[str, ...]:
     """The files that a role has beside index and graphs."""
     if role != "client" or isinstance(about.inputs, ImageFacts):
         return (WEIGHTS,) if role == "owner" else ()
@@ -286,7 +286,7 @@ def read_graph(folder: Path, index: Index, length: int) -> Graph:
         refuse(path, f"its output is not a row of {labels} logits a request")
     for item in graph.inputs:
         known = client_shape(item.name, about, graph.batch, length, item.shape[-1] if item.shape else 0)
-        if item.role == "public" or (item.role == "client" and item.shape != known):
+        if item.holder == "public" or (item.holder == "client" and item.shape != known):
             refuse(path, "it reads an input that no client makes")
     needed = PATCHES if isinstance(about.inputs, ImageFacts) else LOOKED_UP[about.embeddings]
     if needed not in shapes_of(graph, "client"):
@@ -314,9 +314,9 @@ def about_of(graph: Graph, where: Path) -> About:
     return graph.about
 
 
-def shapes_of(graph: Graph, role: Literal["owner", "client"]) -> Shapes:
-    """The shapes of a role's inputs by their names."""
-    return {item.name: item.shape for item in graph.role(role)}
+def shapes_of(graph: Graph, holder: Holder) -> Shapes:
+    """The shapes of a holder's inputs by their names."""
+    return {item.name: item.shape for item in graph.held_by(holder)}
 
 
 def table_shape(graph: Graph) -> Shapes:

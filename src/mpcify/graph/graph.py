@@ -1,7 +1,7 @@
 """The graph: a model with fixed batch and length as a flat list of operations, each of a kind in `kinds`.
 
-Operations stand in the order in which they run; each is named by its one output. Inputs are tagged with the party that
-holds them. Weights are inputs with the role `owner`; their values live apart, as a mapping from name to array (float32,
+Operations stand in the order in which they run; each is named by its one output. Inputs are tagged with the role that
+holds them. Weights are inputs held by the `owner`; their values live apart, as a mapping from name to array (float32,
 safetensors on disk), and no operation holds a constant that depends on them.
 """
 
@@ -17,7 +17,7 @@ from mpcify.graph.about import AGAIN, About
 from mpcify.graph.kinds import Stage
 
 FORMAT = 1
-Role = Literal["owner", "client", "public"]
+Holder = Literal["owner", "client", "public"]
 Rows = Literal["tokens", "scores", "heads", "all"]
 Part = Literal["linear", "attention", "activation", "layernorm", "embedding", "head"]
 
@@ -41,7 +41,7 @@ class Input:
     """An input: who holds it, and its shape. encoding: of a weight that is held as integers; None: numbers."""
 
     name: str
-    role: Role
+    holder: Holder
     shape: tuple[int, ...]
     encoding: Encoding | None = None
 
@@ -87,9 +87,9 @@ class Graph:
     about: About | None = None
     ranges: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
-    def role(self, role: Role) -> tuple[Input, ...]:
-        """The inputs that a party holds."""
-        return tuple(item for item in self.inputs if item.role == role)
+    def held_by(self, holder: Holder) -> tuple[Input, ...]:
+        """The inputs of a holder, in their order."""
+        return tuple(item for item in self.inputs if item.holder == holder)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every input and of every operation's output."""
@@ -122,9 +122,7 @@ class Graph:
     def to_json(self) -> dict[str, Any]:
         """The graph as a JSON object; it holds no weight."""
         values = asdict(replace(self, about=None))
-        for item in values["inputs"]:
-            if item["encoding"] is None:
-                del item["encoding"]
+        values["inputs"] = [input_json(item) for item in self.inputs]
         return {"format": FORMAT, **values, "about": {} if self.about is None else self.about.to_json()}
 
     @staticmethod
@@ -195,13 +193,19 @@ def read_graph(values: Any) -> Graph:
     )
 
 
+def input_json(item: Input) -> dict[str, Any]:
+    """An input as a JSON object, in which its holder is called its role."""
+    encoding = {} if item.encoding is None else {"encoding": asdict(item.encoding)}
+    return {"name": item.name, "role": item.holder, "shape": item.shape, **encoding}
+
+
 def read_input(value: Any) -> Input:
     """An input, see `read_graph`."""
     if isinstance(value, Mapping) and "encoding" in value:
-        name, role, shape, encoding = fields(value, "name", "role", "shape", "encoding")
-        return Input(name, role, items(shape), Encoding(*fields(encoding, "of", "room")))
-    name, role, shape = fields(value, "name", "role", "shape")
-    return Input(name, role, items(shape))
+        name, holder, shape, encoding = fields(value, "name", "role", "shape", "encoding")
+        return Input(name, holder, items(shape), Encoding(*fields(encoding, "of", "room")))
+    name, holder, shape = fields(value, "name", "role", "shape")
+    return Input(name, holder, items(shape))
 
 
 def read_operation(value: Any) -> Operation:

@@ -37,7 +37,7 @@ def single(graph: Graph, operation: Operation) -> Graph:
 
 def public_values(graph: Graph) -> frozenset[str]:
     """The operations that read public inputs alone: their outputs are public too."""
-    known = {item.name for item in graph.role("public")}
+    known = {item.name for item in graph.held_by("public")}
     for operation in graph.operations:
         if known.issuperset(operation.inputs):
             known.add(operation.name)

@@ -79,7 +79,7 @@ def exponents(graph: Graph) -> frozenset[str]:
 
     Two squares or more are exp_t's alone; after a single one (t = 1) it is known by the name of g.
     """
-    readers, owned = graph.consumers(), {item.name for item in graph.role("owner")}
+    readers, owned = graph.consumers(), {item.name for item in graph.held_by("owner")}
 
     def only_squared(name: str) -> bool:
         return [reader.kind for reader in readers[name]] == ["square"]
@@ -94,7 +94,7 @@ def exponents(graph: Graph) -> frozenset[str]:
 
 def batched(graph: Graph) -> frozenset[str]:
     """The operations whose first axis is the batch: all that read more than what the owner holds."""
-    found = {item.name for item in graph.inputs if item.role != "owner"}
+    found = {item.name for item in graph.inputs if item.holder != "owner"}
     for operation in graph.operations:
         if not found.isdisjoint(operation.inputs):
             found.add(operation.name)

@@ -106,7 +106,7 @@ def check_exported(folder: Folder, embeddings: str, batch: int, length: int | No
 
 
 def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
-    """Raises MPC-501 for a word that is none of the known ones."""
+    """Raises MPC-501 for an unknown word."""
     if not isinstance(value, str) or value not in known:
         raise unknown(name, value, f"use one of {', '.join(known)}")
 
@@ -119,7 +119,7 @@ def whole(name: str, value: Any, least: int) -> int:
 
 
 def whole_or_none(name: str, value: Any, least: int) -> int | None:
-    """The same if there is one."""
+    """A whole number as an int, or None. Raises what `whole` raises."""
     return None if value is None else whole(name, value, least)
 
 

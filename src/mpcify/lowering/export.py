@@ -79,7 +79,7 @@ class TracedStudent(Exported):
 
 
 def is_uncalibrated(student: PreTrainedModel) -> bool:
-    """Whether a student has approximations that `calibrate` would fit, and it has not run."""
+    """Whether a student has approximations that `calibrate` sets, and it has not run."""
     config = student_config(student)
     return any(map(config.recipe.approximates, range(len(config.layers)))) and not config.calibrated
 

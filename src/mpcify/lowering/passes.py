@@ -163,7 +163,7 @@ PASSES: tuple[Pass, ...] = (fold_activations, lower_attention, fuse_products, si
 
 
 def lower(graph: Graph, weights: Weights, naive: bool = False) -> tuple[Graph, Weights]:
-    """All passes in order: a graph that every engine runs. naive: the benchmark's baseline, see `as_written`."""
+    """All passes in order: a graph that every engine runs. naive: that recipe of the benchmark, see `as_written`."""
     for step in (as_written, fold_activations, fuse_products, simplify) if naive else PASSES:
         graph, weights = step(graph, weights)
     return graph, weights

@@ -45,7 +45,7 @@ def scale_streams(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
             operation = replace(operation, attributes={"eps": eps})
             ranges[operation.name] = doubled(operation, graph.ranges, read)
         operations.append(operation)
-    for item in graph.role("owner"):
+    for item in graph.held_by("owner"):
         if power := powers.get(item.name, 0):
             changed[item.name] = np.ldexp(weights[item.name], power)
     return replace(graph, operations=tuple(operations), ranges=ranges).check(), changed
@@ -53,7 +53,7 @@ def scale_streams(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
 
 def scalable(graph: Graph) -> frozenset[str]:
     """The values that may be scaled: made of the owner's numbers, and read by LayerNorms and by each other alone."""
-    readers, owned = graph.consumers(), {item.name for item in graph.role("owner")}
+    readers, owned = graph.consumers(), {item.name for item in graph.held_by("owner")}
     made = {operation.name: operation for operation in graph.operations}
     found = owned | {name for name, operation in made.items() if operation.kind in (*EVEN, "linear")}
     found -= set(graph.outputs)

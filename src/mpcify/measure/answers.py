@@ -74,7 +74,7 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
 
 
 def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ...], Batch]]:
-    """The file of a run, made if it is not there, and the batches in it; a last line half written is cut off."""
+    """The file of a run, made if it is not there, and the batches in it; a last line half written is removed."""
     path = folder / f"{hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]}.jsonl"
     header = json.dumps(run) + "\n"
     try:

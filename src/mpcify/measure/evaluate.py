@@ -131,7 +131,7 @@ def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, di
         graphs[:] = [recorder.graph]
 
     logits = private.plain(examples.texts, observe)
-    runs = rules.fit_met(graphs[0], measured)
+    runs = rules.fit_measured(graphs[0], measured)
     rows = sorted(headroom(runs, runs.ranges, rules), key=lambda row: row.headroom_bits)
     counts = {"outside_ranges": sum(left)} if private.exported.declared else {}
     return logits, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}

@@ -1,4 +1,4 @@
-"""Pictures of costs: stacked bars by kind of operation, as PNG or as one HTML file that needs nothing else."""
+"""Pictures of costs: stacked bars by part, as PNG or as one HTML file that needs nothing else."""
 
 import io
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from mpcify.measure.profile import PARTS, Profile
 
 MEASURES = (("seconds", 1.0, "seconds"), ("bytes", 1e6, "MB sent"), ("rounds", 1.0, "rounds"))
 COLOURS = dict(zip(PARTS, ("#bab0ac", "#4e79a7", "#e15759", "#f28e2b", "#59a14f", "#9c755f"), strict=True))
-Bars = Mapping[str, Mapping[str, Mapping[str, float]]]  # bar → kind → measure
+Bars = Mapping[str, Mapping[str, Mapping[str, float]]]  # bar → part → measure
 
 
 def draw_profile(profile: Profile, path: Path) -> None:
@@ -35,9 +35,9 @@ def draw(bars: Bars, title: str, path: Path) -> None:
     names = list(bars)
     for panel, (measure, unit, label) in zip(panels, MEASURES, strict=True):
         starts = dict.fromkeys(names, 0.0)
-        for kind in PARTS:
-            values = [bars[name].get(kind, {}).get(measure, 0.0) / unit for name in names]
-            panel.barh(names, values, left=list(starts.values()), color=COLOURS[kind], label=kind, height=0.7)
+        for part in PARTS:
+            values = [bars[name].get(part, {}).get(measure, 0.0) / unit for name in names]
+            panel.barh(names, values, left=list(starts.values()), color=COLOURS[part], label=part, height=0.7)
             starts = {name: starts[name] + value for name, value in zip(names, values, strict=True)}
         for name, end in starts.items():
             panel.text(end, name, f" {end:,.0f}" if end >= 1000 else f" {end:.3g}", va="center", fontsize=8)
@@ -56,7 +56,7 @@ def draw(bars: Bars, title: str, path: Path) -> None:
 def page(title: str, bars: Bars, drawn: str) -> bytes:
     """The picture and its numbers as one HTML page."""
     heads = "".join(f"<th>{escape(label)}</th>" for _, _, label in MEASURES)
-    rows = "".join(line(name, kind, values) for name, kinds in bars.items() for kind, values in kinds.items())
+    rows = "".join(line(name, part, values) for name, parts in bars.items() for part, values in parts.items())
     text = f"""<!doctype html><meta charset="utf-8"><title>{escape(title)}</title>
 <style>body{{font:14px sans-serif;margin:2em}}td,th{{padding:.1em 1em;text-align:right}}</style>
 {drawn[drawn.index("<svg") :]}
@@ -65,9 +65,9 @@ def page(title: str, bars: Bars, drawn: str) -> bytes:
     return text.encode()
 
 
-def line(name: str, kind: str, values: Mapping[str, Any]) -> str:
+def line(name: str, part: str, values: Mapping[str, Any]) -> str:
     """A row of the page's table; nothing if nothing was spent."""
     if not any(values.values()):
         return ""
     cells = "".join(f"<td>{values[measure] / unit:.4g}</td>" for measure, unit, _ in MEASURES)
-    return f"<tr><td>{escape(name)}</td><td>{escape(kind)}</td>{cells}</tr>"
+    return f"<tr><td>{escape(name)}</td><td>{escape(part)}</td>{cells}</tr>"

@@ -1,4 +1,4 @@
-"""Where the cost of a request goes: per operation, encoder layer and kind."""
+"""Where the cost of a request goes: per operation, encoder layer and part."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,22 +19,26 @@ STEPS = 4  # of a profile: opening the session, a request to warm up, one as a p
 
 @dataclass(frozen=True)
 class OperationCost:
-    """What one operation cost. layer: the encoder layer, None outside. kind: one of PARTS.
+    """What one operation cost. layer: the encoder layer, None outside. part: what it counts as.
 
-    An input stands under its name (kind `embedding`: sharing it), an output as `output/NAME` (kind `head`).
+    An input stands under its name (part `embedding`: sharing it), an output as `output/NAME` (part `head`).
     """
 
     name: str
     layer: int | None
-    kind: str
+    part: Part
     seconds: float | None
     bytes: int
     rounds: float
 
+    def to_json(self) -> dict[str, Any]:
+        """The cost as a JSON object, in which its part is called its kind."""
+        return {"kind" if name == "part" else name: value for name, value in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class Profile:
-    """A request's cost by operation. cost: of the same request run as one program. parts: sums over operations."""
+    """A request's cost by operation. cost: of the same request run as one program."""
 
     about: Mapping[str, Any]
     operations: tuple[OperationCost, ...]
@@ -42,21 +46,21 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """The profile as a JSON object."""
-        return {**self.about, "operations": [vars(row).copy() for row in self.operations], "cost": dict(self.cost)}
+        return {**self.about, "operations": [row.to_json() for row in self.operations], "cost": dict(self.cost)}
 
-    def by_kind(self) -> dict[str, dict[str, float]]:
-        """Seconds, bytes and rounds of each kind."""
-        return {kind: total(row for row in self.operations if row.kind == kind) for kind in PARTS}
+    def by_part(self) -> dict[str, dict[str, float]]:
+        """Seconds, bytes and rounds of each part."""
+        return {part: total(row for row in self.operations if row.part == part) for part in PARTS}
 
     def by_layer(self) -> dict[str, dict[str, dict[str, float]]]:
         """The same for each layer: `embedding`, `layer 0` …, `head`; places in the order in which they run."""
         places: dict[str, list[OperationCost]] = {}
         for row in self.operations:
-            places.setdefault(row.kind if row.layer is None else f"layer {row.layer}", []).append(row)
+            places.setdefault(row.part if row.layer is None else f"layer {row.layer}", []).append(row)
         ends = {"embedding": -1, "head": 1}
         ordered = sorted(places.items(), key=lambda item: ends.get(item[0], 0))
         return {
-            name: {kind: total(row for row in rows if row.kind == kind) for kind in PARTS} for name, rows in ordered
+            name: {part: total(row for row in rows if row.part == part) for part in PARTS} for name, rows in ordered
         }
 
 

@@ -87,7 +87,7 @@ def measure_speed(config: EngineConfig) -> Speed:
     """Times `probe` on an engine, for some seconds. A speed of which an engine's work has none is 0."""
     engine, rules = config.for_made_up_numbers().build(), formulas_of(config)
     graph, weights = probe()
-    inputs = {item.name: np.full(item.shape, 0.5) for item in graph.role("client")}
+    inputs = {item.name: np.full(item.shape, 0.5) for item in graph.held_by("client")}
     with engine.compile(graph).load(weights) as session:
         turns = [session.profile(inputs)[1] for _ in range(REPEATS + 1)][1:]
         works = rules.work(session.graph)

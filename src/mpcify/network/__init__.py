@@ -1,1 +1,1 @@
-"""What moves between parties and between processes: channels and frames."""
+"""What moves between parties and between processes: links and frames."""

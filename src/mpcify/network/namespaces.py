@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from mpcify.errors import MpcifyError
@@ -104,9 +103,7 @@ class Namespaces:
         while self.made:
             subprocess.run(["ip", "netns", "delete", self.made.pop()], capture_output=True, check=False)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -141,7 +141,7 @@ def client_inputs(encoded: Sequence[Encoded], graph: Graph, table: np.ndarray | 
     tokens. share: μ = 16·M/m, m the number of tokens. All are 0 beyond the tokens.
     """
     ids, segment, mask = padded(filled(encoded, graph.batch), graph.length)
-    return {item.name: client_input(item, table, ids, segment, mask) for item in graph.role("client")}
+    return {item.name: client_input(item, table, ids, segment, mask) for item in graph.held_by("client")}
 
 
 def padded(encoded: Sequence[Encoded], length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

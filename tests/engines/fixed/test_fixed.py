@@ -21,20 +21,11 @@ from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import declare
 from mpcify.numerics import FixedPoint
+from tests.integers import nearest, wrapped
 from tests.makers import transformer, transformer_requests
 
 RINGS = (64, 48, 32)
 Arrays = dict[str, np.ndarray]
-
-
-def wrapped(value: int, ring: int) -> int:
-    """The signed representative of a Python integer mod 2^ring."""
-    return (value + (1 << (ring - 1))) % (1 << ring) - (1 << (ring - 1))
-
-
-def nearest(value: int, bits: int) -> int:
-    """value / 2^bits to the nearest integer, halves up."""
-    return (value + (1 << (bits - 1))) >> bits
 
 
 def integers(ring: int, size: int) -> st.SearchStrategy[list[int]]:
@@ -224,8 +215,8 @@ def test_the_range_report_says_what_overflows_and_on_which_layer() -> None:
         assert row.overflow == (row.headroom_bits <= 0)
     overflowing = {(row.layer, row.operation) for row in rows if row.overflow and row.kind == "square"}
     assert overflowing == {(0, "0.quad"), (1, "1.quad")}
-    worst = next(row for row in rows if row.operation == "0.quad")
-    assert worst.headroom_bits == pytest.approx(math.log2(64 / worst.largest))
+    row = next(row for row in rows if row.operation == "0.quad")
+    assert row.headroom_bits == pytest.approx(math.log2(64 / row.largest))
     assert not any(
         row.overflow for row in range_report(graph, weights, [transformer_requests()], SpuRules(FixedPoint.of(64)))
     )

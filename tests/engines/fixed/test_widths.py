@@ -18,6 +18,7 @@ from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.headroom import headroom, prove
 from mpcify.numerics import FixedPoint
+from tests.integers import nearest, wrapped
 
 NUMBERS = [FixedPoint(64, 18), FixedPoint(64, 30), FixedPoint(48, 14), FixedPoint(48, 3), FixedPoint(32, 12)]
 WIDTH = 3
@@ -53,16 +54,6 @@ class Widths(Rules):
 
     def functions(self, number: FixedPoint) -> Functions:
         return Exact(number).common()
-
-
-def wrapped(value: int, ring: int) -> int:
-    """The signed representative of an integer mod 2^ring."""
-    return (value + (1 << (ring - 1))) % (1 << ring) - (1 << (ring - 1))
-
-
-def nearest(value: int, bits: int) -> int:
-    """value / 2^bits to the nearest integer, halves up."""
-    return (value + (1 << (bits - 1))) >> bits
 
 
 def converted(value: int, before: FixedPoint, after: FixedPoint) -> int:

@@ -152,7 +152,7 @@ def misplaced() -> dict:
 
 
 def broken() -> dict:
-    """The owner holds a weight that the ring cannot hold; a peer sends a share of another form."""
+    """The owner holds a weight that the ring cannot hold; a peer sends a share of another layout."""
     graph, weights = small_model()
     program = FORCED.build().compile(graph)
     links = connect(ROLES, timeout=60)

@@ -11,7 +11,7 @@ from spu import libspu
 from spu.api import Io
 
 from mpcify.engines.spu.config import SpuConfig
-from mpcify.engines.spu.link import Form, Forms, pack, runtime_config
+from mpcify.engines.spu.link import Layout, Layouts, pack, runtime_config
 from mpcify.engines.spu.party import Seat
 from mpcify.network.frames import read_frame, write_frame
 from mpcify.network.memory import connect
@@ -27,7 +27,7 @@ class Taker:
             self.seats = [*pool.map(lambda name: Seat(settings, links[name]), settings.parties)]
 
     def make(self, protocol: str, ring: int, shape: list[int], dtype: str, chunk: int | None) -> dict:
-        """A share of random numbers, and whether its form is the one that is expected."""
+        """A share of random numbers, and whether its layout is the one that is expected."""
         settings = SpuConfig(protocol, ring)
         config = runtime_config(settings)
         if chunk is not None:
@@ -35,21 +35,26 @@ class Taker:
         io = Io(len(settings.parties), config)
         array = np.asarray(8 * np.random.default_rng(0).standard_normal(shape), dtype)
         shares = io.make_shares(array, libspu.Visibility.VIS_SECRET)
-        form = Forms(io, config).form(shape, np.dtype(dtype))
+        layout = Layouts(io, config).layout(shape, np.dtype(dtype))
         message = pack(shares[1])
-        unpacked = form.unpack(message)
+        unpacked = layout.unpack(message)
         assert (unpacked.meta, [*unpacked.share_chunks]) == (shares[1].meta, [*shares[1].share_chunks])
-        heads = [len(form.meta)]  # where what is checked ends, and contents begin, in turns
-        for head, size in form.chunks:
+        heads = [len(layout.meta)]  # where what is checked ends, and contents begin, in turns
+        for head, size in layout.chunks:
             heads += [heads[-1] + len(head), heads[-1] + len(head) + size]
         bytes_counted = len(shares[1].meta) + sum(len(part) for part in shares[1].share_chunks)
-        return {"message": message.hex(), "places": heads, "counted": bytes_counted, "same": Form.of(shares[1]) == form}
+        return {
+            "message": message.hex(),
+            "places": heads,
+            "counted": bytes_counted,
+            "same": Layout.of(shares[1]) == layout,
+        }
 
     def take(self, message: str, shape: list[int], dtype: str) -> dict:
         """What the owner does with a message in which it expects a share: refuses it, or has it in SPU."""
         owner = self.seats[1]
         try:
-            share = owner.forms.form(shape, np.dtype(dtype)).unpack(bytes.fromhex(message))
+            share = owner.layouts.layout(shape, np.dtype(dtype)).unpack(bytes.fromhex(message))
         except ValueError as error:
             return {"refused": str(error)}
         owner.runtime.set_var("x", share)

@@ -74,17 +74,17 @@ def test_the_answer_in_floats_is_the_same(spread: float, seed: int, eps: float) 
 
 @settings(deadline=None, max_examples=30)
 @given(st.floats(2e-3, 0.1), st.integers(0, 1000))
-def test_ranges_that_follow_hold_what_is_met(spread: float, seed: int) -> None:
+def test_ranges_that_follow_hold_what_is_measured(spread: float, seed: int) -> None:
     graph, weights = declared(spread)
     inputs = request(spread, seed)
     runs = fit(graph, FixedPoint.of(64))
-    met = measure_ranges(runs, weights, [inputs])["norm"]
+    measured = measure_ranges(runs, weights, [inputs])["norm"]
     met_before = measure_ranges(graph, weights, [inputs])["norm"]
     for quantity, (least, largest) in met_before.items():
         inside = graph.ranges["norm"][quantity]
         if not inside[0] <= least <= largest <= inside[1]:
             return  # this request leaves what was declared
-    for quantity, (least, largest) in met.items():
+    for quantity, (least, largest) in measured.items():
         low, high = runs.ranges["norm"][quantity]
         assert low <= least <= largest <= high, quantity
 
@@ -115,7 +115,7 @@ def test_the_proof_counts_what_runs() -> None:
 
 @pytest.mark.parametrize("offset", [5.0, -5.0])
 def test_products_inside_a_doubled_layernorm_grow_with_it(offset: float) -> None:
-    """Means grow 2ᵏ times, squares 4ᵏ times: with no margin to hide it, the ranges that follow hold what is met."""
+    """Means grow 2ᵏ times, squares 4ᵏ times: without a margin to hide it, the ranges that follow still hold."""
     graph, weights = normed()
     level = np.full((1, 4, WIDTH), offset)
     spike = np.zeros((1, 4, WIDTH))
@@ -129,4 +129,4 @@ def test_products_inside_a_doubled_layernorm_grow_with_it(offset: float) -> None
         low, high = runs.ranges["norm"]["product"]
         assert low <= least <= largest <= high
         mean = abs(offset) * 2**count if inputs["x"] is level else 0.0
-        assert max(-least, largest) >= 0.9 * mean, "the mean is met"
+        assert max(-least, largest) >= 0.9 * mean, "the mean is reached"

@@ -155,7 +155,7 @@ def test_erf_is_whole_up_to_the_bits_at_which_its_power_wraps(ring: int, bits: i
     assert erf_power(high / math.sqrt(2)) == pytest.approx(FixedPoint(ring, bits + 1).product_bound, rel=1e-4)
 
 
-def test_a_lower_limit_is_said_to_be_one_and_is_met_by_more_fraction_bits() -> None:
+def test_a_lower_limit_is_said_to_be_one_and_is_mended_by_more_fraction_bits() -> None:
     builder = Builder(1, 1)
     names = [builder.input(name, "client", (WIDTH,)) for name in ("x", "g", "b")]
     graph = builder.finish(None, [builder.emit("norm", "layernorm", names, eps=1e-12)])

@@ -1,4 +1,4 @@
-"""What the proof says of whole students, where a single operation would not show it."""
+"""What the proof says of whole students, and a single operation would not show."""
 
 from typing import Any
 

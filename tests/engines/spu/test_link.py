@@ -50,7 +50,7 @@ def take(ask: Ask, message: bytes, shape: tuple[int, ...] = (3, 5), dtype: str =
 @pytest.mark.parametrize("shape", [(), (1,), (0, 4), (3, 5), (2, 1, 300), (40, 50)])
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
 @pytest.mark.parametrize("chunk", [None, 64, 200])
-def test_the_expected_form_is_what_spu_makes(
+def test_the_expected_layout_is_what_spu_makes(
     ask: Ask, protocol: str, ring: int, shape: tuple[int, ...], dtype: str, chunk: int | None
 ) -> None:
     share = ask("make", protocol=protocol, ring=ring, shape=[*shape], dtype=dtype, chunk=chunk)
@@ -147,7 +147,7 @@ def test_a_second_chunk_and_a_missing_one_are_refused(ask: Ask, made: tuple[byte
     ],
     ids=str,
 )
-def test_a_share_of_another_shape_type_field_protocol_or_cut_is_refused(ask: Ask, other: dict) -> None:
+def test_a_share_of_another_shape_type_field_protocol_or_chunking_is_refused(ask: Ask, other: dict) -> None:
     share = ask("make", **{**PLAIN, **other})
     assert "refused" in take(ask, bytes.fromhex(share["message"]))
 

@@ -14,7 +14,7 @@ def test_a_means_first_factor_is_a_power_of_two_not_below_its_size_and_never_bel
     assert [mean_power(FixedPoint(32, 8), size) for size in (200, 256, 768)] == [256, 256, 256]
 
 
-def test_squares_wait_for_their_truncation_where_eight_bits_are_left() -> None:
+def test_squares_wait_for_their_truncation_if_eight_bits_are_left() -> None:
     assert [number for number in NUMBERS if postpones(number)] == [FixedPoint(64, 18), FixedPoint(32, 2)]
     assert postponed_bound(FixedPoint(64, 18)) == 2**8
     assert not postpones(FixedPoint(64, 19))

@@ -46,7 +46,7 @@ def squared(kind: str = "linear", readers: int = 1, square_is_output: bool = Fal
 def test_a_square_joins_the_one_product_that_reads_it(kind: str) -> None:
     graph = postpone_truncations(squared(kind), RING_64)
     (operation,) = graph.operations
-    assert [item.name for item in graph.role("owner")] == (["b", "w/raw4"] if kind == "linear" else [])
+    assert [item.name for item in graph.held_by("owner")] == (["b", "w/raw4"] if kind == "linear" else [])
     assert (operation.kind, operation.name, operation.inputs[0]) == (f"square-{kind}", "y", "x")
     assert operation.shape == squared(kind).operations[-1].shape
 
@@ -58,7 +58,7 @@ def test_a_square_that_others_need_stays() -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "matmul"])
 @pytest.mark.parametrize(("columns", "joined"), [(2, True), (3, False), (4, False)])
-def test_a_square_stays_where_its_product_has_no_fewer_elements(kind: str, columns: int, joined: bool) -> None:
+def test_a_square_stays_if_its_product_has_no_fewer_elements(kind: str, columns: int, joined: bool) -> None:
     graph = postpone_truncations(squared(kind, columns=columns), RING_64)
     assert (f"square-{kind}" in graph.count()) == joined
 
@@ -121,7 +121,7 @@ def test_a_product_takes_the_room_that_it_needs_or_keeps_its_square_truncated(
     assert ("square" in runs.ranges) == (room is None)
 
 
-def test_what_is_met_beyond_the_room_is_an_overflow() -> None:
+def test_what_is_measured_beyond_the_room_is_an_overflow() -> None:
     runs = postpone_truncations(squared(), RING_64)
     (row,) = headroom(runs, {"y": {"product": (-1100.0, 1.0)}}, SpuRules(RING_64))
     assert (row.overflow, row.bound) == (True, -1024.0)
@@ -136,8 +136,8 @@ def test_a_truncation_that_waits_loses_what_an_early_one_does_and_a_quarter_its_
     quantity = {"linear": "product", "matmul": "value"}[kind]
     graph = squared(kind).with_ranges({"y": {quantity: (-declared, declared)}})
     generator = np.random.default_rng(seed)
-    inputs = {item.name: generator.standard_normal(item.shape) for item in graph.role("client")}
-    weights = {item.name: generator.standard_normal(item.shape) for item in graph.role("owner")}
+    inputs = {item.name: generator.standard_normal(item.shape) for item in graph.held_by("client")}
+    weights = {item.name: generator.standard_normal(item.shape) for item in graph.held_by("owner")}
     exact, _ = PlainEngine().compile(graph).load(weights).run(inputs)
     assume(np.abs(exact["y"]).max() < 200)
     waiting, _ = FixedConfig(force=True).build().compile(graph).load(weights).run(inputs)
@@ -167,15 +167,15 @@ def test_beyond_its_room_a_product_wraps() -> None:
     assert np.abs(outputs["y"] - 3 * 28.0**2).max() > 1000
 
 
-def test_weights_are_divided_only_where_a_graph_reads_them_so() -> None:
+def test_weights_are_divided_only_if_a_graph_reads_them_so() -> None:
     weights = {"w": np.full((3, 2), 8.0), "b": np.ones(2), "other": np.ones(3)}
-    divided = weights_for(postpone_truncations(squared(), RING_64).role("owner"), weights)
+    divided = weights_for(postpone_truncations(squared(), RING_64).held_by("owner"), weights)
     assert divided.keys() == {"w/raw4", "b"}
     np.testing.assert_array_equal(divided["w/raw4"], np.full((3, 2), 2.0))
-    assert weights_for(squared().role("owner"), weights).keys() == {"w", "b"}
-    again = weights_for(postpone_truncations(squared(), RING_64).role("owner"), divided)
+    assert weights_for(squared().held_by("owner"), weights).keys() == {"w", "b"}
+    again = weights_for(postpone_truncations(squared(), RING_64).held_by("owner"), divided)
     np.testing.assert_array_equal(again["w/raw4"], divided["w/raw4"])
-    assert not weights_for(squared().role("owner"), {}), "a weight that is missing is for the engine to name"
+    assert not weights_for(squared().held_by("owner"), {}), "a weight that is missing is for the engine to name"
 
 
 def test_the_engine_refuses_what_the_proof_refuses() -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,14 +18,6 @@ from tests.engines.spu.models import FORCED, INPUT, WIDTH, Model, is_gone, plain
 from tests.makers import small_model
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[SpuSession]:
-    """The small model under ABY3."""
-    graph, weights = small_model()
-    with FORCED.build().compile(graph).load(weights) as opened:
-        yield opened
-
-
 def test_the_child_has_one_openmp_thread_and_no_torch(session: SpuSession) -> None:
     assert session.environment["omp_thread_limit"] == 1
     assert session.environment["torch"] is False
@@ -34,7 +25,7 @@ def test_the_child_has_one_openmp_thread_and_no_torch(session: SpuSession) -> No
     assert "libtorch" not in Path(f"/proc/{session.environment['pid']}/maps").read_text()
 
 
-def test_the_thread_limit_holds_where_the_parent_has_torch_and_another_limit(tmp_path: Path) -> None:
+def test_the_thread_limit_holds_if_the_parent_has_torch_and_another_limit(tmp_path: Path) -> None:
     code = """
 import os; os.environ["OMP_THREAD_LIMIT"] = "4"
 import torch
@@ -134,7 +125,7 @@ def test_closing_ends_another_threads_request() -> None:
 @pytest.mark.parametrize("model", [small_model(), wide_model()], ids=["before it reads", "while it computes"])
 def test_a_child_that_is_stopped_is_noticed(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpcify.engines.spu.child.PULSE", 0.1)
-    shape = model[0].role("client")[0].shape
+    shape = model[0].held_by("client")[0].shape
     with FORCED.build().compile(model[0]).load(model[1]) as session:
         pid = session.environment["pid"]
         if shape == INPUT.shape:
@@ -146,7 +137,7 @@ def test_a_child_that_is_stopped_is_noticed(model: Model, monkeypatch: pytest.Mo
         assert is_gone(pid)
 
 
-def test_a_child_that_goes_on_in_time_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_goes_on_in_time_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpcify.engines.spu.child.PULSE", 0.3)
     graph, weights = small_model()
     with FORCED.build().compile(graph).load(weights) as session:

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -17,15 +16,6 @@ from mpcify.graph.build import Builder
 from mpcify.numerics import FixedPoint
 from tests.engines.spu.models import FORCED, INPUT, WIDTH, plain
 from tests.makers import declared, small_model
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[SpuSession]:
-    """The small model under ABY3."""
-    graph, weights = small_model()
-    with FORCED.build().compile(graph).load(weights) as opened:
-        yield opened
-
 
 # Weights
 
@@ -164,7 +154,7 @@ def test_without_spu_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
 def test_a_weight_that_integers_cannot_hold_is_refused_by_name() -> None:
     graph, weights = small_model()
     program = FORCED.build().compile(graph)
-    (item,) = (item for item in program.graph.role("owner") if item.name.startswith("down.w"))
+    (item,) = (item for item in program.graph.held_by("owner") if item.name.startswith("down.w"))
     number = FixedPoint(64, 18)
     shared = shareable(item, weights, number)[item.name]
     assert shared.dtype == np.int32

@@ -47,7 +47,7 @@ def test_the_cause_comes_out_even_if_those_who_lost_their_links_end_first(worker
 
 
 def test_a_failed_request_is_a_reply_with_number_place_reason_and_remedy(worker: Worker) -> None:
-    reply, arrays = worker.answer({"do": "run", "program": 3}, {})
+    reply, arrays = worker.reply({"do": "run", "program": 3}, {})
     assert (reply["code"], reply["where"], arrays) == (503, "spu engine", {})
     assert reply["error"] == "IndexError: list index out of range"
     assert "report" in reply["remedy"]

@@ -40,7 +40,7 @@ class FixedSession(Session):
         self.functions: dict[FixedPoint, Functions] = {
             number: rules.functions(number) for number in {*self.numbers.values()}
         }
-        owned = check_arrays(graph.role("owner"), weights)
+        owned = check_arrays(graph.held_by("owner"), weights)
         self.weights = {name: self.encode(array) for name, array in owned.items()}
 
     def encode(self, array: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ class FixedSession(Session):
     def values(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Weights and inputs by name, as integers."""
         check_open(self.closed, FixedConfig.name)
-        given = check_arrays((*self.graph.role("client"), *self.graph.role("public")), inputs)
+        given = check_arrays((*self.graph.held_by("client"), *self.graph.held_by("public")), inputs)
         return self.weights | {name: self.encode(array) for name, array in given.items()}
 
     def decode(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -117,7 +117,7 @@ class FixedProgram(Program):
         self.graph, self.rules = graph, rules
 
     def load(self, weights: Arrays, beside: Session | None = None) -> FixedSession:
-        return FixedSession(self.graph, self.rules, weights_for(self.graph.role("owner"), weights))
+        return FixedSession(self.graph, self.rules, weights_for(self.graph.held_by("owner"), weights))
 
 
 class FixedEngine(Engine):
@@ -156,5 +156,5 @@ def range_report(graph: Graph, weights: Arrays, batches: Iterable[Arrays], rules
     One row a quantity of an operation, in the graph's order: its least and largest value over real tokens, the bits of
     headroom, and whether it overflows (`layer` and `where` say on which layer).
     """
-    runs = rules.fit_met(graph, measure_ranges(graph, weights, batches))
+    runs = rules.fit_measured(graph, measure_ranges(graph, weights, batches))
     return headroom(runs, runs.ranges, rules)

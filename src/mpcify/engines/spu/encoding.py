@@ -31,5 +31,5 @@ def encodable(wanted: tuple[Input, ...], arrays: Arrays, number: FixedPoint) -> 
         array = chosen[item.name] = chosen[item.name].astype(np.float32, copy=False)
         if not (array.size == 0 or max(array.max(), -array.min()) < number.value_bound):
             what = f"it holds NaN, or a value beyond {number.value_bound:g}, the limit of the ring"
-            raise MpcifyError(402, f"{item.role} input {item.name}", what, "use a wider ring or fewer fraction bits")
+            raise MpcifyError(402, f"{item.holder} input {item.name}", what, "use a wider ring or fewer fraction bits")
     return chosen

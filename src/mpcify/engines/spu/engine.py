@@ -61,8 +61,8 @@ class SpuEngine(Engine):
 class SpuProgram(Program):
     """A graph that SPU can run."""
 
-    def __init__(self, graph: Graph, settings: SpuConfig) -> None:
-        self.graph, self.settings = graph, settings
+    def __init__(self, graph: Graph, config: SpuConfig) -> None:
+        self.graph, self.config = graph, config
 
     def join(self, role: str, links: Links, state: Path | None = None) -> Party:
         """One role in this process; SPU keeps nothing in `state`.
@@ -76,7 +76,7 @@ class SpuProgram(Program):
 
         if role != links.name:
             raise MpcifyError(501, f"role {role}", f"the links are those of {links.name}", "join with the role's own")
-        return SpuParty(Compiled(self.graph, self.settings), Seat(self.settings, links))
+        return SpuParty(Compiled(self.graph, self.config), Seat(self.config, links))
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "SpuSession":
         """Starts the child and shares the weights, tensor by tensor. MPC-402 for one that the ring cannot hold.
@@ -87,7 +87,7 @@ class SpuProgram(Program):
             return beside.attach(self, weights)
         child = Child()
         try:
-            reply, _ = child.ask({"do": "start", "settings": self.settings.to_json()})
+            reply, _ = child.ask({"do": "start", "settings": self.config.to_json()})
             return SpuSession(self, weights, child, reply["environment"], cost_of(reply))
         except BaseException:
             child.close()
@@ -105,9 +105,9 @@ class SpuSession(Session):
         with child.turn:  # what is missing stays so until it is shared
             reply, _ = child.ask({"do": "compile", "graph": program.graph.with_ranges({}).to_json()})
             self.number, missing = reply["program"], set(reply["missing"])
-            for item in program.graph.role("owner"):
+            for item in program.graph.held_by("owner"):
                 if item.name in missing:
-                    weight = shareable(item, weights, program.settings.number)
+                    weight = shareable(item, weights, program.config.number)
                     reply, _ = child.ask({"do": "weight", "program": self.number}, weight)
                     setup += cost_of(reply)
         self._setup = setup
@@ -142,7 +142,7 @@ class SpuSession(Session):
     def given(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """What the client shares, and what is public."""
         graph = self.program.graph
-        return encodable((*graph.role("client"), *graph.role("public")), inputs, self.program.settings.number)
+        return encodable((*graph.held_by("client"), *graph.held_by("public")), inputs, self.program.config.number)
 
     def close(self) -> None:
         self.child.close()

@@ -17,10 +17,10 @@ def fit(graph: Graph, number: FixedPoint) -> Graph:
     return postpone_truncations(double_small(reach_exp(graph, number)), number)
 
 
-def fit_met(graph: Graph, number: FixedPoint, met: Mapping[str, Entry]) -> Graph:
-    """The same graph, but with ranges that inputs met in the place of those declared, by which it is chosen."""
-    chosen = graph if graph.ranges else graph.with_ranges(met)
-    return fit(chosen, number).with_ranges(doubled_ranges(graph, met, doublings(chosen)))
+def fit_measured(graph: Graph, number: FixedPoint, measured: Mapping[str, Entry]) -> Graph:
+    """The same graph with measured ranges in place of the declared ones, by which it is still chosen."""
+    chosen = graph if graph.ranges else graph.with_ranges(measured)
+    return fit(chosen, number).with_ranges(doubled_ranges(graph, measured, doublings(chosen)))
 
 
 def reach_exp(graph: Graph, number: FixedPoint) -> Graph:

@@ -71,7 +71,7 @@ class Formulas:
 
     @property
     def raw_product(self) -> Work:
-        """Without its truncation."""
+        """A product without its truncation."""
         return Work(3 * self.element if self.three else 4 * self.element, 1)
 
     @property

@@ -69,7 +69,7 @@ class SpuChannel(libspu.link.IChannel):
         """The links have their own window, or none."""
 
     def SetChunkParallelSendSize(self, size: int) -> None:  # noqa: N802
-        """The links cut messages, or do not."""
+        """The links split messages, or do not."""
 
 
 def counted(key: str) -> str:
@@ -77,12 +77,12 @@ def counted(key: str) -> str:
     return "spu/" + COUNTED.sub(r"\1\3#\2", key)
 
 
-def runtime_config(settings: SpuConfig) -> Any:
+def runtime_config(config: SpuConfig) -> Any:
     """SPU's own config."""
     return libspu.RuntimeConfig(
-        protocol=getattr(libspu.ProtocolKind, settings.protocol.upper()),
-        field=getattr(libspu.FieldType, settings.field),
-        fxp_fraction_bits=settings.number.fraction_bits,
+        protocol=getattr(libspu.ProtocolKind, config.protocol.upper()),
+        field=getattr(libspu.FieldType, config.field),
+        fxp_fraction_bits=config.number.fraction_bits,
     )
 
 
@@ -102,7 +102,7 @@ def pack(share: Any) -> bytes:
 
 
 @dataclass(frozen=True)
-class Form:
+class Layout:
     """What stands in a share around its contents.
 
     meta: its type, visibility and shape, as SPU encodes them. chunks: for each, what stands before its content (its
@@ -113,15 +113,15 @@ class Form:
     chunks: tuple[tuple[bytes, int], ...]
 
     @staticmethod
-    def of(share: Any) -> "Form":
-        """The form of a share that was made here."""
+    def of(share: Any) -> "Layout":
+        """The layout of a share that was made here."""
         chunks = []
         for encoded in share.share_chunks:
             chunk = libspu.ValueChunk()
             chunk.ParseFromString(encoded)
             size = len(chunk.content)
             chunks.append((encoded[: len(encoded) - size], size))
-        return Form(share.meta, tuple(chunks))
+        return Layout(share.meta, tuple(chunks))
 
     @property
     def size(self) -> int:
@@ -129,7 +129,7 @@ class Form:
         return len(self.meta) + sum(len(head) + size for head, size in self.chunks)
 
     def unpack(self, message: bytes) -> Any:
-        """The share in a message. Raises ValueError for one of another form; its contents may be any bytes."""
+        """The share in a message. Raises ValueError for one of another layout; its contents may be any bytes."""
         if len(message) != self.size:
             raise ValueError(f"it has {len(message)} bytes in place of {self.size}")
         if not message.startswith(self.meta):
@@ -146,14 +146,14 @@ class Form:
         return share
 
 
-class Forms:
-    """The forms of secret shares under some settings."""
+class Layouts:
+    """The layouts of secret shares under some settings."""
 
-    def __init__(self, io: Io, config: Any) -> None:
-        self.io, self.chunk = io, config.share_max_chunk_size
+    def __init__(self, io: Io, runtime: Any) -> None:
+        self.io, self.chunk = io, runtime.share_max_chunk_size
 
-    def form(self, shape: Sequence[int], dtype: Any) -> Form:
-        """The form of a share of an array: as of a number of this type, in another shape and size."""
+    def layout(self, shape: Sequence[int], dtype: Any) -> Layout:
+        """The layout of a share of an array: as of a number of this type, in another shape and size."""
         number = self.io.make_shares(np.zeros((), dtype), libspu.Visibility.VIS_SECRET)[0]
         meta, one = libspu.ValueMeta(), libspu.ValueChunk()
         meta.ParseFromString(number.meta)
@@ -163,7 +163,7 @@ class Forms:
             meta.shape = [*shape]
         starts = range(0, total, self.chunk)
         chunks = tuple(chunk_of(total, start, min(self.chunk, total - start)) for start in starts)
-        return Form(meta.SerializeToString(), chunks)
+        return Layout(meta.SerializeToString(), chunks)
 
 
 def chunk_of(total: int, start: int, size: int) -> tuple[bytes, int]:

@@ -225,7 +225,7 @@ def function_of(graph: Graph, point: FixedPoint) -> Callable[..., tuple[jax.Arra
 def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     """The graph as one SPU executable: reads the variables named as its inputs, writes OUTPUT + each output's name.
 
-    Inputs of role `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there if
+    Inputs held by `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there if
     something reads it.
     """
     given = (*graph.inputs, Input(STEP, "public", ()))
@@ -234,11 +234,11 @@ def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     exported = export(jax.jit(function_of(graph, point)), platforms=["cpu"])(*specs)
     inputs = [given[index] for index in exported.module_kept_var_idx]
     visibility = [
-        libspu.Visibility.VIS_PUBLIC if item.role == "public" else libspu.Visibility.VIS_SECRET for item in inputs
+        libspu.Visibility.VIS_PUBLIC if item.holder == "public" else libspu.Visibility.VIS_SECRET for item in inputs
     ]
     source = libspu.CompilationSource(libspu.SourceIRType.STABLEHLO, exported.mlir_module().encode(), visibility)
     options = libspu.CompilerOptions()
-    # x/sum as x · (1/sum), one division a row; not for the benchmark's `naive` baseline, which is JAX as it comes
+    # x/sum as x · (1/sum), one division a row; not for the benchmark's recipe `naive`, which is JAX as it comes
     options.enable_optimize_denominator_with_broadcast = "softmax" not in graph.count()
     # it would join two factors below 2^−f, each a truncation, into one that is 0
     options.disable_reduce_truncation_optimization = True
@@ -260,7 +260,7 @@ def compile_operations(graph: Graph, point: FixedPoint) -> dict[str, libspu.Exec
     for operation in graph.operations:
         alone = single(graph, operation)
         names = [*(item.name for item in alone.inputs), STEP]
-        inputs = [(item.role == "public", item.encoding is None, item.shape) for item in alone.inputs]
+        inputs = [(item.holder == "public", item.encoding is None, item.shape) for item in alone.inputs]
         places = [names.index(name) for name in operation.inputs]
         key = json.dumps([operation.kind, dict(operation.attributes), inputs, places])
         if key not in compiled:

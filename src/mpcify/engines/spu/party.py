@@ -19,7 +19,7 @@ from mpcify.engines.engine import OUTPUT, Arrays, Party
 from mpcify.engines.spu.config import STEP, SpuConfig
 from mpcify.engines.spu.encoding import encodable, shareable
 from mpcify.engines.spu.failure import WHERE, failure
-from mpcify.engines.spu.link import Form, Forms, context, pack, runtime_config
+from mpcify.engines.spu.link import Layout, Layouts, context, pack, runtime_config
 from mpcify.engines.spu.lowering import compile_graph, compile_operations
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input
@@ -31,16 +31,16 @@ SAME = "give every party the same graphs, the same settings and the same version
 class Compiled:
     """A graph as every party runs it: SPU's programs, made once a process."""
 
-    def __init__(self, graph: Graph, settings: SpuConfig) -> None:
-        self.graph, self.settings = graph, settings
-        self.executable = compile_graph(graph, settings.number)
+    def __init__(self, graph: Graph, config: SpuConfig) -> None:
+        self.graph, self.config = graph, config
+        self.executable = compile_graph(graph, config.number)
         self._operations: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def operations(self) -> dict[str, Any]:
         """Each operation as a program of its own, by its name; made when the first party asks."""
         with self._lock:
-            self._operations = self._operations or compile_operations(self.graph, self.settings.number)
+            self._operations = self._operations or compile_operations(self.graph, self.config.number)
             return self._operations
 
 
@@ -51,23 +51,23 @@ class Seat:
     waiting: the parties are no longer in step.
     """
 
-    def __init__(self, settings: SpuConfig, links: Links) -> None:
-        if {links.name, *links.peers} != {*settings.parties}:
+    def __init__(self, config: SpuConfig, links: Links) -> None:
+        if {links.name, *links.peers} != {*config.parties}:
             what = f"the links join {', '.join((links.name, *links.peers))}"
-            remedy = f"join the parties of {settings.protocol}: {', '.join(settings.parties)}"
-            raise MpcifyError(501, f"protocol {settings.protocol}", what, remedy)
-        self.role, self.settings, self.links = links.name, settings, links
+            remedy = f"join the parties of {config.protocol}: {', '.join(config.parties)}"
+            raise MpcifyError(501, f"protocol {config.protocol}", what, remedy)
+        self.role, self.config, self.links = links.name, config, links
         self.shapes: dict[str, tuple[int, ...]] = {}  # of the weights that are shared
         self.turns: dict[str, int] = {}  # messages of each kind so far, the same number at every party
-        config = runtime_config(settings)
-        self.io = Io(len(settings.parties), config)
-        self.forms = Forms(self.io, config)
-        self.agree({"protocol": settings.protocol, "number": asdict(settings.number), "spu": version("spu")})
+        runtime = runtime_config(config)
+        self.io = Io(len(config.parties), runtime)
+        self.layouts = Layouts(self.io, runtime)
+        self.agree({"protocol": config.protocol, "number": asdict(config.number), "spu": version("spu")})
         with self.exchange() as spent:
-            link, self.channels = context(links, settings.parties)
-            self.runtime = Runtime(link, config)
+            link, self.channels = context(links, config.parties)
+            self.runtime = Runtime(link, runtime)
         self.connecting = spent[0]
-        self.publish(STEP, np.asarray(settings.number.step, np.float32))
+        self.publish(STEP, np.asarray(config.number.step, np.float32))
 
     @contextmanager
     def exchange(self) -> Iterator[list[Cost]]:
@@ -102,17 +102,17 @@ class Seat:
     def publish(self, name: str, array: np.ndarray) -> None:
         """Sets a variable to a value that all parties know."""
         public = self.io.make_shares(array, libspu.Visibility.VIS_PUBLIC)
-        self.runtime.set_var(name, public[self.settings.parties.index(self.role)])
+        self.runtime.set_var(name, public[self.config.parties.index(self.role)])
 
     def share(self, item: Input, given: Arrays | None) -> None:
         """Sets a variable to a secret: its holder, who alone is given it, sends every peer its share."""
-        key = self.key(f"share/{item.role}")
-        if self.role != item.role:
-            form = self.forms.form(item.shape, np.float32 if item.encoding is None else np.int32)
-            self.runtime.set_var(item.name, self.take(item.role, key, form, item.name))
+        key = self.key(f"share/{item.holder}")
+        if self.role != item.holder:
+            layout = self.layouts.layout(item.shape, np.float32 if item.encoding is None else np.int32)
+            self.runtime.set_var(item.name, self.take(item.holder, key, layout, item.name))
             return
         shares = self.io.make_shares((given or {})[item.name], libspu.Visibility.VIS_SECRET)
-        for name in reversed(self.settings.parties):
+        for name in reversed(self.config.parties):
             share = shares.pop()  # dropped as soon as it is sent: all shares of a table would be gigabytes
             if name == self.role:
                 self.runtime.set_var(item.name, share)
@@ -127,16 +127,16 @@ class Seat:
         if self.role != "client":
             self.links.send("client", key, pack(mine))
             return {}
-        form = Form.of(mine)  # the others computed the same as this party
-        parties = self.settings.parties
-        shares = [mine if peer == self.role else self.take(peer, key, form, name) for peer in parties]
+        layout = Layout.of(mine)  # the others computed the same as this party
+        parties = self.config.parties
+        shares = [mine if peer == self.role else self.take(peer, key, layout, name) for peer in parties]
         return {name: np.asarray(self.io.reconstruct(shares))}
 
-    def take(self, peer: str, key: str, form: Form, name: str) -> Any:
-        """A peer's share of a variable. Raises MPC-503 if it has another form."""
+    def take(self, peer: str, key: str, layout: Layout, name: str) -> Any:
+        """A peer's share of a variable. Raises MPC-503 if it has another layout."""
         message = self.links.receive(peer, key)
         try:
-            return form.unpack(message)
+            return layout.unpack(message)
         except ValueError as error:
             raise MpcifyError(503, WHERE, f"the share of {name} from {peer} is wrong: {error}", SAME) from None
 
@@ -156,17 +156,17 @@ class SpuParty(Party):
         self.compiled, self.graph, self.seat, self.role = compiled, compiled.graph, seat, seat.role
         code = hashlib.sha256(compiled.executable.code).hexdigest()
         seat.agree({"graph": self.graph.to_json(), "code": code})
-        if any(seat.shapes.get(item.name, item.shape) != item.shape for item in self.graph.role("owner")):
+        if any(seat.shapes.get(item.name, item.shape) != item.shape for item in self.graph.held_by("owner")):
             raise failure(ValueError("a weight of this name is shared already, with another shape"))
 
     @property
     def missing(self) -> tuple[Input, ...]:
         """The weights that are not shared yet."""
-        return tuple(item for item in self.graph.role("owner") if item.name not in self.seat.shapes)
+        return tuple(item for item in self.graph.held_by("owner") if item.name not in self.seat.shapes)
 
     def hold(self, weights: Arrays | None) -> Cost:
         self.refuse("owner", weights)
-        number, cost = self.compiled.settings.number, Cost()
+        number, cost = self.compiled.config.number, Cost()
         with self.seat.exchange():  # a weight that is refused ends the others' waiting too
             for item in self.missing:
                 mine = shareable(item, weights or {}, number) if self.role == "owner" else None
@@ -223,19 +223,19 @@ class SpuParty(Party):
     @property
     def inputs(self) -> tuple[Input, ...]:
         """What a request consists of."""
-        return (*self.graph.role("client"), *self.graph.role("public"))
+        return (*self.graph.held_by("client"), *self.graph.held_by("public"))
 
     def own(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """What this party has of all inputs of a request: the client every one, the others the public ones."""
-        known = self.inputs if self.role == "client" else self.graph.role("public")
+        known = self.inputs if self.role == "client" else self.graph.held_by("public")
         return {item.name: inputs[item.name] for item in known if item.name in inputs}
 
     def given(self, inputs: Arrays | None) -> dict[str, np.ndarray]:
         """The inputs as SPU takes them. Raises MPC-503 for what is not this party's, MPC-402 as `SpuSession.run`."""
         own = self.own(inputs or {})
         self.refuse("client", {name: array for name, array in (inputs or {}).items() if name not in own})
-        known = self.inputs if self.role == "client" else self.graph.role("public")
-        return encodable(known, own, self.compiled.settings.number)
+        known = self.inputs if self.role == "client" else self.graph.held_by("public")
+        return encodable(known, own, self.compiled.config.number)
 
     def refuse(self, holder: str, given: Arrays | None) -> None:
         """Raises MPC-503 if this party is given what another holds."""
@@ -245,7 +245,7 @@ class SpuParty(Party):
 
     def enter(self, item: Input, given: Arrays) -> None:
         """Sets an input of the request in this party."""
-        if item.role == "public":
+        if item.holder == "public":
             self.seat.publish(item.name, given[item.name])
         else:
             self.seat.share(item, given)

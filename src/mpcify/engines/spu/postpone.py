@@ -56,8 +56,8 @@ def postpone_truncations(graph: Graph, number: FixedPoint) -> Graph:
         if operation.name not in gone
     )
     read = {name for operation in operations for name in operation.inputs}
-    kept = [item for item in graph.inputs if item.role != "owner" or item.name in read]
-    encoded = (as_integers(item, room) for item in graph.role("owner") for room in (1, ROOM))
+    kept = [item for item in graph.inputs if item.holder != "owner" or item.name in read]
+    encoded = (as_integers(item, room) for item in graph.held_by("owner") for room in (1, ROOM))
     added = (item for item in encoded if item.name in read)
     ranges = {name: entry for name, entry in graph.ranges.items() if name not in gone}
     return replace(graph, inputs=(*kept, *added), operations=operations, ranges=ranges).check()
@@ -68,7 +68,7 @@ def waiting(graph: Graph, number: FixedPoint) -> dict[str, tuple[Operation, int]
     if not postpones(number):
         return {}
     squares = {operation.name: operation for operation in graph.operations if operation.kind == "square"}
-    readers, owned = graph.consumers(), {item.name for item in graph.role("owner")}
+    readers, owned = graph.consumers(), {item.name for item in graph.held_by("owner")}
     found = {}
     for operation in graph.operations:
         square, product = squares.get(operation.inputs[0]), PRODUCTS.get(operation.kind)

@@ -10,7 +10,7 @@ from mpcify.engines.engine import OUTPUT
 from mpcify.engines.interpret import check_kinds
 from mpcify.engines.rules import Functions, Rules, Work
 from mpcify.engines.spu.config import PARTIES
-from mpcify.engines.spu.fit import fit, fit_met
+from mpcify.engines.spu.fit import fit, fit_measured
 from mpcify.engines.spu.formulas import Formulas
 from mpcify.engines.spu.functions import SpuArithmetic
 from mpcify.engines.spu.limits import NOT_IN_FM32, bits_needed, limits
@@ -47,8 +47,8 @@ class SpuRules(Rules):
     def fit(self, graph: Graph) -> Graph:
         return fit(graph, self.number)
 
-    def fit_met(self, graph: Graph, met: AnyRanges) -> Graph:
-        return fit_met(graph, self.number, met)
+    def fit_measured(self, graph: Graph, measured: AnyRanges) -> Graph:
+        return fit_measured(graph, self.number, measured)
 
     def limits(self, operation: Operation, quantity: str) -> tuple[float, float]:
         return limits(operation, quantity, self.number)
@@ -62,7 +62,7 @@ class SpuRules(Rules):
     def work(self, graph: Graph) -> dict[str, Work]:
         formulas, shapes, public = self.formulas(), graph.shapes(), public_values(graph)
         self.check(graph)
-        shared = {item.name: formulas.share(math.prod(item.shape)) for item in graph.role("client")}
+        shared = {item.name: formulas.share(math.prod(item.shape)) for item in graph.held_by("client")}
         operations = {operation.name: formulas.of(operation, shapes, public) for operation in graph.operations}
         rebuilt = {OUTPUT + name: formulas.rebuild(math.prod(shapes[name])) for name in graph.outputs}
         return shared | operations | rebuilt

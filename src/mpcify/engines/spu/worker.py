@@ -54,18 +54,18 @@ class Worker:
         """{"settings"} → {"cost", "environment"}: connects the parties."""
         from mpcify.engines.spu.party import Seat
 
-        self.settings = SpuConfig.from_json(request["settings"])
-        self.links = connect(self.settings.parties)
+        self.config = SpuConfig.from_json(request["settings"])
+        self.links = connect(self.config.parties)
         self.threads = ThreadPoolExecutor(len(self.links))
-        self.seats = self.together(lambda role: Seat(self.settings, self.links[role]))
+        self.seats = self.together(lambda role: Seat(self.config, self.links[role]))
         cost = combined({role: seat.connecting for role, seat in self.seats.items()})
         return {"cost": cost.to_json(), "environment": environment()}, {}
 
     def compile(self, request: Request, arrays: Arrays) -> Reply:
-        """{"graph"} → {"program": its number, "missing": the weights that are not shared yet}."""
+        """{"graph"} → {"program": its index, "missing": the weights that are not shared yet}."""
         from mpcify.engines.spu.party import Compiled, SpuParty
 
-        compiled = Compiled(Graph.from_json(request["graph"]), self.settings)
+        compiled = Compiled(Graph.from_json(request["graph"]), self.config)
         parties = self.together(lambda role: SpuParty(compiled, self.seats[role]))
         self.programs.append(parties)
         missing = [item.name for item in parties["owner"].missing]
@@ -115,7 +115,7 @@ class Worker:
             raise next(iter(causes(futures.values()) or errors(done)))
         return {role: future.result() for role, future in futures.items()}
 
-    def answer(self, request: Request, arrays: Arrays) -> Reply:
+    def reply(self, request: Request, arrays: Arrays) -> Reply:
         """The reply to one request."""
         try:
             return self.verbs[request["do"]](request, arrays)
@@ -173,7 +173,7 @@ def main() -> None:
         with suppress(EOFError, BrokenPipeError):
             reply: dict[str, Any] = {}
             while "error" not in reply:
-                reply, arrays = worker.answer(*read_frame(source))
+                reply, arrays = worker.reply(*read_frame(source))
                 write_frame(sink, reply, arrays)
         os._exit(0)  # at once: threads of other parties may wait for ever
 

@@ -1,0 +1,24 @@
+"""Exported folders to read."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mpcify.graph.exported import write
+from tests.graph.bags import LENGTHS, Bag
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported folder, not to be changed."""
+    out = tmp_path_factory.mktemp("exported") / "out"
+    out.mkdir()
+    write(Bag(), LENGTHS, out)
+    return out
+
+
+@pytest.fixture
+def out(written: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(written, tmp_path / "out"))
