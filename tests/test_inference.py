@@ -210,3 +210,20 @@ def test_real_pretrained_weights_answer_as_transformers_does(recipe, tmp_path):
         tokens = AutoTokenizer.from_pretrained(source)(texts[0], return_tensors="pt")
         np.testing.assert_allclose(reference[:1], model.eval()(**tokens).logits.detach().numpy(), atol=1e-4)
     np.testing.assert_allclose(logits, reference, atol=1e-4)
+
+
+def test_two_threads_may_close_a_model_at_once(student):
+    private = mpcify.compile(student, "fixed", force=True)
+    private(["the film is good"])
+    private.close()
+    met = []
+
+    class Slow:
+        def close(self):
+            met.append(1)
+            private.close()  # the other thread, in the middle of this one's closing
+
+    private.sessions |= {16: Slow(), 24: Slow()}
+    private.close()
+    assert len(met) == 2
+    assert not private.sessions

@@ -1,5 +1,6 @@
 """Fixed point against Python's own integers, which never wrap."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -99,3 +100,10 @@ def test_headroom_is_the_bits_left_below_a_bound() -> None:
     assert number.headroom(32.0, 16.0) == -1
     assert number.headroom(0.0, 1.0) == 18  # nothing is smaller than a step
     assert number.headroom(np.inf, 1.0) == number.headroom(np.nan, 1.0) == -np.inf
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 10**308])
+def test_a_factor_beyond_the_ring_is_its_limit(value: float) -> None:
+    """As encoding clamps it; nothing overflows."""
+    for number in (FixedPoint(64, 18), FixedPoint(32, 12)):
+        assert number.factor(value) == math.copysign(1, value) * 2 ** (number.ring - 2)

@@ -76,3 +76,8 @@ class MpcifyError(Exception):
 
 class MpcifyWarning(UserWarning):
     """Something the user should know, and that does not stop the run; one line, same words as an error."""
+
+
+def gave_up(error: BaseException) -> bool:
+    """Whether a library failed: by an Exception, or by a panic of Rust's, which is none."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -196,8 +196,9 @@ class PrivateModel:
         """Ends the engine's sessions, in the middle of another thread's request too. A second call does nothing."""
         if os.getpid() == self.process:
             self.closed = True
-            while self.sessions:
-                self.sessions.popitem()[1].close()
+            for length in [*self.sessions]:
+                if session := self.sessions.pop(length, None):  # None: another thread closes it
+                    session.close()
 
     def __reduce__(self) -> NoReturn:
         """Raises MPC-506: sessions do not travel to another process, nor can they be copied."""

@@ -79,8 +79,12 @@ class FixedPoint:
         return np.minimum(np.clip(scaled, -float(limit), float(limit)).astype(np.int64), limit - 1)
 
     def factor(self, value: float) -> int:
-        """The integer nearest to value·2^f: a public number as a product takes it. 0 below half a step."""
-        return round(value * self.scale)
+        """The integer nearest to value·2^f, clamped to ±2^(K−2): a public number as a product takes it.
+
+        0 below half a step.
+        """
+        limit = math.ldexp(1.0, self.ring - 2)
+        return round(min(max(value * self.scale, -limit), limit))
 
     def decode(self, integers: np.ndarray) -> np.ndarray:
         """The numbers (float64) that signed representatives stand for."""

@@ -96,3 +96,9 @@ def test_registered_engines_are_imported_when_they_are_built() -> None:
     code = f"import mpcify.engines, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("values", [None, [], "spu", {"engine": ["spu"]}])
+def test_json_that_is_no_config_is_refused(values: Any) -> None:
+    with pytest.raises(MpcifyError, match="MPC-501"):
+        config_from_json(values)

@@ -68,8 +68,8 @@ class Bag(Exported):
         return "0" * 64
 
 
-def answers(exported: Exported) -> np.ndarray:
-    with PrivateModel(exported, PlainEngine()) as private:
+def answers(model: Exported) -> np.ndarray:
+    with PrivateModel(model, PlainEngine()) as private:
         return private(["a good film", "a bad film film film film", "good"])[0]
 
 

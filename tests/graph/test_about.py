@@ -150,3 +150,26 @@ def test_a_field_that_is_missing_is_refused(name: str) -> None:
 def test_what_is_no_object_is_refused(values: Any) -> None:
     with pytest.raises(MpcifyError, match="MPC-404 about"):
         About.from_json(values)
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        ({"size": [4097, 4096]}, "image"),
+        ({"mean": [0.5, 0.5, 0.5], "channels": 1, "std": 1.0}, "mean"),
+        ({"std": [0.5, 0.5, 0.5], "channels": 1, "mean": 0.0}, "std"),
+        ({"std": 1e-39}, "std"),
+    ],
+)
+def test_images_that_no_client_can_make_are_refused(change: dict[str, Any], field: str) -> None:
+    """Too many pixels, other channels than the image has, and a divisor that is 0 in float32."""
+    values = IMAGE.to_json()
+    assert About.from_json(values) == IMAGE
+    with pytest.raises(MpcifyError, match=f"MPC-404 .*the field {field} "):
+        About.from_json({**values, "image": {**values["image"], **change}})
+
+
+def test_half_a_character_is_no_label() -> None:
+    """JSON may escape it, but nothing could print it."""
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*the field labels "):
+        About.from_json({**TEXT.to_json(), "labels": ["bad", "fair", "\ud800"]})

@@ -171,6 +171,7 @@ BROKEN = {
     "an output that is an input": replace(GRAPH, outputs=("x",)),
     "a range of nothing": replace(GRAPH, ranges={"nothing": {"value": (0.0, 1.0)}}),
     "a range of no quantity": replace(GRAPH, ranges={"up": {"size": (0.0, 1.0)}}),
+    "a range of another kind's quantity": replace(GRAPH, ranges={"up": {"variance": (0.0, 1.0)}}),
     "a composite in a fitted graph": replace(
         FITTED,
         operations=(

@@ -13,9 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
-from mpcify.graph.exported import INDEX, ROLES, read, read_all
-from tests.graph.bags import WIDTH, WORDS, answers, reindex
+from mpcify.graph import exported
+from mpcify.graph.exported import INDEX, ROLES, is_exported, read, read_all, write
+from mpcify.inference import PrivateModel
+from tests.graph.bags import WIDTH, WORDS, Bag, answers, reindex
 
 FILES = {
     "client": ("graph-4.json", "graph-8.json", "tokenizer.json", "embeddings.safetensors"),
@@ -255,3 +258,71 @@ def test_weights_of_another_shape_at_another_length_are_refused(out: Path) -> No
     reindex(out / "helper")
     with pytest.raises(MpcifyError, match="MPC-404"):
         read(out / "helper", "helper")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "graph-4.json"])
+def test_what_is_used_are_the_bytes_that_have_the_digest(
+    name: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that changes as soon as it has been read is not read again."""
+    weights = Bag().owned
+    victim, evil = out / "owner" / name, tmp_path / "evil"
+    save_file({key: array + 1 for key, array in weights.items()}, evil)
+    read_once = exported.read_bytes
+
+    def changing(path: Path, *limits: Any) -> bytes:
+        content = read_once(path, *limits)
+        if path == victim:
+            shutil.copyfile(evil, victim)
+        return content
+
+    monkeypatch.setattr(exported, "read_bytes", changing)
+    found = read(out / "owner", "owner").weights
+    assert found is not None
+    assert {key: array.tolist() for key, array in found.items()} == {
+        key: array.tolist() for key, array in weights.items()
+    }
+
+
+def test_arrays_larger_than_the_graphs_say_are_not_read(out: Path) -> None:
+    with (out / "owner" / "weights.safetensors").open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*weights.safetensors: it is larger than 1 MiB"):
+        read(out / "owner", "owner")
+
+
+def test_a_pipe_that_takes_a_files_place_is_not_waited_for(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it does so between a look at it and its opening."""
+    to_pipe(out / "owner" / INDEX)
+    monkeypatch.setattr(os.path, "isfile", lambda path: True)
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*there is no such file"):
+        read(out / "owner", "owner")
+
+
+def test_a_folder_that_may_not_be_read_and_a_name_that_cannot_be_are_no_tracebacks(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_exported("x" * 5000)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != out / "owner")  # the tests may run as root
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*owner: you may not read it.*as the user of the owner"):
+        read_all(out)
+
+
+def test_a_tokenizer_that_panics_is_refused(out: Path) -> None:
+    values = json.loads((out / "client" / "tokenizer.json").read_text())
+    values["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    (out / "client" / "tokenizer.json").write_text(json.dumps(values))
+    reindex(out / "client")
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*the tokenizer cannot be read"):
+        read(out / "client", "client")
+
+
+def test_a_text_beyond_the_largest_exported_length_says_that_a_larger_one_can_be_exported(out: Path) -> None:
+    shutil.rmtree(out)
+    out.mkdir()
+    write(Bag(), (4,), out)
+    with (
+        PrivateModel(read_all(out), PlainEngine()) as private,
+        pytest.raises(MpcifyError, match=r"MPC-106 text 1: it has 5 tokens, at most 4 fit.*export a larger --length"),
+    ):
+        private(["a " * 5])

@@ -281,7 +281,7 @@ def test_an_overflow_is_refused_with_its_layers_name() -> None:
 
 def test_ranges_survive_the_graphs_json() -> None:
     builder = Builder(2, 4)
-    builder.emit("x", "square", (builder.input("a", "client", (2, 4, 3)),))
+    builder.emit("x", "gelu", (builder.input("a", "client", (2, 4, 3)),))
     graph = builder.finish(None, ["x"]).with_ranges({"x": {"value": (-1.5, 2.5), "input": (0.0, 1e-3)}})
     assert Graph.from_json(json.loads(json.dumps(graph.to_json()))).ranges == graph.ranges
 

@@ -168,7 +168,14 @@ def test_one_hot_rows_have_a_declared_range(student, source):
 
 @pytest.mark.parametrize(
     "ranges",
-    [["logits"], {"logits": 3}, {"logits": {"value": "low"}}, {"logits": {"value": [1]}}, {"x": {"v": [2, 1]}}],
+    [
+        ["logits"],
+        {"logits": 3},
+        {"logits": {"value": "low"}},
+        {"logits": {"value": [1]}},
+        {"x": {"v": [2, 1]}},
+        {"x": {"v": [0, 10**400]}},
+    ],
 )
 def test_what_is_not_ranges_is_refused(student, source, ranges):
     student.config.mpcify["ranges"] = ranges

@@ -1,6 +1,7 @@
 """Text requests: tokens, buckets and the client's inputs; nothing of torch."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -301,3 +302,19 @@ print(Classification("classification", ("a", "b")).answers(np.zeros((1, 2)))[0][
         [sys.executable, "-c", code], input=make_tokenizer(LETTERS).to_str(), capture_output=True, text=True
     )
     assert child.stdout.split("\n") == ["16.0 16.0 (4, 16)", "a", ""], child.stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[UNK]"}},  # an Exception
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAA="}},  # a panic
+    ],
+)
+def test_a_tokenizer_that_fails_on_a_text_is_one_line_without_the_text(change: dict[str, Any]) -> None:
+    values = json.loads(make_tokenizer(LETTERS).to_str()) | change
+    made = TextRequests(Tokenizer.from_str(json.dumps(values)), FACTS)
+    with pytest.raises(MpcifyError, match="MPC-208 tokenizer: it fails on a text") as raised:
+        made.encode(["a secret"])
+    assert "secret" not in str(raised.value)
+    assert raised.value.__cause__ is None

@@ -172,7 +172,7 @@ def ranges_of(student: PreTrainedModel) -> Ranges:
             name: {quantity: (float(least), float(largest)) for quantity, (least, largest) in entry.items()}
             for name, entry in config.ranges.items()
         }
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         found = {"": {"": (1.0, 0.0)}}
     if any(not least <= largest for entry in found.values() for least, largest in entry.values()):
         what = 'the ranges under "mpcify" in config.json are not ranges'

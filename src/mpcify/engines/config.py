@@ -126,7 +126,8 @@ def config_named(name: str, **given: Any) -> EngineConfig:
 
 def config_from_json(values: Mapping[str, Any]) -> EngineConfig:
     """The config in a JSON object that `to_json` made. Raises MPC-501 for any other."""
-    return registered(str(values.get("engine"))).from_json(values)
+    name = values.get("engine") if isinstance(values, Mapping) else None
+    return registered(str(name)).from_json(values)
 
 
 def settings() -> dict[str, tuple[type, Field]]:

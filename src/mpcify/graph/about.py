@@ -15,7 +15,8 @@ NOTICE = "this release simulates all parties on one machine: it protects nothing
 Sides = int | tuple[int, int]
 Channels = float | tuple[float, ...]
 Rule = Callable[[Any], bool]
-LARGEST = 3.4e38  # of float32
+LARGEST, SMALLEST = 3.4e38, 1.2e-38  # of float32
+MOST_PIXELS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,11 @@ class About:
             "positions": image != (values["positions"] > 1),
         }
         inputs = ImageFacts(**tupled(known)) if image else TextFacts(**counts, **known)
-        agrees["image"] = not isinstance(inputs, ImageFacts) or inputs.patches[0] > 0
+        if isinstance(inputs, ImageFacts):
+            agrees["image"] = inputs.patches[0] > 0 and math.prod(sides(inputs.size)) <= MOST_PIXELS
+            for name in ("mean", "std"):
+                given = getattr(inputs, name)
+                agrees[name] = not isinstance(given, tuple) or len(given) in (1, inputs.channels)
         for name, holds in agrees.items():
             if not holds:
                 raise wrong_field("about", name)
@@ -285,8 +290,8 @@ def flag(value: Any) -> bool:
 
 
 def word(value: Any) -> bool:
-    """Whether a value is a string."""
-    return isinstance(value, str)
+    """Whether a value is a string of Unicode characters: JSON may escape halves of one."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def finite(value: Any) -> bool:
@@ -300,8 +305,9 @@ def one_or_channels(value: Any) -> bool:
 
 
 def divisor(value: Any) -> bool:
-    """Whether a value is a number above 0, or one a channel."""
-    return one_or_channels(value) and all(each > 0 for each in (value if isinstance(value, list) else [value]))
+    """Whether a value is a number above 0 in float32, or one a channel."""
+    numbers = value if isinstance(value, list) else [value]
+    return one_or_channels(value) and all(each >= SMALLEST for each in numbers)
 
 
 def side_or_sides(value: Any) -> bool:

@@ -20,7 +20,7 @@ from mpcify.graph.kinds import (
     is_finite,
     is_shape,
 )
-from mpcify.graph.ranges import QUANTITIES
+from mpcify.graph.ranges import EXPONENT, SPREAD
 
 STAGES: Mapping[Stage, tuple[Stage, ...]] = {  # the kinds that each may hold, by their own stage
     "traced": ("lowered", "traced"),
@@ -30,6 +30,7 @@ STAGES: Mapping[Stage, tuple[Stage, ...]] = {  # the kinds that each may hold, b
 # As the library makes them, of module paths: `layer.0.query.weight/scaled+key+value`. Engines name what is theirs with
 # a slash in front, and outputs with `output/`.
 NAME = re.compile(r"(?!output/)[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,254}")
+ADDED = (EXPONENT, SPREAD)  # quantities of additions, beside their kind's own
 HOLDERS, PARTS = get_args(Holder), get_args(Part)
 ROWS: Mapping[Rows, tuple[int, ...]] = {"tokens": (1,), "heads": (2,), "scores": (2, 3), "all": ()}  # axes of tokens
 is_layer, is_count, is_room = between(0, 1 << 20), between(1, MOST_ELEMENTS), between(1, MOST_ROOM)
@@ -71,8 +72,10 @@ def check(graph: Graph, stage: Stage) -> None:
     refuse_unless(len(outputs) == len(graph.outputs) == len(set(outputs)) > 0, "it has no outputs, or one twice")
     refuse_unless(made.issuperset(outputs), "an output is not an operation")
     refuse_unless(made.issuperset(graph.ranges), "a range belongs to no operation")
-    for name, entry in graph.ranges.items():
-        refuse_unless(QUANTITIES.issuperset(entry), f"a range of {name} is of an unknown quantity")
+    for operation in graph.operations:
+        known = {*KINDS[operation.kind].quantities, *(ADDED if operation.kind == "add" else ())}
+        fits = known.issuperset(graph.ranges.get(operation.name, {}))
+        refuse_unless(fits, f"a range of {operation.name} is of a quantity that it does not have")
 
 
 def check_input(item: Input, known: Mapping[str, Shape], stage: Stage) -> None:

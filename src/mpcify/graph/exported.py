@@ -3,12 +3,15 @@
 OUT/client has the graphs, the tokenizer and (embeddings `client`) the table; OUT/owner the graphs, and the weights once
 for all lengths; OUT/helper the graphs. Each has an index, `exported.json`, with the digest of every file beside it: of
 the weights in the owner's alone, because the digest of a secret confirms a guess. Nothing is used before it is checked,
-and no file is opened by a name that stands in a file.
+no file is opened by a name that stands in a file, and each is read once: what has the right digest is what is used.
 """
 
 import hashlib
 import json
+import math
+import os
 import re
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +20,10 @@ from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 from tokenizers import Tokenizer
 
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, gave_up
 from mpcify.graph.about import AGAIN, About, ImageFacts, Rule, TextFacts, checked, flag, one_of, whole, wrong_field
 from mpcify.graph.graph import MOST_BYTES, Graph, Holder, parse_json
 from mpcify.graph.inputs import LOOKED_UP, PATCHES, client_shape
@@ -34,6 +37,7 @@ EMBEDDINGS = "embeddings.safetensors"
 TOKENIZER = "tokenizer.json"
 TABLE = "word_embeddings"  # the table's name in its file
 MOST = {"index": 1 << 20, "graph": MOST_BYTES, "tokenizer": 1 << 28}  # bytes
+HEADER = 512  # bytes at most that stand before the arrays of a file, for each of them, and once more
 DIGEST = re.compile("[0-9a-f]{64}")
 
 Weights = Mapping[str, np.ndarray]
@@ -174,7 +178,7 @@ def is_exported(path: str | Path) -> bool:
     """Whether a folder is one that `export` wrote, or a part of one, by its files' names alone."""
     folder = Path(path)
     parts = [folder / role for role in ROLES]
-    return any((part / INDEX).is_file() for part in (folder, *parts)) or all(part.is_dir() for part in parts)
+    return any(os.path.isfile(part / INDEX) for part in (folder, *parts)) or all(map(os.path.isdir, parts))
 
 
 def read(folder: str | Path, role: Role) -> Folder:
@@ -184,7 +188,9 @@ def read(folder: str | Path, role: Role) -> Folder:
     finite and of its shape. Raises MPC-404.
     """
     folder = Path(folder)
-    if not (folder / INDEX).is_file():
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        raise MpcifyError(404, str(folder), "you may not read it", f"read it as the user of the {role}")
+    if not os.path.isfile(folder / INDEX):
         what = f"there is no {INDEX}: it is not, or not of this version, what export writes for the {role}"
         raise MpcifyError(404, str(folder), what, AGAIN)
     index = Index.from_text(read_text(folder / INDEX, MOST["index"]), folder / INDEX)
@@ -195,12 +201,10 @@ def read(folder: str | Path, role: Role) -> Folder:
     names = secret_files(role, about)
     if index.files.keys() != {*map(graph_file, index.lengths), *names}:
         raise wrong_field(str(folder / INDEX), "files")
-    for name in names:
-        check_digest(folder / name, file_digest(folder / name), index)
     graph = graphs[index.lengths[0]]
-    weights = read_arrays(folder / WEIGHTS, shapes_of(graph, "owner")) if WEIGHTS in names else None
-    tokenizer = read_tokenizer(folder / TOKENIZER) if TOKENIZER in names else None
-    table = read_arrays(folder / EMBEDDINGS, table_shape(graph))[TABLE] if EMBEDDINGS in names else None
+    weights = read_arrays(folder / WEIGHTS, index, shapes_of(graph, "owner")) if WEIGHTS in names else None
+    tokenizer = read_tokenizer(folder / TOKENIZER, index) if TOKENIZER in names else None
+    table = read_arrays(folder / EMBEDDINGS, index, table_shape(graph))[TABLE] if EMBEDDINGS in names else None
     return Folder(folder, index, graphs, weights, (tokenizer, table))
 
 
@@ -272,8 +276,7 @@ def graph_file(length: int) -> str:
 def read_graph(folder: Path, index: Index, length: int) -> Graph:
     """The graph of a length, if it is what the index says of it. Raises MPC-404."""
     path = folder / graph_file(length)
-    text = read_text(path, MOST["graph"])
-    check_digest(path, hashlib.sha256(text.encode()).hexdigest(), index)
+    text = read_text(path, MOST["graph"], index)
     try:
         graph = Graph.parse(text)
     except MpcifyError as error:
@@ -325,10 +328,11 @@ def table_shape(graph: Graph) -> Shapes:
     return {TABLE: (facts.vocabulary, *width)} if isinstance(facts, TextFacts) and width else {}
 
 
-def read_arrays(path: Path, shapes: Shapes) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, index: Index, shapes: Shapes) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file: these and no others, float32, finite, of these shapes. Raises MPC-404."""
+    most = 4 * sum(map(math.prod, shapes.values())) + HEADER * (len(shapes) + 1)
     try:
-        arrays = load_file(path)
+        arrays = load(read_bytes(path, most, index))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         refuse(path, "it is no safetensors file, or cut short")
     for name in sorted(shapes.keys() ^ arrays.keys()):
@@ -342,27 +346,47 @@ def read_arrays(path: Path, shapes: Shapes) -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path, index: Index) -> Tokenizer:
     """The tokenizer in a file. Raises MPC-404."""
-    text = read_text(path, MOST["tokenizer"])
+    text = read_text(path, MOST["tokenizer"], index)
     try:
         return Tokenizer.from_str(text)
-    except Exception:  # the library raises nothing more special
+    except BaseException as error:
+        if not gave_up(error):
+            raise
         refuse(path, "the tokenizer cannot be read")
 
 
-def read_text(path: Path, most: int) -> str:
-    """A file's text, of at most so many bytes. Raises MPC-404."""
-    check_there(path)
+def read_text(path: Path, most: int, index: Index | None = None) -> str:
+    """A file's text, see `read_bytes`. Raises MPC-404."""
     try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-        text = content.decode()
-    except (OSError, UnicodeDecodeError):
+        return read_bytes(path, most, index).decode()
+    except UnicodeDecodeError:
         refuse(path, "it cannot be read")
-    if len(content) > most:
-        refuse(path, f"it is larger than {most >> 20} MiB")
-    return text
+
+
+def read_bytes(path: Path, most: int, index: Index | None = None) -> bytes:
+    """A file's content, of at most so many bytes, if it has the digest that an index gives it. Raises MPC-404."""
+    try:
+        with open(path, "rb", opener=at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                refuse(path, "there is no such file")
+            if status.st_size > most:
+                refuse(path, f"it is larger than {-(-most >> 20)} MiB")
+            content = file.read(status.st_size)
+    except FileNotFoundError:
+        refuse(path, "there is no such file")
+    except OSError:
+        refuse(path, "it cannot be read")
+    if index is not None and index.files.get(path.name) != hashlib.sha256(content).hexdigest():
+        refuse(path, f"it is not the file that {INDEX} tells of")
+    return content
+
+
+def at_once(path: str, flags: int) -> int:
+    """Opens a file, and does not wait for somebody who writes into it if it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def parsed(text: str, path: Path) -> Any:
@@ -379,25 +403,9 @@ def is_digest(value: Any) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file. Raises MPC-404."""
-    check_there(path)
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        refuse(path, "it cannot be read")
-
-
-def check_digest(path: Path, found: str, index: Index) -> None:
-    """Raises MPC-404 unless a file's digest is the one in the index."""
-    if index.files.get(path.name) != found:
-        refuse(path, f"it is not the file that {INDEX} tells of")
-
-
-def check_there(path: Path) -> None:
-    """Raises MPC-404 unless there is such a file; opening a pipe would wait for ever."""
-    if not path.is_file():
-        refuse(path, "there is no such file")
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse(where: Path, what: str) -> NoReturn:

@@ -23,7 +23,6 @@ EXPONENT_MARGIN = 2.0  # training holds S/2ᵗ above −1
 ROW_MAXIMUM_MARGIN = 8.0  # added: a score is a logarithm
 EXPONENT = "exponent"  # of an addition from which exp_t is squared: S/2ᵗ
 SPREAD = "spread"  # of a value that is doubled: its standard deviation before
-QUANTITIES = frozenset({EXPONENT, SPREAD}.union(*(kind.quantities for kind in KINDS.values())))
 UNIT = ".unit"  # how the name of exp_t's g ends
 
 

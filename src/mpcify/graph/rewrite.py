@@ -12,6 +12,7 @@ from mpcify.graph.graph import Graph, Operation
 from mpcify.graph.ranges import SPREAD
 
 SMALL = 1 / 16
+MOST_DOUBLINGS = 32  # a spread that needs more is nothing in any ring
 
 
 Entry = Mapping[str, tuple[float, float]]
@@ -27,13 +28,14 @@ def doublings(graph: Graph) -> dict[str, int]:
 def raising(variances: Sequence[tuple[float, float] | None]) -> int:
     """How often to double what has these declared variances, until their middle lies around 1.
 
-    The middle is the root of least times largest; only one below 1/16 is raised. 0 if one is not declared.
+    The middle is the root of least times largest; only one below 1/16 is raised, 32 times at most. 0 if one is not
+    declared.
     """
     known = [variance for variance in variances if variance is not None]
     if len(known) < len(variances):
         return 0
     middle = math.sqrt(max(min(least for least, _ in known), 0.0) * max(largest for _, largest in known))
-    return round(-math.log2(middle) / 2) if 0 < middle < SMALL else 0
+    return min(round(-math.log2(middle) / 2), MOST_DOUBLINGS) if 0 < middle < SMALL else 0
 
 
 def double_small(graph: Graph) -> Graph:
@@ -47,7 +49,7 @@ def double_small(graph: Graph) -> Graph:
             operations.append(replace(operation, name=name, kind="add", inputs=(x, x), attributes={}))
             x = name
         if operation.name in counts:
-            eps = math.ldexp(operation.attributes["eps"], 2 * counts[operation.name])
+            eps = operation.attributes["eps"] * 4.0 ** counts[operation.name]
             operation = replace(operation, inputs=(x, *others), attributes={"eps": eps})
         operations.append(operation)
     ranges = doubled_ranges(graph, graph.ranges, counts)
@@ -75,9 +77,9 @@ def doubled(norm: Operation, ranges: Mapping[str, Entry], count: int) -> Entry:
     entry = ranges.get(norm.name, {})
     if "variance" not in entry:
         return entry
-    least, largest = (math.ldexp(value, 2 * count) for value in entry["variance"])
+    least, largest = (value * 4.0**count for value in entry["variance"])
     read = ranges.get(norm.inputs[0], {}).get("value", (0.0, 0.0))
-    mean = math.ldexp(max(map(abs, read)), count)
+    mean = max(map(abs, read)) * 2.0**count
     low, high = entry.get("product", (0.0, 0.0))
     product = min(low, -mean), max(high, mean, norm.shape[-1] * largest)
     return {**entry, "variance": (least, largest), "product": product}

@@ -5,7 +5,6 @@ readers of the stream are LayerNorms, so that 2ᵏ can go into what is added to 
 the ring then keeps k bits more of it, at no cost. If others read it too, `Rules.fit` doubles it before each LayerNorm.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -35,13 +34,11 @@ def scale_streams(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
         read = powers.get(operation.inputs[0], 0)
         if power:
             scaled = entry.items()
-            ranges[operation.name] = {
-                name: (math.ldexp(low, power), math.ldexp(high, power)) for name, (low, high) in scaled
-            }
+            ranges[operation.name] = {name: (low * 2.0**power, high * 2.0**power) for name, (low, high) in scaled}
             for name in operation.inputs[1:] if operation.kind == "linear" else ():
                 changed[name] = np.ldexp(weights[name], power)
         if operation.kind == "layernorm" and read:
-            eps = math.ldexp(operation.attributes["eps"], 2 * read)
+            eps = operation.attributes["eps"] * 4.0**read
             operation = replace(operation, attributes={"eps": eps})
             ranges[operation.name] = doubled(operation, graph.ranges, read)
         operations.append(operation)

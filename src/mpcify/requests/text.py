@@ -1,6 +1,7 @@
 """From texts to what their client shares: tokenise, bucket, look up, mask. Needs no torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from mpcify.data.files import COLUMNS
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, gave_up
 from mpcify.graph.about import AGAIN, TextFacts
 from mpcify.graph.graph import Graph, Input
 from mpcify.graph.inputs import MASK_SCALE
@@ -43,7 +44,7 @@ class TextRequests(Requests):
     tokenizer: of the checkpoint; its own padding and truncation are ignored. facts: how the model reads texts. table:
     the public embedding table (V, E), for graphs whose input is `embeddings`. lengths: the padded lengths that there
     are; None: every bucket, as far as model and tokenizer go.
-    Raises MPC-208 for a tokenizer that puts into every text a token that the model counts no position for.
+    Raises MPC-208 for a tokenizer that fails, or puts into every text a token that the model counts no position for.
     """
 
     items = "texts, or of (text, text) pairs"
@@ -60,8 +61,9 @@ class TextRequests(Requests):
         most = min(BUCKETS[-1], facts.positions, facts.longest)
         buckets = (*(length for length in BUCKETS if length < most), most)
         self.lengths = buckets if lengths is None else tuple(lengths)
-        self.longest = min(most, self.lengths[-1])
-        always = {*self.tokenizer.encode("").ids, *self.tokenizer.encode("", "").ids}
+        self.longest, self.most = min(most, self.lengths[-1]), most
+        with tokenizing():
+            always = {*self.tokenizer.encode("").ids, *self.tokenizer.encode("", "").ids}
         if facts.skipped in always:
             what = f"it puts token {facts.skipped} into every text, and the model counts no position for it"
             remedy = "use the tokenizer and the pad_token_id (config.json) that the model was trained with"
@@ -76,24 +78,27 @@ class TextRequests(Requests):
         bucket take. truncate: cut longer texts, on the tokenizer's side (the longer of a pair first; special tokens
         stay), instead of refusing them. where: what errors call a text, by its place.
         Raises MPC-102 (not Unicode), 105 (empty), 106 (too long), 111 (the padding token inside), 208 (the tokenizer
-        is another model's).
+        fails, or is another model's).
         """
         if isinstance(texts, str):
             raise TypeError("texts is one str: give a list of texts")
         limit = self.longest if longest is None else min(longest, self.longest)
         for index, text in enumerate(texts):
             check_text(text, where(index))
-        encodings = self.tokenizer.encode_batch(list(texts))
+        with tokenizing():
+            encodings = self.tokenizer.encode_batch(list(texts))
         long = [index for index, encoding in enumerate(encodings) if len(encoding.ids) > limit]
         found = dict(enumerate(encodings))
         if truncate and long:
             cutter = bare(self.tokenizer)
             cutter.enable_truncation(limit, strategy="longest_first", direction=self.facts.truncation)
-            found.update(zip(long, cutter.encode_batch([texts[index] for index in long]), strict=True))
+            with tokenizing():
+                found.update(zip(long, cutter.encode_batch([texts[index] for index in long]), strict=True))
         for index in long:  # the tokenizer leaves a text whole if not even its special tokens fit
             if len(found[index].ids) > limit:
                 what = f"it has {len(encodings[index].ids)} tokens, at most {limit} fit"
-                remedy = "shorten the text, give a larger --length, or pass --truncate to cut it"
+                more = "export" if limit == self.longest < self.most else "give"
+                remedy = f"shorten the text, {more} a larger --length, or pass --truncate to cut it"
                 raise MpcifyError(106, where(index), what, remedy)
         cut = set(long)
         return [self.checked(found[index], index in cut, where(index)) for index in range(len(texts))]
@@ -172,6 +177,18 @@ def client_input(
         return (MASK_SCALE * mask / mask.sum(axis=1, keepdims=True))[..., None].astype(np.float32)
     what = "there is no embedding table for it" if item.name == "embeddings" else "no request has it"
     raise MpcifyError(404, f"client input {item.name}", what, AGAIN)
+
+
+@contextmanager
+def tokenizing() -> Iterator[None]:
+    """Turns whatever a tokenizer fails with into MPC-208, and says nothing of the text."""
+    try:
+        yield
+    except BaseException as error:
+        if not gave_up(error):
+            raise
+        what = f"it fails on a text ({type(error).__name__})"
+        raise MpcifyError(208, "tokenizer", what, "use the tokenizer that the model was trained with") from None
 
 
 def bare(tokenizer: Tokenizer) -> Tokenizer:

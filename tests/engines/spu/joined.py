@@ -15,6 +15,7 @@ import numpy as np
 
 from mpcify.engines.engine import Party, Program
 from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.party import Compiled, Seat, SpuParty
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.network.links import Links
@@ -175,6 +176,28 @@ def broken() -> dict:
     return {**found, "share": together(lies, links)}
 
 
+def named() -> dict:
+    """Programs of the same parties, in which a weight of one has the name of a value that another makes."""
+    first, second = Builder(1, 1), Builder(1, 1)
+    first.emit("y", "mul", [first.input("x", "client", (4,)), first.input("w", "owner", (4,))])
+    doubled = second.emit("w", "add", [second.input("x", "client", (4,))] * 2)
+    second.emit("y", "mul", [doubled, second.input("v", "owner", (4,))])
+    graphs = first.finish(None, ["y"]), second.finish(None, ["y"])
+    settings = FORCED
+    found = {}
+    for order in ((0, 1), (1, 0)):
+        links = connect(ROLES, timeout=60)
+
+        def role(name: str, order: tuple[int, int] = order, links: Mapping[str, Links] = links) -> None:
+            seat = Seat(settings, links[name])
+            for graph, weight in ((graphs[place], "wv"[place]) for place in order):
+                given = {weight: np.ones(4, np.float32)}
+                SpuParty(Compiled(graph, settings), seat).hold(alone(given, name, "owner"))
+
+        found[str(order)] = together(role, links)
+    return found
+
+
 if __name__ == "__main__":
     case, *words = sys.argv[1:]
     said = os.dup(1)
@@ -186,6 +209,7 @@ if __name__ == "__main__":
         "foreign": foreign,
         "misplaced": misplaced,
         "broken": broken,
+        "named": named,
     }
     text = json.dumps(differing(*words) if case == "differing" else cases[case]())
     os.write(said, text.encode())

@@ -139,3 +139,10 @@ def test_a_party_that_fails_ends_the_waiting_of_the_others() -> None:
 def test_an_engine_without_parties_says_so() -> None:
     with pytest.raises(MpcifyError, match="MPC-501 role owner: this engine has no parties"):
         PlainEngine().compile(small_model()[0]).join("owner", connect(ROLES)["owner"])
+
+
+def test_a_weight_is_not_overwritten_by_another_programs_value_of_its_name() -> None:
+    """Variables stay in the runtime from one program to the next: a profile of the second would delete the weight."""
+    for found in joined("named").values():
+        assert {found[role] for role in ROLES} == {found["client"]}
+        assert found["client"].startswith("MPC-503 spu engine: ValueError: a weight has the name of another program's")

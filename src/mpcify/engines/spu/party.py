@@ -58,6 +58,7 @@ class Seat:
             raise MpcifyError(501, f"protocol {config.protocol}", what, remedy)
         self.role, self.config, self.links = links.name, config, links
         self.shapes: dict[str, tuple[int, ...]] = {}  # of the weights that are shared
+        self.passing: set[str] = set()  # the names of what a request makes, in any program
         self.turns: dict[str, int] = {}  # messages of each kind so far, the same number at every party
         runtime = runtime_config(config)
         self.io = Io(len(config.parties), runtime)
@@ -156,8 +157,13 @@ class SpuParty(Party):
         self.compiled, self.graph, self.seat, self.role = compiled, compiled.graph, seat, seat.role
         code = hashlib.sha256(compiled.executable.code).hexdigest()
         seat.agree({"graph": self.graph.to_json(), "code": code})
-        if any(seat.shapes.get(item.name, item.shape) != item.shape for item in self.graph.held_by("owner")):
+        weights = {item.name: item.shape for item in self.graph.held_by("owner")}
+        passing = self.graph.shapes().keys() - weights
+        if any(seat.shapes.get(name, shape) != shape for name, shape in weights.items()):
             raise failure(ValueError("a weight of this name is shared already, with another shape"))
+        if not (seat.passing.isdisjoint(weights) and seat.shapes.keys().isdisjoint(passing)):
+            raise failure(ValueError("a weight has the name of another program's value"))
+        seat.passing |= passing
 
     @property
     def missing(self) -> tuple[Input, ...]:
