@@ -30,6 +30,7 @@ def test_the_student_is_distilled_and_its_card_written(
     assert f"distill raw --base {model.name}" in card
     assert not any(str(folder) in card for folder in (tmp_path, model.parent))
     assert set(outcome.json) >= {"format", "model", "recipe", "teacher", "student", "agreement"}
+    assert outcome.json["task"] == "classification"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out"]
     evaluated = mpcify("evaluate", tmp_path / "out", "--data", data, "--engine", "fixed", "--format", "json")
     assert (evaluated.code, evaluated.err) == (0, "")

@@ -144,8 +144,8 @@ def class_of(config: Any, where: str) -> type[PreTrainedModel]:
 
 def task_of(config: Any, architecture: str) -> Task:
     """A model's task. Raises MPC-203 for one that is not in `TASKS`."""
-    task = next((task for suffix, task in TASKS.items() if architecture.endswith(suffix)), None)
-    if task is None:
+    head = next((head for head, _ in TASKS if architecture.endswith(head)), None)
+    if head is None:
         raise other_task(config, architecture)
     if config.problem_type == "multi_label_classification":
         raise UnsupportedError(
@@ -154,10 +154,11 @@ def task_of(config: Any, architecture: str) -> Task:
     regression = config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1)
     if regression and config.num_labels != 1:
         raise UnsupportedError(architecture, "it predicts several values at once", "use a model with one output")
-    if regression and task == "image-classification":
+    task = TASKS.get((head, regression))
+    if task is None:
         raise UnsupportedError(architecture, "it predicts a value from an image", "use an image classifier")
     labels = tuple(config.id2label[index] for index in range(config.num_labels))
-    return task_named("regression" if regression else task, labels)
+    return task_named(task, labels)
 
 
 def other_task(config: Any, architecture: str) -> MpcifyError:

@@ -64,9 +64,11 @@ OWN_ACTIVATIONS: dict[str, str] = {
     "relu": "relu",
 }
 
-TASKS: dict[str, str] = {
-    "ForSequenceClassification": "classification",
-    "ForImageClassification": "image-classification",
+# The end of a head's class, and whether it predicts a number: the task.
+TASKS: dict[tuple[str, bool], str] = {
+    ("ForSequenceClassification", False): "classification",
+    ("ForSequenceClassification", True): "regression",
+    ("ForImageClassification", False): "image-classification",
 }
 
 # Ends of classes without a head of ours, which can be fine-tuned to have one.

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.blocks import Block, Call, LayerBlocks, not_finite, watching
 from mpcify.errors import MpcifyWarning
 from mpcify.replacements.attention import AttentionKind, score_weights
-from mpcify.replacements.forms import FORMS
+from mpcify.replacements.forms import FORMS, SQUARE
 
 SHIFTS = torch.logspace(-0.3, 1.3, 65, dtype=torch.float64)  # what c may become: 0.5 … 20
 SCALES = torch.logspace(-1.2, 0.1, 14, dtype=torch.float64)  # what scores under exp_t are multiplied by: 0.06 … 1.26
@@ -49,7 +49,8 @@ def set_shift(
     other and with y are all that the search over c needs. A small c is a sharp head: only c/S matters beside γ.
     """
     attention, heads = student.get_submodule(blocks.site.attention), blocks.site.heads
-    if attention.c is None or attention.log_gamma is None:
+    form = FORMS[str(attention.mpcify_attention)]
+    if attention.c is None or form.power is not SQUARE or form.divides:
         return
     present, products = attention.c.clone(), torch.zeros(heads, 4, 4, dtype=torch.float64, device=student.device)
     for state, target in zip(states, targets, strict=True):

@@ -92,5 +92,5 @@ class Distilled:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """The result as a JSON object."""
-        return asdict(self)
+        """The result as a JSON object; its task by name."""
+        return {**asdict(self), "task": self.task.name}
