@@ -12,8 +12,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from mpcify.engines.plain import PlainEngine
 from mpcify.graph.about import About, Classification, TextFacts
 from mpcify.graph.build import Builder
-from mpcify.graph.exported import INDEX, Exported, Index, file_digest
+from mpcify.graph.exported import Exported, file_digest
 from mpcify.graph.graph import Graph
+from mpcify.graph.index import INDEX, Index
 from mpcify.inference import PrivateModel
 
 WORDS = ["[UNK]", "a", "good", "bad", "film"]

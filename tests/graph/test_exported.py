@@ -10,8 +10,9 @@ import pytest
 
 from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
-from mpcify.graph.exported import INDEX, ROLES, file_digest, is_exported, read, read_all, write
+from mpcify.graph.exported import file_digest, is_exported, read, read_all, write
 from mpcify.graph.graph import Graph
+from mpcify.graph.index import INDEX, ROLES
 from mpcify.inference import PrivateModel
 from tests.graph.bags import ABOUT, LENGTHS, Bag, answers, tokenizer
 
@@ -109,7 +110,7 @@ def test_other_folders_are_not_exported_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("batch, lengths", [(1, LENGTHS), (2, (4,))])
+@pytest.mark.parametrize("batch, lengths", [(1, LENGTHS), (2, (4,)), (2, LENGTHS)], ids=["batch", "lengths", "again"])
 def test_folders_of_different_exports_do_not_go_together(
     role: str, batch: int, lengths: tuple[int, ...], out: Path, tmp_path: Path
 ) -> None:
@@ -118,5 +119,5 @@ def test_folders_of_different_exports_do_not_go_together(
     write(Bag(batch=batch), lengths, other)
     shutil.rmtree(out / role)
     shutil.copytree(other / role, out / role)
-    with pytest.raises(MpcifyError, match=r"MPC-404 .*its graphs are not those of the client's folder"):
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*it is not of the same export as the client's folder"):
         read_all(out)

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
 from mpcify.graph import exported
-from mpcify.graph.exported import INDEX, ROLES, is_exported, read, read_all, write
+from mpcify.graph.exported import is_exported, read, read_all, write
+from mpcify.graph.index import INDEX, ROLES
 from mpcify.inference import PrivateModel
 from tests.graph.bags import WIDTH, WORDS, Bag, answers, reindex
 

@@ -10,13 +10,12 @@ import hashlib
 import json
 import math
 import os
-import re
+import secrets
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -24,21 +23,17 @@ from safetensors.numpy import load, save_file
 from tokenizers import Tokenizer
 
 from mpcify.errors import MpcifyError, gave_up
-from mpcify.graph.about import AGAIN, About, ImageFacts, Rule, TextFacts, checked, flag, one_of, whole, wrong_field
-from mpcify.graph.graph import MOST_BYTES, Graph, Holder, parse_json
+from mpcify.graph.about import AGAIN, About, ImageFacts, TextFacts, wrong_field
+from mpcify.graph.graph import MOST_BYTES, Graph, Holder
+from mpcify.graph.index import INDEX, ROLES, Index, Role, graph_file, refuse
 from mpcify.graph.inputs import LOOKED_UP, PATCHES, client_shape
 
-FORMAT = 1
-Role = Literal["client", "owner", "helper"]
-ROLES: tuple[Role, ...] = ("client", "owner", "helper")
-INDEX = "exported.json"
 WEIGHTS = "weights.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
 TOKENIZER = "tokenizer.json"
 TABLE = "word_embeddings"  # the table's name in its file
 MOST = {"index": 1 << 20, "graph": MOST_BYTES, "tokenizer": 1 << 28}  # bytes
 HEADER = 512  # bytes at most that stand before the arrays of a file, for each of them, and once more
-DIGEST = re.compile("[0-9a-f]{64}")
 
 Weights = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -86,53 +81,6 @@ class Exported(ABC):
         return self.about.embeddings == "client" and not self.public_table
 
 
-@dataclass(frozen=True)
-class Index:
-    """What a folder says of itself: see `Exported`. files: SHA-256 of each of its other files."""
-
-    role: Role
-    batch: int
-    lengths: tuple[int, ...]
-    uncalibrated: bool
-    public_table: bool
-    files: Mapping[str, str]
-
-    @property
-    def shared(self) -> tuple[Any, ...]:
-        """What is equal in all folders of one export."""
-        graphs = [self.files[graph_file(length)] for length in self.lengths]
-        return self.batch, self.lengths, self.uncalibrated, self.public_table, graphs
-
-    def text(self) -> str:
-        """The file."""
-        values = {**vars(self), "lengths": list(self.lengths), "files": dict(sorted(self.files.items()))}
-        return json.dumps({"format": FORMAT, **values}, indent=1) + "\n"
-
-    @classmethod
-    def from_text(cls, text: str, where: Path) -> Self:
-        """The index in a file's text. Raises MPC-404 for any other text than an index gives."""
-        values = dict(checked(parsed(text, where), FIELDS, str(where)))
-        lengths, _ = tuple(values.pop("lengths")), values.pop("format")
-        index = cls(lengths=lengths, **values)
-        names = set(map(graph_file, lengths))
-        if lengths != tuple(sorted(set(lengths))) or not names <= index.files.keys():
-            raise wrong_field(str(where), "lengths")
-        if index.text() != text:
-            raise MpcifyError(404, str(where), "it is not as it was written", AGAIN)
-        return index
-
-
-FIELDS: Mapping[str, Rule] = {
-    "format": whole(FORMAT, FORMAT),
-    "role": one_of(*ROLES),
-    "batch": whole(1),
-    "lengths": lambda value: isinstance(value, list) and bool(value) and all(map(whole(1, 1 << 20), value)),
-    "uncalibrated": flag,
-    "public_table": flag,
-    "files": lambda value: isinstance(value, dict) and all(map(is_digest, value.values())),
-}
-
-
 class Folder(Exported):
     """An exported folder, of one role or of all, that was read and checked: see `read` and `read_all`."""
 
@@ -171,7 +119,7 @@ class Folder(Exported):
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.index.text().encode()).hexdigest()
+        return hashlib.sha256(replace(self.index, export="").text().encode()).hexdigest()
 
 
 def is_exported(path: str | Path) -> bool:
@@ -220,7 +168,7 @@ def read_all(out: str | Path) -> Folder:
     client, owner, helper = (read(out / role, role) for role in ROLES)
     for other in (owner, helper):
         if other.index.shared != client.index.shared:
-            refuse(other.where, "its graphs are not those of the client's folder")
+            refuse(other.where, "it is not of the same export as the client's folder")
     parts = (client, owner, helper)
     files = {f"{part.index.role}/{name}": value for part in parts for name, value in part.index.files.items()}
     index = replace(client.index, files=files)
@@ -235,6 +183,7 @@ def write(exported: Exported, lengths: Sequence[int], out: Path) -> dict[str, Gr
     found = [exported.graph(length) for length in sorted(set(lengths))]
     graphs = {graph_file(graph.length): graph for graph in found}
     texts = {name: json.dumps(graph.to_json(), indent=1) for name, graph in graphs.items()}
+    export = secrets.token_hex(16)
     for role in ROLES:
         folder = out / role
         folder.mkdir(mode=0o700 if role == "owner" else 0o777)
@@ -243,7 +192,7 @@ def write(exported: Exported, lengths: Sequence[int], out: Path) -> dict[str, Gr
         write_secrets(exported, folder, secret_files(role, exported.about))
         files = {path.name: file_digest(path) for path in folder.iterdir()}
         sizes = tuple(sorted(graph.length for graph in found))
-        index = Index(role, exported.batch, sizes, exported.uncalibrated, exported.public_table, files)
+        index = Index(export, role, exported.batch, sizes, exported.uncalibrated, exported.public_table, files)
         (folder / INDEX).write_text(index.text(), encoding="utf-8")
         if role == "owner":
             for path in folder.iterdir():
@@ -266,11 +215,6 @@ def secret_files(role: Role, about: About) -> tuple[str, ...]:
     if role != "client" or isinstance(about.inputs, ImageFacts):
         return (WEIGHTS,) if role == "owner" else ()
     return (TOKENIZER, EMBEDDINGS) if about.embeddings == "client" else (TOKENIZER,)
-
-
-def graph_file(length: int) -> str:
-    """The file of a length's graph."""
-    return f"graph-{length}.json"
 
 
 def read_graph(folder: Path, index: Index, length: int) -> Graph:
@@ -389,25 +333,7 @@ def at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def parsed(text: str, path: Path) -> Any:
-    """The JSON value in a file's text. Raises MPC-404."""
-    try:
-        return parse_json(text)
-    except ValueError:
-        refuse(path, "it is not JSON")
-
-
-def is_digest(value: Any) -> bool:
-    """Whether a value is a SHA-256 in hexadecimal."""
-    return isinstance(value, str) and DIGEST.fullmatch(value) is not None
-
-
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def refuse(where: Path, what: str) -> NoReturn:
-    """Raises MPC-404 for a folder or a file in it."""
-    raise MpcifyError(404, str(where), what, AGAIN)
