@@ -45,6 +45,13 @@ def test_each_party_gets_what_it_needs_and_nothing_else(student, source, tmp_pat
     assert files(tmp_path / "out" / "helper") == sorted([*graphs, "exported.json"])
 
 
+def test_the_clients_tokenizer_is_the_checkpoints(student, source, tmp_path):
+    make_public(student)
+    export_folder(student, source, tmp_path / "out", [16])
+    ours, theirs = (folder / "tokenizer.json" for folder in (tmp_path / "out" / "client", source))
+    assert json.loads(ours.read_text()) == json.loads(theirs.read_text()), "the proof's truncation is not the client's"
+
+
 def test_one_set_of_weights_serves_every_length(student, source, tmp_path):
     make_public(student)
     export_folder(student, source, tmp_path / "out", [16, 32])

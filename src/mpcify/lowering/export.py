@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import task_of, teacher_class
@@ -44,7 +45,8 @@ class TracedStudent(Exported):
         processor, images = read_processor(source, student), takes_images(student)
         self.student, self.batch = student, batch
         self.about = describe(student, source, embeddings, processor)
-        self.tokenizer = None if images else backend_of(processor)
+        # a copy: transformers leaves the padding and the truncation that the proof asks of it in its own
+        self.tokenizer = None if images else Tokenizer.from_str(backend_of(processor).to_str())
         self.table = word_table(student) if self.about.embeddings == "client" else None
         self.declared = bool(ranges_of(student))
         self.uncalibrated = is_uncalibrated(student)
