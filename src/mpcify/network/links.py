@@ -35,6 +35,10 @@ class Links(ABC):
     A key stands for one message to one peer in a session. It is any text; if a counter stands at its end, the keys that
     were used take no more memory however many they are (see `Keys`). A message waits until its key is asked for, so
     those of different keys do not wait for each other.
+
+    Inboxes and used keys grow as a peer likes. An implementation over a network bounds for each peer the length of a
+    key, the size of a message, the bytes that wait and the number of keys, before it allocates anything, and closes the
+    link to a peer that goes beyond.
     """
 
     def __init__(self, name: str, peers: Iterable[str], session: str, timeout: float) -> None:
