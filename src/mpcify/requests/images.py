@@ -58,12 +58,8 @@ class ImageRequests(Requests):
         if not self.facts.do_resize:  # its size counts, and whether it is turned
             self.pixels(image, where)
             return
-        with reading(where := named(image, where)):
-            if isinstance(image, str | Path):
-                with Image.open(image) as opened:
-                    refuse_deep(opened, where)
-            else:
-                refuse_deep(as_image(image, where), where)
+        with opened(image, where := named(image, where)) as found:
+            refuse_deep(found, where)
 
     def patches(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> np.ndarray:
         """An image's patches (N, P): patches row by row, in each of them channel, row, column. float32.
@@ -93,11 +89,8 @@ class ImageRequests(Requests):
 
     def load(self, image: str | Path | Image.Image | np.ndarray, where: str) -> Image.Image:
         """The image upright and in the model's mode. Raises MPC-107."""
-        with reading(where := named(image, where)):
-            if isinstance(image, str | Path):
-                with Image.open(image) as opened:
-                    return self.convert(opened, where)
-            return self.convert(as_image(image, where), where)
+        with opened(image, where := named(image, where)) as found:
+            return self.convert(found, where)
 
     def convert(self, image: Image.Image, where: str) -> Image.Image:
         """The image upright and in the model's mode. Raises MPC-107."""
@@ -133,6 +126,17 @@ def reading(where: str) -> Iterator[None]:
     except Exception as error:
         reason = f"it cannot be read ({type(error).__name__})"
         raise unreadable(where, reason, "give a path to a PNG or JPEG file that opens elsewhere") from error
+
+
+@contextmanager
+def opened(image: str | Path | Image.Image | np.ndarray, where: str) -> Iterator[Image.Image]:
+    """An image, or the one in a file, not yet decoded; whatever fails while it is open is MPC-107."""
+    with reading(where):
+        if isinstance(image, str | Path):
+            with Image.open(image) as found:
+                yield found
+        else:
+            yield as_image(image, where)
 
 
 def as_image(image: Image.Image | np.ndarray, where: str) -> Image.Image:
