@@ -1,9 +1,13 @@
 """Every engine keeps the contract."""
 
+import pytest
+
 from mpcify.engines.config import PlainConfig
 from mpcify.engines.fixed.config import FixedConfig
 from mpcify.engines.spu.config import SpuConfig
+from mpcify.errors import MpcifyError
 from tests.engines.contract import EngineContract
+from tests.engines.samples import one_of_each
 from tests.engines.toy import ToyConfig
 
 AS_JAX_WRITES_THEM = frozenset({"softmax", "gelu-erfc"})  # the benchmark's recipe `naive` runs them
@@ -49,3 +53,8 @@ class TestSpuIn32Bits(EngineContract):
 class TestToy(EngineContract):
     config = ToyConfig()
     tolerance = 1e-12
+
+
+def test_a_kind_that_an_engine_does_not_cover_is_not_taken_for_a_composite() -> None:
+    with pytest.raises(MpcifyError, match=r"MPC-401 .*no operation 'softmax'\. Do this: use --engine plain"):
+        FixedConfig().build().compile(one_of_each(["softmax"])[0])

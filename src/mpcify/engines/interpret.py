@@ -9,6 +9,7 @@ from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input, Operation
+from mpcify.graph.kinds import COMPOSITES
 
 Observe = Callable[[Operation, tuple[np.ndarray, ...], np.ndarray], None]
 Evaluate = Callable[[Operation, tuple[np.ndarray, ...]], np.ndarray]
@@ -19,7 +20,10 @@ def check_kinds(graph: Graph, table: Container[str], engine: str) -> None:
     for operation in graph.operations:
         if operation.kind not in table:
             what = f"the {engine} engine has no operation {operation.kind!r}"
-            raise MpcifyError(401, operation.where, what, "lower the graph's composites before compiling it")
+            remedy = "lower the graph's composites before compiling it"
+            if operation.kind not in COMPOSITES:
+                remedy = "use --engine plain, or a recipe without it"
+            raise MpcifyError(401, operation.where, what, remedy)
 
 
 def check_arrays(wanted: Iterable[Input], arrays: Arrays) -> dict[str, np.ndarray]:
