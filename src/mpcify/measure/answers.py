@@ -14,6 +14,7 @@ from mpcify import __version__
 from mpcify.data.files import Examples
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.files import write_whole
 from mpcify.inference import Batch, PrivateModel
 from mpcify.measure.provenance import code_digest
 from mpcify.progress import Progress
@@ -86,8 +87,7 @@ def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ..
         raise damaged(path, 1) from problem
     first, *lines = whole.split("\n")
     if not first:
-        path.touch(mode=0o600)
-        path.write_text(header, encoding="utf-8")
+        write_whole(path, header, mode=0o600)
         return path, {}
     if first + "\n" != header:
         raise damaged(path, 1)
