@@ -186,6 +186,22 @@ def test_an_empty_folder_gives_way_and_a_full_one_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
 
 
+def test_an_interrupt_right_after_the_folder_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = os.mkdir
+
+    def interrupted(path: str, mode: int = 0o777) -> None:
+        made(path, mode)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    for target in (tmp_path / "out", tmp_path / "new" / "out"):
+        with pytest.raises(KeyboardInterrupt), new_folder(target):
+            pass
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_kill_before_the_rename_leaves_no_folder(tmp_path: Path) -> None:
     killed_at_the_rename(f"with new_folder({str(tmp_path / 'out')!r}) as draft: (draft / 'file').touch()")
     assert not (tmp_path / "out").exists()

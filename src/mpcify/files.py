@@ -8,7 +8,6 @@ soon as OUT is there.
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,14 +65,14 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
     target = Path(path)
     refuse_taken(target)
     made = [parent for parent in target.absolute().parents if not parent.exists()]  # the innermost first
+    draft = target.with_name(f".{target.name}-{secrets.token_hex(4)}")  # named first: an interrupt may come at any time
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as problem:
-        raise MpcifyError(
-            109, str(target), problem.strerror or "no folder can be made", "name a folder you may write"
-        ) from None
-    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft.mkdir(mode=0o700)
+        except OSError as problem:
+            reason = problem.strerror or "no folder can be made"
+            raise MpcifyError(109, str(target), reason, "name a folder you may write") from None
         yield draft
         draft.chmod(mode)
         for written in (*draft.rglob("*"), draft):
@@ -87,7 +86,7 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         for parent in made:
-            if not any(parent.iterdir()):
+            if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
 
 
