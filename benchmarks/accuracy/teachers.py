@@ -20,7 +20,7 @@ def main() -> None:
             forget(task.name, "teacher")
             files = ["--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
             resumed = ["--resume"] if teacher.with_name("teacher-training").is_dir() else []
-            frozen = ["--freeze-table"] if task.public else []
+            frozen = ["--freeze-table"] if task.table == "public" else []
             words = [*files, "--epochs", str(task.teacher_epochs), *frozen, *resumed, str(teacher)]
             subprocess.run([sys.executable, str(SCRIPT), "--model", given.base, *words], check=True)
         for file in task.files:
