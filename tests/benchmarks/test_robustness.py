@@ -58,7 +58,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     task = Task("reviews", ("dev",), 1, (("2quad-freediv", 1),), calibrated=())
     work, folder = tmp_path / "work", tmp_path / "robustness"
     texts = make_texts(20)
-    write_student(work / "reviews", texts.texts, labels=2).rename(work / "reviews" / "2quad-freediv-s0")
+    write_student(work / "reviews", texts.texts, labels=2, layers=1).rename(work / "reviews" / "2quad-freediv-s0")
     lines = [f"{text}\t{index % 2}\n" for index, text in enumerate(texts.texts)]
     pairs = [f"{text}\t{text}\t1\n" for text in texts.texts]
     for path, header, rows in [
@@ -93,11 +93,16 @@ def test_the_stage_writes_one_result_a_student_and_keeps_it(results: Path) -> No
     assert path.read_text(encoding="utf-8") == "{}"
 
 
-def test_a_student_that_is_trained_again_loses_its_result(results: Path) -> None:
-    tasks.forget("reviews", "2quad-freediv", "s1")
-    assert list(results.iterdir())
-    tasks.forget("reviews", "2quad-freediv", "s0")
-    assert not list(results.iterdir())
+def test_a_student_that_is_trained_again_loses_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FOLDER", "ROBUSTNESS"):
+        monkeypatch.setattr(tasks, name, tmp_path / name)
+        (tmp_path / name).mkdir()
+    names = ("ROBUSTNESS/reviews-mpcformer-s0", "FOLDER/reviews-mpcformer-s0-dev", "ROBUSTNESS/reviews-mpcformer-s1")
+    mine, alike, other = (tmp_path / f"{name}.json" for name in names)
+    for path in (mine, alike, other):
+        path.write_text("{}", encoding="utf-8")
+    tasks.forget("reviews", "mpcformer", "s0")
+    assert [path.exists() for path in (mine, alike, other)] == [False, False, True]
 
 
 def made_up(task: str, student: str, **agreement: float) -> dict[str, Any]:
