@@ -2,7 +2,8 @@
 BIN := .venv/bin
 READY := .venv/ready
 
-# make accuracy|robustness DATA=FOLDER [ONLY="--task sst2 --recipe 2quad-freediv --seed 0"]: docs/accuracy.md; hours, resumes.
+# docs/accuracy.md (hours; resumes): make accuracy DATA=FOLDER [ONLY="--task sst2 --recipe 2quad-freediv --seed 0"].
+# make robustness takes the same: the students, asked about texts unlike those that they were distilled on.
 STUDENTS := data teachers students
 accuracy: STAGES := $(STUDENTS) encrypted fixed padding penalty
 robustness: STAGES := $(STUDENTS) robustness
