@@ -24,7 +24,7 @@ from tests.makers import LETTERS, make_fast_tokenizer, make_model
 from tests.measure.reports import compare, evaluate
 
 KEYS = ["model", "recipe", "engine", "protocol", "ring", "examples", "accuracy", "agreement_with_plain"]
-KEYS += ["max_logit_error", "cost"]
+KEYS += ["max_logit_error", "by_length", "cost"]
 
 
 def saved(folder: Path, labels: int, seed: int = 0) -> BertForSequenceClassification:
@@ -153,7 +153,7 @@ def test_two_models_are_compared_on_the_same_examples(
     labels = logits_of(model, items).argmax(-1)
     found = compare(folder, tmp_path, examples(items, labels.tolist()))
     same = np.mean(logits_of(other, items).argmax(-1) == labels)
-    assert list(found) == ["a", "b", "agreement", "mcnemar_p"]
+    assert list(found) == ["a", "b", "agreement", "mcnemar_p", "by_length", "by_margin"]
     assert found["a"] == {**evaluate(folder, examples(items, labels.tolist())), "cost": found["a"]["cost"]}
     assert (found["a"]["accuracy"], found["b"]["accuracy"], found["agreement"]) == (1.0, same, same)
     assert found["mcnemar_p"] == pytest.approx(stats.binomtest(0, round(24 * (1 - same)), 0.5).pvalue)
@@ -183,7 +183,7 @@ class StandIn:
 
     in_floats = False
     requests = SimpleNamespace(columns=("sentence", "sentence1", "sentence2"))
-    exported = SimpleNamespace(uncalibrated=False)
+    exported = SimpleNamespace(uncalibrated=False, taught_texts=None)
     engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, reports_ranges=False, rules=None)
 
     def __init__(self, task: Task, plain: list[list[float]], error: list[list[float]]) -> None:
@@ -192,6 +192,9 @@ class StandIn:
 
     def __call__(self, items: list[str], progress: Callable[[int], None] | None = None) -> tuple[np.ndarray, Cost]:
         return self.values + self.error, Cost(2.0, 300, 7, {"alice": 100, "bob": 200}, setup=Cost(1.0, 50))
+
+    def buckets(self, items: list[str]) -> list[int]:
+        return [16] * len(items)
 
     def plain(self, items: list[str], observe: Any = None) -> np.ndarray:
         assert observe is None
