@@ -45,8 +45,8 @@ class Exported(ABC):
     about: what is public of it. batch: requests at once. lengths: the padded lengths that there are graphs of; None if
     any that the model takes. declared: whether ranges are. uncalibrated: whether it has approximations that were
     not calibrated. taught_texts: how many texts of each bucket the student was taught on; None if that is not known,
-    and in what `export` wrote, where `about` has the buckets alone. table: the client's, of embeddings (words, E), where
-    it looks its tokens up. tokenizer: the client's, for texts.
+    and in what `export` wrote, where `about` has the buckets alone. table: the client's, of embeddings (words, E), in
+    which it looks its tokens up. tokenizer: the client's, for texts.
     """
 
     about: About

@@ -54,9 +54,9 @@ def evaluate(
     spearman beside it), agreement_with_plain and max_logit_error against the same graphs in floats, the same by length
     (see `by_length`; absent for images), and the cost of all requests. On an engine that reports ranges also tightest,
     the rows of the range report with the least headroom, and for a model with declared ranges outside_ranges, how many
-    examples leave them. If answers differ from those in floats by more than a tie, a warning says so, and unequal counts
-    them; grows_at says where the error of the first one grows. Raises MPC-103 and MPC-104 if the examples do not fit the
-    model, and what its requests raise.
+    examples leave them. If answers differ from those in floats by more than a tie, a warning says so, and unequal
+    counts them; grows_at says where the error of the first one grows. Raises MPC-103 and MPC-104 if the examples do not
+    fit the model, and what its requests raise.
     """
     task = private.about.task
     if not set(COLUMNS[examples.kind]) <= set(private.requests.columns):
