@@ -306,7 +306,7 @@ def test_an_exported_folder_says_it_too(student, tmp_path):
 def test_lengths_are_no_matter_if_they_are_taught_or_if_nothing_is_known_or_needed(student, checkpoint, tmp_path):
     every = [OF_16, OF_24, OF_32]
     assert said_of(student, every) == [[]], "a student of earlier versions"
-    assert said_of(taught(student, b16=50, b24=50, b32=1), every) == [[]]
+    assert said_of(taught(student, b16=50, b24=50, b32=2), every) == [[]]
     assert said_of(tmp_path / "teacher", every) == [[]]
     exact = mpcify.convert(tmp_path / "teacher", "puma")
     update_config(exact, taught={16: 40})
