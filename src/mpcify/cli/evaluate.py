@@ -84,7 +84,7 @@ def compared(both: dict[str, Any], other: str) -> list[Any]:
     taught = [row["taught"] for row in both["a"].get("by_length", [])]
     lengths = [{**row, "taught": count} for row, count in zip(both.get("by_length", []), taught, strict=True)]
     margins = [{"margin": f"{row['from']:g} to {row['to']:g}", **row} for row in both.get("by_margin", [])]
-    tables = {"by length": lengths, f"by how sure {other} is (the margin of its largest probability)": margins}
+    tables = {"by length": lengths, f"by the margin of {other}": margins}
     return [section(title, rows) for title, rows in tables.items() if rows]
 
 
