@@ -1,4 +1,5 @@
 import importlib.util
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ from transformers import AutoTokenizer
 import mpcify
 from mpcify.conversion.convert import load, load_model
 from mpcify.conversion.folder import save
-from mpcify.errors import MpcifyError
+from mpcify.conversion.student import update_config
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.graph.exported import read_all
+from mpcify.lowering.export import export_folder
 
 TEXTS = ["the film is good", "a very dull film", "not bad", "good but not very good and the film is dull a bad film"]
 
@@ -227,3 +231,88 @@ def test_two_threads_may_close_a_model_at_once(student):
     private.close()
     assert len(met) == 2
     assert not private.sessions
+
+
+OF_16, OF_24, OF_32 = "a film", "a " * 20, "a " * 30
+
+
+def taught(folder, **texts):
+    """The student in a folder, as one that was distilled on so many texts of the buckets b16, b24 …"""
+    student = load(folder)
+    update_config(student, taught={int(name[1:]): count for name, count in texts.items()})
+    student.save_pretrained(folder)
+    return folder
+
+
+def said_of(model, *calls):
+    """What a model says of the lengths of its texts, call after call."""
+    said = []
+    with mpcify.compile(model, "plain") as private:
+        for items in calls:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                private.classify(items)
+                private.plain(items)
+            said.append([str(item.message) for item in caught if issubclass(item.category, MpcifyWarning)])
+    return said
+
+
+def test_texts_of_lengths_that_a_student_was_not_taught_are_said_once(student):
+    taught(student, b16=40)
+    first, again, other = said_of(student, [OF_16, OF_24, OF_32, OF_24], [OF_24], [OF_16])
+    assert first == [
+        "3 of 4 texts are of lengths that the student was taught on no text of (buckets 24 and 32): "
+        "it may answer wrongly there; distill it on such texts"
+    ]
+    assert (again, other) == ([], [])
+
+
+def test_a_bucket_that_comes_later_is_said_when_it_comes(student):
+    taught(student, b16=40)
+    first, second, third = said_of(student, [OF_24], [OF_24, OF_32], [OF_24, OF_32])
+    assert "1 of 1 texts are of lengths that the student was taught on no text of (bucket 24)" in first[0]
+    assert "1 of 2 texts are of lengths that the student was taught on no text of (bucket 32)" in second[0]
+    assert third == []
+
+
+def test_hardly_any_text_counts_as_none(student):
+    taught(student, b16=2000, b24=19, b32=20)
+    ((said,),) = said_of(student, [OF_16, OF_24, OF_32])
+    assert said.startswith("1 of 3 texts are of lengths that the student was taught on hardly any text of (bucket 24):")
+
+
+def test_a_client_that_pads_to_one_length_hears_of_the_texts_own(student):
+    taught(student, b32=40)
+    with mpcify.compile(student, "plain", length=32) as private:
+        with pytest.warns(MpcifyWarning, match=r"1 of 1 texts .* on no text of \(bucket 16\)"):
+            private([OF_16])
+        assert private.buckets([OF_16, OF_24, OF_32]) == [16, 24, 32]
+
+
+def test_an_exported_folder_says_it_too(student, tmp_path):
+    """It tells no counts, so that no text is hardly any."""
+    taught(student, b16=2000, b24=19)
+    out = tmp_path / "out"
+    export_folder(load(student), student, out, [32], accept_embedding_leak=True)
+    assert (read_all(out).about.taught, read_all(out).taught_texts) == ((16,), None)
+    assert not [path for path in out.rglob("*.json") if "2000" in path.read_text() and "graph" in path.name]
+    first, again = said_of(out, [OF_16, OF_24, OF_32], [OF_24])
+    assert (
+        "2 of 3 texts are of lengths that the student was taught on hardly any text of (buckets 24 and 32)" in first[0]
+    )
+    assert again == []
+
+
+def test_lengths_are_no_matter_if_they_are_taught_or_if_nothing_is_known_or_needed(student, checkpoint, tmp_path):
+    every = [OF_16, OF_24, OF_32]
+    assert said_of(student, every) == [[]], "a student of earlier versions"
+    assert said_of(taught(student, b16=50, b24=50, b32=2), every) == [[]]
+    assert said_of(tmp_path / "teacher", every) == [[]]
+    exact = mpcify.convert(tmp_path / "teacher", "puma")
+    update_config(exact, taught={16: 40})
+    save(exact, tmp_path / "exact", tmp_path / "teacher")
+    assert said_of(tmp_path / "exact", every) == [[]], "an exact attention knows all lengths"
+    images = mpcify.convert(checkpoint("vit", name="images"), "2quad-freediv")
+    with mpcify.compile(images, "plain") as private:
+        assert private.buckets([np.zeros((8, 8, 1), np.uint8)]) == []
+        private([np.zeros((8, 8, 1), np.uint8)])

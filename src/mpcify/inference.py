@@ -56,6 +56,7 @@ class PrivateModel:
         self.plain_sessions: dict[int, PlainSession] = {}
         self.sessions: dict[int, Session] = {}
         self.setup: Cost | None = None
+        self.told: set[int] = set()  # untaught buckets that a warning spoke of
 
     def __call__(self, items: Sequence[Any], progress: Progress | None = None) -> tuple[np.ndarray, Cost]:
         """Logits (N, labels) of N texts, (text, text) pairs or images, and what they cost together.
@@ -110,13 +111,40 @@ class PrivateModel:
         return np.stack([rows[index] for index in range(len(items))])
 
     def groups(self, items: Sequence[Any]) -> list[Group]:
-        """Inputs of one padded length together, shortest first; a warning says how many texts were cut."""
+        """Inputs of one padded length together, shortest first.
+
+        A warning says how many texts were cut; another, once a bucket, how many are of lengths that the student was not
+        taught.
+        """
         self.check_open()
         groups = self.requests.groups(items, self.truncate, self.length)
         cut = sum(self.requests.is_cut(item) for group in groups for item in group.encoded)
         if cut:
             warnings.warn(MpcifyWarning(f"{cut} of {len(items)} texts were cut to fit"), stacklevel=3)
+        if self.about.taught is not None and (said := self.untaught(groups, self.about.taught)):
+            warnings.warn(MpcifyWarning(said), stacklevel=3)
         return groups
+
+    def untaught(self, groups: list[Group], taught: tuple[int, ...]) -> str:
+        """What a warning says of texts in buckets that the student was not taught; "" if it was said before."""
+        buckets = [item.bucket for group in groups for item in group.encoded]
+        new = sorted({*buckets} - {*taught} - self.told)
+        if not new:
+            return ""
+        self.told.update(new)
+        counts = self.exported.taught_texts
+        how = "hardly any text" if counts is None or any(bucket in counts for bucket in new) else "no text"
+        *others, last = map(str, new)
+        place = f"buckets {', '.join(others)} and {last}" if others else f"bucket {last}"
+        count = sum(bucket in new for bucket in buckets)
+        what = f"{count} of {len(buckets)} texts are of lengths that the student was taught on {how} of ({place})"
+        return f"{what}: it may answer wrongly there; distill it on such texts"
+
+    def buckets(self, items: Sequence[Any]) -> list[int]:
+        """The bucket of each text by its own tokens, whatever it is padded to; [] for images, all of one length."""
+        if self.about.task.images:
+            return []
+        return [item.bucket for item in self.requests.encode(items, self.truncate, self.length)]
 
     def chunks(self, group: Group) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
         """A group's places and encoded inputs, a batch at a time."""

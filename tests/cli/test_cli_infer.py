@@ -95,6 +95,36 @@ def test_two_models_are_compared_on_the_same_examples(mpcify: Callable, model: P
     assert outcome.json["a"]["accuracy"] == outcome.json["b"]["accuracy"]
 
 
+def test_people_read_where_a_model_is_right_by_length_and_by_margin(
+    mpcify: Callable, model: Path, data: Path, tmp_path: Path
+) -> None:
+    student = tmp_path / "student"
+    assert mpcify("convert", model, student, "--recipe", "2quad-freediv", "--calibration", data).code == 0
+    with data.open("a") as file:
+        file.write(" ".join(["film"] * 20) + "\tgood\n")
+    arguments = ("evaluate", student, "--data", data, "--engine", "plain")
+    said = "warning: 1 of 9 texts are of lengths that the student was taught on no text of (bucket 24): "
+    alone = mpcify(*arguments)
+    assert (alone.code, alone.err.count("\n"), alone.err.startswith(said)) == (0, 1, True)
+    lines = [line.split() for line in alone.out.splitlines()]
+    assert ["bucket", "examples", "accuracy", "agreement", "with", "plain", "taught", "on"] in lines
+    assert [(line[0], line[1], line[-1]) for line in lines if line[:1] in (["16"], ["24"])] == [
+        ("16", "8", "8"),
+        ("24", "1", "0"),
+    ]
+    both = mpcify(*arguments, "--compare", model)
+    assert (both.code, both.err) == (0, alone.err)
+    lines = [line.split() for line in both.out.splitlines()]
+    assert ["bucket", "examples", "equal", "answers", "taught", "on"] in lines
+    assert ["margin", "examples", "equal", "answers"] in lines
+    infer = mpcify("infer", student, "a film", " ".join(["film"] * 20), "--engine", "plain")
+    assert infer.err == alone.err.replace("1 of 9", "1 of 2")
+
+
+def test_a_table_of_lengths_leaves_out_what_is_not_known(mpcify: Callable, model: Path, data: Path) -> None:
+    assert "taught" not in mpcify("evaluate", model, "--data", data, "--engine", "plain").out
+
+
 def test_a_text_too_long_is_cut_only_when_asked_and_it_is_said(mpcify: Callable, model: Path) -> None:
     text = " ".join(["film"] * 100)
     refused = mpcify("infer", model, text, "--engine", "plain")

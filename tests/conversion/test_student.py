@@ -36,13 +36,14 @@ def test_a_config_is_its_json_and_back(student):
     assert (config.calibrated, config.refit, config.base) == (False, None, None)
     assert (config.ranges, config.weights_sha256) == ({}, None)
     assert config.to_json() == student.config.mpcify
-    assert "ranges" not in config.to_json(), "as a student that declares none was always written"
-    update_config(student, base=Base("base", "0" * 64), calibrated=True, refit=False)
+    assert not {"ranges", "taught"} & config.to_json().keys(), "as a student that has none was always written"
+    update_config(student, base=Base("base", "0" * 64), calibrated=True, refit=False, taught={128: 3, 16: 40})
     set_ranges(student, RANGES)
     values = json.loads(json.dumps(student.config.mpcify))
     assert StudentConfig.from_json(values) == student_config(student)
     assert StudentConfig.from_json(values).to_json() == values
     assert values["weights_sha256"] == weights_digest(student)
+    assert list(values["taught"].items()) == [("16", 40), ("128", 3)]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,14 @@ def test_a_config_is_its_json_and_back(student):
         ({"weights_sha256": 7}, 202, "weights_sha256"),
         ({"base": {"name": "base"}}, 202, "base"),
         ({"base": ["base"]}, 202, "base"),
+        ({"taught": None}, 202, "taught"),
+        ({"taught": [16, 24]}, 202, "taught"),
+        ({"taught": {"17": 5}}, 202, "taught"),
+        ({"taught": {"016": 5}}, 202, "taught"),
+        ({"taught": {"16": 0}}, 202, "taught"),
+        ({"taught": {"16": 5.0}}, 202, "taught"),
+        ({"taught": {"16": True}}, 202, "taught"),
+        ({"taught": {"16": "5"}}, 202, "taught"),
         ({"layers": None}, 202, "layers"),
         ({"layers": [{"layer": "a"}]}, 202, "layers"),
         ({"layers": ["a"]}, 202, "layers"),
@@ -146,6 +155,29 @@ def test_the_digest_is_the_same_after_saving_and_loading(family, teacher, tmp_pa
     assert ranges_of(load(tmp_path / "student")) == RANGES
 
 
-def test_another_recipe_declares_nothing(student):
+def test_another_recipe_declares_nothing_and_was_taught_nothing(student):
     set_ranges(student, RANGES)
-    assert ranges_of(convert(student, "2quad-freediv")) == {}
+    update_config(student, taught={16: 40})
+    other = convert(student, "2quad-freediv")
+    assert ranges_of(other) == {}
+    assert student_config(other).taught == {}
+
+
+@pytest.mark.parametrize(
+    "recipe, taught, enough",
+    [
+        ("2quad-freediv", {}, None),
+        ("2quad-freediv", {16: 5, 24: 3}, (16, 24)),
+        ("2quad-freediv", {16: 995, 24: 9, 32: 10}, (16,)),
+        ("2quad-freediv", {16: 900, 24: 9, 32: 10}, (16, 32)),
+        ("2quad-freediv", {16: 60_000, 24: 20, 32: 19}, (16, 24)),
+        ("mpcformer", {16: 60_000, 24: 19}, (16,)),
+        ("puma", {16: 60_000}, None),
+        ("exact", {16: 60_000}, None),
+    ],
+)
+def test_a_bucket_is_taught_enough_by_20_texts_or_by_one_in_a_hundred(teacher, recipe, taught, enough):
+    """A recipe that is as exact as its teacher, or nearly, has nothing to be taught."""
+    student = convert(teacher("bert"), recipe)
+    update_config(student, taught=taught)
+    assert student_config(student).taught_enough == enough

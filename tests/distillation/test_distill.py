@@ -45,6 +45,7 @@ def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], t
     assert (config["calibrated"], config["refit"], config["base"]) == (True, True, None)
     assert AutoTokenizer.from_pretrained(out).get_vocab() == AutoTokenizer.from_pretrained(teacher).get_vocab()
     assert "logits" in config["ranges"]
+    assert config["taught"] == {"16": 40}
     assert [epoch["epoch"] for epoch in result.epochs] == [1, 2, 3]
     assert result.best_epoch in (1, 2, 3)
     json.dumps(result.to_json())
@@ -190,7 +191,9 @@ def test_images(teacher_of: Make, image_processor: Any, images: Make, tmp_path: 
     result = distill(tmp_path / "student", teacher, images(), images(6, seed=1), tmp_path / "out", SETTINGS)
     assert (tmp_path / "out" / "preprocessor_config.json").is_file()
     assert result.task.name == result.to_json()["task"] == "image-classification"
-    assert load(tmp_path / "out").config.mpcify["refit"]
+    config = load(tmp_path / "out").config.mpcify
+    assert config["refit"]
+    assert "taught" not in config
 
 
 def test_the_base_s_table_is_taken_over_recorded_and_frozen(

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import convert
-from mpcify.conversion.rows import collator, rows_of
+from mpcify.conversion.rows import collator, lengths_taught, rows_of
 from mpcify.distillation.order import BatchesOfLikeLength
 from mpcify.errors import MpcifyError, MpcifyWarning
 
@@ -127,3 +127,17 @@ def test_longer_texts_are_cut_and_said(teacher_of: Make, tokenizer: Any, texts: 
     with pytest.warns(MpcifyWarning, match="3 of 6 texts are longer than 7 tokens"):
         rows = rows_of(texts(6), model, tokenizer, max_length=7)
     assert max(len(row["input_ids"]) for row in rows) == 7
+
+
+def test_rows_are_counted_by_the_bucket_of_their_own_tokens(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    examples = replace(texts(4), texts=["word1", "word1 " * 14, "word1 " * 15, "word1 " * 38])
+    assert lengths_taught(rows_of(examples, teacher_of(), tokenizer)) == {16: 2, 24: 1, 48: 1}
+    with pytest.warns(MpcifyWarning, match="were cut"):
+        cut = rows_of(examples, teacher_of(), tokenizer, max_length=20)
+    assert lengths_taught(cut) == {16: 2, 24: 2}, "nobody saw what was cut"
+    assert lengths_taught([{"input_ids": [2] * 600}]) == {512: 1}
+    assert lengths_taught([]) == {}
+
+
+def test_images_are_not_counted_by_length(teacher_of: Make, image_processor: Any, images: Make) -> None:
+    assert lengths_taught(rows_of(images(3), teacher_of("vit"), image_processor)) == {}

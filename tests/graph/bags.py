@@ -1,5 +1,6 @@
 """A bag of words as its parties hold it, and exported folders of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Bag(Exported):
     lengths: tuple[int, ...] | None = None
     declared: bool = False
     uncalibrated: bool = True
+    taught_texts: Mapping[int, int] | None = None
     table: np.ndarray | None = None
     tokenizer: Tokenizer | None = None
 

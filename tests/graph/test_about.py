@@ -24,6 +24,7 @@ IMAGE = replace(
     embeddings="patches",
     inputs=ImageFacts(3, (16, 24), 8, True, 2, True, 1 / 255, True, (0.4, 0.5, 0.6), 0.5),
 )
+TAUGHT = replace(TEXT, taught=(16, 32))
 
 
 def test_classification_answers_are_softmax_over_the_models_labels() -> None:
@@ -48,6 +49,13 @@ def test_a_tie_is_not_a_departure() -> None:
     assert TEXT.task.unequal(plain[:, ::-1], plain) == [1, 2]
     assert TEXT.task.unequal(plain, plain) == []
     assert Regression("regression", ("x",)).unequal(-plain, plain) == []
+
+
+def test_a_margin_is_the_difference_of_the_two_largest_probabilities() -> None:
+    margins = TEXT.task.margins(np.log([[1.0, 2.0, 5.0], [6.0, 1.0, 1.0], [2.0, 1.0, 2.0]]))
+    assert margins == pytest.approx([0.375, 0.625, 0.0])
+    assert IMAGE.task.margins(np.array([[1e4, 0.0]])) == pytest.approx([1.0])
+    assert Regression("regression", ("x",)).margins(np.array([[2.5]])) is None
 
 
 def test_its_json_object_has_these_fields_in_this_order() -> None:
@@ -81,7 +89,12 @@ def test_its_json_object_has_these_fields_in_this_order() -> None:
     ]
 
 
-@pytest.mark.parametrize("about", [TEXT, IMAGE, replace(TEXT, task=Regression("regression", ("x",)))])
+def test_the_buckets_that_it_was_taught_stand_there_if_they_are_known() -> None:
+    assert list(TAUGHT.to_json().items())[-1] == ("taught", [16, 32])
+    assert "taught" not in TEXT.to_json(), "as earlier versions wrote it"
+
+
+@pytest.mark.parametrize("about", [TEXT, IMAGE, TAUGHT, replace(TEXT, task=Regression("regression", ("x",)))])
 def test_it_comes_back_from_its_json_object(about: About) -> None:
     assert About.from_json(about.to_json()) == about
 
@@ -118,6 +131,16 @@ def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         (TEXT, "text.types", 3),
         (TEXT, "text.skipped", -1),
         (TEXT, "model", None),
+        (TEXT, "taught", None),
+        (TEXT, "taught", []),
+        (TEXT, "taught", 16),
+        (TEXT, "taught", {"16": 40}),
+        (TEXT, "taught", [16.0]),
+        (TEXT, "taught", [True]),
+        (TEXT, "taught", [0, 16]),
+        (TEXT, "taught", [32, 16]),
+        (TEXT, "taught", [16, 16]),
+        (IMAGE, "taught", [16]),
         (IMAGE, "image", None),
         (IMAGE, "text", {}),
         (IMAGE, "vocabulary", 5),

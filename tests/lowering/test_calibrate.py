@@ -39,6 +39,7 @@ def test_a_file_calibrates_in_python_as_on_the_command_line(checkpoint, file, tm
     values = json.loads((out / "config.json").read_text())["mpcify"]
     assert student_config(student).to_json() == student.config.mpcify == values
     assert set(ranges_of(student)) >= {"logits"}
+    assert values["taught"] == {"16": 40}
 
 
 def test_batches_calibrate_a_conversion_as_they_calibrate_a_student(checkpoint, file):
@@ -64,3 +65,19 @@ def test_a_conversion_without_data_declares_nothing(checkpoint):
 def test_examples_need_the_tokenizer_beside_the_checkpoint(teacher, file):
     with pytest.raises(MpcifyError, match="MPC-208"):
         mpcify.convert(teacher("bert"), "2quad-freediv", calibration=read_examples(file, labels=False))
+
+
+def test_a_calibrated_student_knows_the_lengths_of_its_texts_without_their_padding(checkpoint):
+    source = checkpoint("bert")
+    tokens = AutoTokenizer.from_pretrained(source)
+    batch = dict(tokens(["the film", "a " * 14, "a " * 15, "a " * 30], padding=True, return_tensors="pt"))
+    student = mpcify.convert(source, "2quad-freediv", calibration=[batch])
+    assert student_config(student).taught == {16: 2, 24: 1, 32: 1}
+    calibrate(student, [{name: value[:1] for name, value in batch.items()}])
+    assert student_config(student).taught == {16: 1}, "of the last calibration"
+
+
+def test_images_have_no_lengths(teacher):
+    images = [{"pixel_values": torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))}]
+    student = mpcify.convert(teacher("vit"), "2quad-freediv", calibration=images)
+    assert "taught" not in student.config.mpcify

@@ -14,6 +14,7 @@ from scipy import stats
 from transformers import BertForSequenceClassification
 
 from mpcify.conversion.convert import convert
+from mpcify.conversion.student import update_config
 from mpcify.data.files import Examples
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -24,7 +25,7 @@ from tests.makers import LETTERS, make_fast_tokenizer, make_model
 from tests.measure.reports import compare, evaluate
 
 KEYS = ["model", "recipe", "engine", "protocol", "ring", "examples", "accuracy", "agreement_with_plain"]
-KEYS += ["max_logit_error", "cost"]
+KEYS += ["max_logit_error", "by_length", "cost"]
 
 
 def saved(folder: Path, labels: int, seed: int = 0) -> BertForSequenceClassification:
@@ -153,7 +154,7 @@ def test_two_models_are_compared_on_the_same_examples(
     labels = logits_of(model, items).argmax(-1)
     found = compare(folder, tmp_path, examples(items, labels.tolist()))
     same = np.mean(logits_of(other, items).argmax(-1) == labels)
-    assert list(found) == ["a", "b", "agreement", "mcnemar_p"]
+    assert list(found) == ["a", "b", "agreement", "mcnemar_p", "by_length", "by_margin"]
     assert found["a"] == {**evaluate(folder, examples(items, labels.tolist())), "cost": found["a"]["cost"]}
     assert (found["a"]["accuracy"], found["b"]["accuracy"], found["agreement"]) == (1.0, same, same)
     assert found["mcnemar_p"] == pytest.approx(stats.binomtest(0, round(24 * (1 - same)), 0.5).pvalue)
@@ -178,12 +179,107 @@ def test_answers_that_leave_those_in_floats_are_said_loudly_with_the_layer(
     assert report["agreement_with_plain"] <= 1 - report["unequal"] / 12
 
 
+def test_a_report_says_how_good_answers_are_by_the_texts_own_lengths(
+    classifier: tuple[Path, BertForSequenceClassification],
+) -> None:
+    folder, model = classifier
+    items = ["a b", "a " * 18, "c d e", "b " * 25, "d " * 20]
+    buckets = np.array([16, 24, 16, 32, 24])
+    answers = logits_of(model, items).argmax(-1)
+    labels = np.where([True, False, False, True, False], answers, (answers + 1) % 3)
+    for settings in ({}, {"length": 32}, {"length": 32, "batch": 2}):
+        report = evaluate(folder, examples(items, labels.tolist()), **settings)
+        assert report["by_length"] == [
+            {"length": 16, "examples": 2, "accuracy": 0.5, "agreement_with_plain": 1.0, "taught": None},
+            {"length": 24, "examples": 2, "accuracy": 0.0, "agreement_with_plain": 1.0, "taught": None},
+            {"length": 32, "examples": 1, "accuracy": 1.0, "agreement_with_plain": 1.0, "taught": None},
+        ]
+        assert report["accuracy"] == 0.4
+    assert buckets.tolist() == compile(folder, "plain").buckets(items)
+
+
+def test_a_report_says_on_how_many_texts_of_a_length_the_student_was_taught(tmp_path: Path) -> None:
+    student = convert(saved(tmp_path / "teacher", 2), "2quad-freediv")
+    update_config(student, calibrated=True, taught={16: 300, 32: 2})
+    student.save_pretrained(tmp_path / "student")
+    make_fast_tokenizer(LETTERS).save_pretrained(tmp_path / "student")
+    given = examples(["a b", "a " * 18, "a " * 25], [0, 0, 1])
+    with pytest.warns(MpcifyWarning, match=r"2 of 3 texts .* on hardly any text of \(buckets 24 and 32\)") as said:
+        report = evaluate(tmp_path / "student", given, engine="fixed", force=True)
+    assert [(row["length"], row["taught"]) for row in report["by_length"]] == [(16, 300), (24, 0), (32, 2)]
+    assert len([item for item in said if "taught" in str(item.message)]) == 1, "though it runs and is compared"
+
+
+def test_regression_by_length_has_correlations_that_may_not_exist(tmp_path: Path) -> None:
+    model = saved(tmp_path, 1)
+    items = [*texts(8)[:6], "a " * 28]
+    short = [item for item in items if len(item.split()) <= 14]
+    report = evaluate(tmp_path, examples(items, [float(index) for index in range(7)]))
+    first, *_, last = report["by_length"]
+    assert list(first) == ["length", "examples", "accuracy", "pearson", "spearman", "agreement_with_plain", "taught"]
+    assert (first["length"], first["examples"], first["accuracy"]) == (16, len(short), None)
+    right = [float(items.index(item)) for item in short]
+    # graph and torch agree to 1e-4 on logits of about 1; a correlation moves no more than that
+    assert first["pearson"] == pytest.approx(stats.pearsonr(logits_of(model, short)[:, 0], right).statistic, abs=1e-4)
+    assert (last["length"], last["examples"], last["pearson"], last["spearman"]) == (32, 1, None, None)
+
+
+def judged(task: Task, logits: list[list[float]], buckets: list[int]) -> measure.Evaluation:
+    values, facts = np.array(logits), TextFacts(12, 32, True, "right", 32, 2, None)
+    about = About("", "m", "bert", task, "exact", "client", facts)
+    return measure.Evaluation({}, about, values, np.zeros(len(values)), values, np.array(buckets, np.int64))
+
+
+def test_a_comparison_says_where_the_answers_part_by_length_and_by_how_sure_the_other_is() -> None:
+    task = Classification("classification", ("x", "y"))
+    shares = [0.5, 0.74, 0.76, 0.76, 0.96, 0.996, 1.0]  # of x: margins of 0, 0.48, 0.52, 0.52, 0.92, 0.992 and 1
+    sure = [[np.log(share), np.log1p(-share)] if share < 1 else [50.0, -50.0] for share in shares]
+    ours = [[1, 0], [0, 1], [0, 1], [1, 0], [1, 0], [1, 0], [0, 1]]
+    found = measure.compare(
+        judged(task, ours, [16, 16, 32, 16, 32, 32, 64]), judged(task, sure, [16, 16, 16, 16, 16, 16, 16])
+    )
+    assert found["by_length"] == [
+        {"length": 16, "examples": 3, "agreement": pytest.approx(2 / 3)},
+        {"length": 32, "examples": 3, "agreement": pytest.approx(2 / 3)},
+        {"length": 64, "examples": 1, "agreement": 0.0},
+    ]
+    assert found["by_margin"] == [
+        {"from": 0.0, "to": 0.5, "examples": 2, "agreement": 0.5},
+        {"from": 0.5, "to": 0.9, "examples": 2, "agreement": 0.5},
+        {"from": 0.9, "to": 0.99, "examples": 1, "agreement": 1.0},
+        {"from": 0.99, "to": 1.0, "examples": 2, "agreement": 0.5},
+    ]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_margin_at_the_end_of_a_class_belongs_to_the_next() -> None:
+    task = Classification("classification", ("x", "y"))
+    one = judged(task, [[np.log(3), 0.0]], [16])  # 0.75 − 0.25, in floats exactly
+    assert task.margins(one.logits).tolist() == [0.5]
+    assert [row["from"] for row in measure.compare(one, one)["by_margin"]] == [0.5]
+
+
+def test_regression_is_not_compared_by_margin_and_images_not_by_length() -> None:
+    values = [[0.0], [1.0]]
+    found = measure.compare(*[judged(Regression("regression", ("x",)), values, [16, 24])] * 2)
+    assert list(found) == ["a", "b", "agreement", "mcnemar_p", "by_length"]
+    pictures = Classification("image-classification", ("x", "y"), images=True)
+    found = measure.compare(*[judged(pictures, [[0, 1], [1, 0]], [])] * 2)
+    assert list(found) == ["a", "b", "agreement", "mcnemar_p", "by_margin"]
+
+
+def test_a_report_of_images_has_no_lengths(checkpoint: Callable[..., Path]) -> None:
+    images = [np.random.default_rng(seed).integers(0, 255, (8, 8, 1), np.uint8) for seed in range(2)]
+    report = evaluate(checkpoint("vit", labels=5), Examples("image", images, [0, 1], "a.tsv"))
+    assert "by_length" not in report
+
+
 class StandIn:
     """A model on an engine whose logits are off by what the test says."""
 
     in_floats = False
     requests = SimpleNamespace(columns=("sentence", "sentence1", "sentence2"))
-    exported = SimpleNamespace(uncalibrated=False)
+    exported = SimpleNamespace(uncalibrated=False, taught_texts=None)
     engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, reports_ranges=False, rules=None)
 
     def __init__(self, task: Task, plain: list[list[float]], error: list[list[float]]) -> None:
@@ -192,6 +288,9 @@ class StandIn:
 
     def __call__(self, items: list[str], progress: Callable[[int], None] | None = None) -> tuple[np.ndarray, Cost]:
         return self.values + self.error, Cost(2.0, 300, 7, {"alice": 100, "bob": 200}, setup=Cost(1.0, 50))
+
+    def buckets(self, items: list[str]) -> list[int]:
+        return [16] * len(items)
 
     def plain(self, items: list[str], observe: Any = None) -> np.ndarray:
         assert observe is None

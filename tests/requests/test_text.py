@@ -19,7 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import TextFacts
 from mpcify.graph.graph import Graph, Input
-from mpcify.requests.text import BUCKETS, Encoded, TextRequests
+from mpcify.requests.text import BUCKETS, Encoded, TextRequests, bucket_of
 from tests.makers import LETTERS, make_tokenizer
 from tests.requests.contract import RequestsContract
 
@@ -318,3 +318,14 @@ def test_a_tokenizer_that_fails_on_a_text_is_one_line_without_the_text(change: d
         made.encode(["a secret"])
     assert "secret" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("length", [None, 40])
+def test_a_texts_own_bucket_is_of_its_own_tokens_whatever_it_is_padded_to(length: int | None) -> None:
+    groups = requests(positions=40).groups(["a " * 14, "a " * 15, "a " * 31], length=length)
+    own = {place: item.bucket for group in groups for place, item in zip(group.places, group.encoded, strict=True)}
+    assert own == {0: 16, 1: 24, 2: 48}
+
+
+def test_every_number_of_tokens_has_a_bucket() -> None:
+    assert [bucket_of(count) for count in (1, 16, 17, 512, 513, 9999)] == [16, 16, 24, 512, 512, 512]

@@ -7,7 +7,7 @@ import typer
 
 from mpcify.cli.early import check_runnable
 from mpcify.cli.options import ColumnNames, Data, EngineSettings, Runnable
-from mpcify.cli.verb import Answer, table, verb
+from mpcify.cli.verb import Answer, table, together, verb
 from mpcify.engines.cost import line
 from mpcify.errors import MpcifyError
 from mpcify.progress import progress_bar
@@ -18,6 +18,17 @@ Answers = Annotated[
     typer.Option(metavar="FOLDER", help="Keep answers there as they come; the same command then goes on from them."),
 ]
 Other = Annotated[str | None, typer.Option(metavar="OTHER", help="Another model, on the same examples and engine.")]
+COLUMNS = {
+    "length": "bucket",
+    "margin": "margin",
+    "examples": "examples",
+    "accuracy": "accuracy",
+    "pearson": "pearson",
+    "spearman": "spearman",
+    "agreement_with_plain": "agreement with plain",
+    "agreement": "equal answers",
+    "taught": "taught on",
+}
 
 
 @verb
@@ -49,7 +60,8 @@ def evaluate(
             first = measure.evaluate(private, examples, answers=answers, progress=advance)
         if compare is None:
             report = first.report
-            return Answer(report, table(heading(report), ("", model), zip(*named_values(report), strict=True)))
+            whole = table(heading(report), ("", model), zip(*named_values(report), strict=True))
+            return Answer(report, together(whole, *by_length(report)))
         with compile(compare, **settings.keywords()) as private:
             measure.refuse_other_task(first.about, private.about)
             second = measure.evaluate(private, examples, answers=answers, progress=advance)
@@ -58,7 +70,35 @@ def evaluate(
     _, others = named_values(both["b"])
     p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
     rows = [*zip(names, numbers, others, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
-    return Answer(both, table(heading(both["a"]), ("", model, compare), rows))
+    whole = table(heading(both["a"]), ("", model, compare), rows)
+    return Answer(both, together(whole, *compared(both, compare)))
+
+
+def by_length(report: dict[str, Any]) -> list[Any]:
+    """The table of how good answers are by length; none for images."""
+    return [section("by length", rows)] if (rows := report.get("by_length")) else []
+
+
+def compared(both: dict[str, Any], other: str) -> list[Any]:
+    """The tables of equal answers by length, if texts are compared, and by how sure the other is, if answers say it."""
+    taught = [row["taught"] for row in both["a"].get("by_length", [])]
+    lengths = [{**row, "taught": count} for row, count in zip(both.get("by_length", []), taught, strict=True)]
+    margins = [{"margin": f"{row['from']:g} to {row['to']:g}", **row} for row in both.get("by_margin", [])]
+    tables = {"by length": lengths, f"by the margin of {other}": margins}
+    return [section(title, rows) for title, rows in tables.items() if rows]
+
+
+def section(title: str, rows: list[dict[str, Any]]) -> Any:
+    """A table of rows of a report, without the columns in which nothing stands."""
+    names = {name: head for name, head in COLUMNS.items() if any(row.get(name) is not None for row in rows)}
+    return table(title, list(names.values()), [[cell(row[name]) for name in names] for row in rows])
+
+
+def cell(value: Any) -> str:
+    """A value of a report."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def heading(report: dict[str, Any]) -> str:

@@ -151,6 +151,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     return made
 
 
+def together(*parts: Any) -> Any:
+    """Tables one below another."""
+    from rich.console import Group
+
+    return Group(*parts)
+
+
 @contextmanager
 def clean_stdout() -> Iterator[None]:
     """While open, what Python, a C library or a child process writes to stdout goes to stderr."""

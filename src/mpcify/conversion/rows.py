@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from mpcify.conversion.processors import backend_of, input_facts
 from mpcify.data.files import COLUMNS, Examples, check_labels
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.requests.images import ImageRequests
-from mpcify.requests.text import TextRequests
+from mpcify.requests.text import TextRequests, bucket_of
 
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
@@ -97,6 +98,14 @@ class ImageRows(Dataset):
         pixels = self.requests.pixels(self.examples.texts[index], self.examples.where(index))
         row = {"pixel_values": torch.from_numpy(np.ascontiguousarray(pixels))}
         return row if self.examples.labels is None else {**row, "labels": self.examples.labels[index]}
+
+
+def lengths_taught(rows: Any) -> dict[int, int]:
+    """How many rows each bucket has, by their own tokens: what a student is taught on. {} for images."""
+    if not len(rows) or "input_ids" not in rows[0]:
+        return {}
+    found = Counter(bucket_of(len(rows[index]["input_ids"])) for index in range(len(rows)))
+    return dict(sorted(found.items()))
 
 
 def collator(model: PreTrainedModel) -> Collate:

@@ -10,7 +10,9 @@ from mpcify.conversion.facts import table_digest, weights_digest, word_table
 from mpcify.errors import MpcifyError
 from mpcify.graph.ranges import Ranges
 from mpcify.recipe import Recipe, read_recipe
+from mpcify.requests.text import BUCKETS
 
+ENOUGH = 20  # texts that teach a student a bucket; of fewer than 2,000 in all, one in a hundred
 RECIPE = frozenset(field.name for field in fields(Recipe))
 
 
@@ -39,7 +41,8 @@ class StudentConfig:
     own_activation: the teacher's, by its name in transformers. layers: one entry an encoder layer. calibrated: whether
     calibration was done; refit: whether it had the teacher (None before any). base: None if the table is the owner's.
     ranges: as declared, {operation: {quantity: [least, largest]}}; read them with `ranges_of`. weights_sha256: of the
-    weights that they were measured with.
+    weights that they were measured with. taught: how many texts of each bucket it was distilled on, or else calibrated;
+    {} if that is not known, and for images.
     """
 
     recipe: Recipe
@@ -50,10 +53,25 @@ class StudentConfig:
     base: Base | None = None
     ranges: Mapping[str, Any] = field(default_factory=dict)
     weights_sha256: str | None = None
+    taught: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def approximates(self) -> bool:
+        """Whether some layer computes what calibration and distillation bring nearer to the teacher."""
+        return any(map(self.recipe.approximates, range(len(self.layers))))
+
+    @property
+    def taught_enough(self) -> tuple[int, ...] | None:
+        """The buckets of at least ENOUGH texts, or of one in a hundred; None if unknown, or if nothing is taught."""
+        if not (self.taught and self.approximates):
+            return None
+        least = min(ENOUGH, sum(self.taught.values()) / 100)
+        return tuple(bucket for bucket, count in sorted(self.taught.items()) if count >= least)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object; the recipe's fields stand in it beside the others."""
         optional = {"refit": self.refit, "ranges": self.ranges or None, "weights_sha256": self.weights_sha256}
+        optional["taught"] = {str(bucket): count for bucket, count in sorted(self.taught.items())} or None
         return {
             **self.recipe.to_json(),
             "own_activation": self.own_activation,
@@ -77,6 +95,7 @@ class StudentConfig:
         given["layers"] = sites_of(given.get("layers"))
         given["base"] = base_of(given.get("base"))
         given["ranges"] = given.get("ranges") or {}
+        given["taught"] = taught_of(given.get("taught", {}))
         for name, kinds in TYPES.items():
             if not isinstance(given.get(name), kinds):
                 raise wrong(f'{name} under "mpcify"', f"is {given.get(name)!r}"[:80])
@@ -110,6 +129,16 @@ def base_of(values: Any) -> Base | None:
         return Base(**values) if values else None
     except TypeError:
         raise wrong('the base under "mpcify"', "is not a name and a digest") from None
+
+
+def taught_of(values: Any) -> dict[int, int]:
+    """The texts of each bucket in a config. Raises MPC-202."""
+    known = {str(bucket): bucket for bucket in BUCKETS}
+    if not isinstance(values, Mapping) or not all(
+        bucket in known and type(count) is int and count > 0 for bucket, count in values.items()
+    ):
+        raise wrong('taught under "mpcify"', "is not the texts of each bucket")
+    return {known[bucket]: count for bucket, count in values.items()}
 
 
 def is_student(model: PreTrainedModel) -> bool:

@@ -21,7 +21,7 @@ from mpcify.conversion.convert import load, load_model, task_of
 from mpcify.conversion.facts import weights_digest
 from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import read_processor
-from mpcify.conversion.rows import LONGEST, calibration_batches, collator, pick, rows_of, usable_labels
+from mpcify.conversion.rows import LONGEST, calibration_batches, collator, lengths_taught, pick, rows_of, usable_labels
 from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.distillation.base import freeze_base
@@ -119,6 +119,7 @@ def distill(
         data_collator=collate,
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    update_config(student, taught=lengths_taught(rows))
     result = outcome(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
     student.to("cpu").eval()
     if launch.rank == 0:

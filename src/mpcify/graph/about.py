@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -52,6 +53,10 @@ class Task(ABC):
         """How likely so large a difference in right answers is by chance; None if no answer is right or wrong."""
 
     @abstractmethod
+    def margins(self, logits: np.ndarray) -> np.ndarray | None:
+        """How sure the answers are (N,): from 0, a tie, to 1; None if they do not say."""
+
+    @abstractmethod
     def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
         """A metric's name and value, and what it comes to if answers are guessed: its mean, and √N·its deviation."""
 
@@ -64,9 +69,7 @@ class Classification(Task):
 
     def answers(self, logits: np.ndarray) -> list[dict[str, Any]]:
         """{"label", "score", "scores": {label: p}} a row, p = softmax(logits); the label is that of the largest p."""
-        values = np.asarray(logits, np.float64)
-        powers = np.exp(values - values.max(axis=-1, keepdims=True))
-        return [self.answer(row) for row in powers / powers.sum(axis=-1, keepdims=True)]
+        return [self.answer(row) for row in softmax(logits)]
 
     def answer(self, shares: np.ndarray) -> dict[str, Any]:
         """One answer from its probabilities (labels,)."""
@@ -83,6 +86,11 @@ class Classification(Task):
     def difference_p(self, a: np.ndarray, b: np.ndarray, right: np.ndarray) -> float:
         """McNemar's test: see `mcnemar_p`."""
         return mcnemar_p(correct(a, right), correct(b, right))
+
+    def margins(self, logits: np.ndarray) -> np.ndarray:
+        """The difference of the two largest probabilities."""
+        ordered = np.sort(softmax(logits), -1)
+        return ordered[:, -1] - ordered[:, -2]
 
     def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
         """The accuracy: a mean of p = 1/labels, and √(p(1 − p))."""
@@ -107,9 +115,19 @@ class Regression(Task):
     def difference_p(self, a: np.ndarray, b: np.ndarray, right: np.ndarray) -> None:
         return None
 
+    def margins(self, logits: np.ndarray) -> None:
+        return None
+
     def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
         """Pearson's correlation: a mean of 0, and 1."""
         return "correlation", found.pearson, 0.0, 1.0
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """The probabilities (N, labels)."""
+    values = np.asarray(logits, np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 TASKS: Mapping[str, type[Task]] = {
@@ -182,7 +200,8 @@ class About:
     """What is public of a model.
 
     notice: what a reader must know of this release. model: its folder's name. family: of Hugging Face. embeddings:
-    `client` (it looks its tokens up in a table that it holds), `one-hot`, or `patches` for images.
+    `client` (it looks its tokens up in a table that it holds), `one-hot`, or `patches` for images. taught: the buckets
+    that a student was taught on enough texts of; None if that is not known, or there was nothing to teach.
     """
 
     notice: str
@@ -192,6 +211,7 @@ class About:
     recipe: str
     embeddings: str
     inputs: TextFacts | ImageFacts
+    taught: tuple[int, ...] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -215,16 +235,21 @@ class About:
             "segments": False if image else facts.pop("segments"),
             "text": None if image else facts,
             "image": facts if image else None,
+            **({} if self.taught is None else {"taught": list(self.taught)}),
         }
 
     @classmethod
     def from_json(cls, values: Any) -> Self:
-        """The facts in a JSON object, checked. Raises MPC-404 for a field that is missing, unknown or wrong."""
-        checked(values, FACTS, "about")
+        """The facts in a JSON object, checked. Raises MPC-404 for a field that is missing, unknown or wrong.
+
+        `taught` may be missing: earlier versions did not write it.
+        """
+        checked(values, FACTS, "about", OPTIONAL)
         image = values["image"] is not None
         known = checked(values["image"], IMAGE, "about.image") if image else checked(values["text"], TEXT, "about.text")
         counts = {name: values[name] for name in (*WHOLE, "segments")}
         named = {name: values[name] for name in ("notice", "model", "family", "recipe", "embeddings")}
+        taught = tuple(values["taught"]) if "taught" in values else None
         task = task_named(values["task"], tuple(values["labels"]))
         agrees = {
             "text": (values["text"] is None) == image,
@@ -233,6 +258,7 @@ class About:
             "labels": len(set(task.labels)) == len(task.labels) and (len(task.labels) == 1 or not task.numeric),
             "vocabulary": image != (values["vocabulary"] > 0),
             "positions": image != (values["positions"] > 1),
+            "taught": taught is None or (not image and taught == tuple(sorted(set(taught)))),
         }
         inputs = ImageFacts(**tupled(known)) if image else TextFacts(**counts, **known)
         if isinstance(inputs, ImageFacts):
@@ -243,7 +269,7 @@ class About:
         for name, holds in agrees.items():
             if not holds:
                 raise wrong_field("about", name)
-        return cls(task=task, inputs=inputs, **named)
+        return cls(task=task, inputs=inputs, taught=taught, **named)
 
 
 def listed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,10 +282,13 @@ def tupled(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def checked(values: Any, rules: Mapping[str, Rule], where: str) -> dict[str, Any]:
-    """A JSON object that has these fields and no other, each as its rule says. Raises MPC-404."""
+def checked(
+    values: Any, rules: Mapping[str, Rule], where: str, optional: Mapping[str, Rule] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A JSON object that has these fields, perhaps the optional ones, and no other. Raises MPC-404."""
     if not isinstance(values, dict):
         raise MpcifyError(404, where, "it is no JSON object", AGAIN)
+    rules = {**rules, **{name: rule for name, rule in optional.items() if name in values}}
     for name in sorted(rules.keys() ^ values.keys()):
         what = f"the field {name} is missing" if name in rules else f"the field {name!r:.40} is not one of this version"
         raise MpcifyError(404, where, what, AGAIN)
@@ -349,4 +378,7 @@ FACTS: Mapping[str, Rule] = {
     "segments": flag,
     "text": lambda value: value is None or isinstance(value, dict),
     "image": lambda value: value is None or isinstance(value, dict),
+}
+OPTIONAL: Mapping[str, Rule] = {
+    "taught": lambda value: isinstance(value, list) and bool(value) and all(map(whole(1, 1 << 20), value)),
 }

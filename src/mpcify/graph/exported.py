@@ -44,8 +44,9 @@ class Exported(ABC):
 
     about: what is public of it. batch: requests at once. lengths: the padded lengths that there are graphs of; None if
     any that the model takes. declared: whether ranges are. uncalibrated: whether it has approximations that were
-    not calibrated. table: the client's, of embeddings (words, E), where it looks its tokens up. tokenizer: the
-    client's, for texts.
+    not calibrated. taught_texts: how many texts of each bucket the student was taught on; None if that is not known,
+    and in what `export` wrote, where `about` has the buckets alone. table: the client's, of embeddings (words, E), in
+    which it looks its tokens up. tokenizer: the client's, for texts.
     """
 
     about: About
@@ -53,6 +54,7 @@ class Exported(ABC):
     lengths: tuple[int, ...] | None
     declared: bool
     uncalibrated: bool
+    taught_texts: Mapping[int, int] | None
     table: np.ndarray | None
     tokenizer: Tokenizer | None
 
@@ -97,6 +99,7 @@ class Folder(Exported):
         self.batch, self.lengths, self.uncalibrated = index.batch, index.lengths, index.uncalibrated
         self.declared = all(graph.ranges for graph in graphs.values())
         self.tokenizer, self.table = client
+        self.taught_texts = None
 
     def graph(self, length: int) -> Graph:
         if isinstance(self.about.inputs, ImageFacts):

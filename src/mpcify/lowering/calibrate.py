@@ -14,8 +14,8 @@ from mpcify.conversion.blocks import on_cpu
 from mpcify.conversion.calibrate import calibrate_layers
 from mpcify.conversion.facts import longest_text, takes_images, word_table
 from mpcify.conversion.processors import read_processor
-from mpcify.conversion.rows import LONGEST, batches_of, pick, rows_of
-from mpcify.conversion.student import set_ranges, student_config
+from mpcify.conversion.rows import LONGEST, batches_of, lengths_taught, pick, rows_of
+from mpcify.conversion.student import set_ranges, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.engines.plain import measure_ranges
 from mpcify.errors import MpcifyError
@@ -41,11 +41,14 @@ def calibrate(student: PreTrainedModel, batches: Examples | Batches, teacher: Pr
     batches: about 1,000 texts or images in all: dicts of `input_ids`, `attention_mask` (batch, n) and what else the
     model takes, or of `pixel_values`. Or Examples, as `read_examples` reads them from a file: 1,000 are drawn and
     encoded by the tokenizer or image processor beside the checkpoint that the student came from; layers see texts of at
-    most 128 tokens, ranges longer ones too. Raises what `calibrate_layers` and `declare_ranges` raise, and for examples
-    what `rows_of` raises.
+    most 128 tokens, ranges longer ones too. The config keeps how many texts of each bucket the layers saw (`taught`).
+    Raises what `calibrate_layers` and `declare_ranges` raise, and for examples what `rows_of` raises.
     """
     layers, ranges = drawn(batches, student) if isinstance(batches, Examples) else (list(batches),) * 2
     calibrate_layers(student, layers, teacher)
+    if not takes_images(student):
+        rows = [{"input_ids": item.ids} for item in inputs_of(student, layers)]
+        update_config(student, taught=lengths_taught(rows))
     declare_ranges(student, ranges)
 
 

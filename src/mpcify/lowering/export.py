@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import task_of, teacher_class
 from mpcify.conversion.facts import longest_text, takes_images, weights_digest, word_table
 from mpcify.conversion.processors import backend_of, input_facts, read_processor
-from mpcify.conversion.student import ranges_of, recipe_of, student_config, table_is_public
+from mpcify.conversion.student import is_student, ranges_of, recipe_of, student_config, table_is_public
 from mpcify.conversion.survey import refusing
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder
@@ -50,6 +50,7 @@ class TracedStudent(Exported):
         self.table = word_table(student) if self.about.embeddings == "client" else None
         self.declared = bool(ranges_of(student))
         self.uncalibrated = is_uncalibrated(student)
+        self.taught_texts = None if self.about.taught is None else student_config(student).taught
         self.graphs: dict[int, Graph] = {}
         self.owned: dict[str, np.ndarray] = {}
         prove_inputs(student, processor)
@@ -83,7 +84,7 @@ class TracedStudent(Exported):
 def is_uncalibrated(student: PreTrainedModel) -> bool:
     """Whether a student has approximations that `calibrate` sets, and it has not run."""
     config = student_config(student)
-    return any(map(config.recipe.approximates, range(len(config.layers)))) and not config.calibrated
+    return config.approximates and not config.calibrated
 
 
 def describe(model: PreTrainedModel, source: str | Path, embeddings: str, processor: Any = None) -> About:
@@ -101,6 +102,7 @@ def describe(model: PreTrainedModel, source: str | Path, embeddings: str, proces
         recipe=recipe_of(model).name,
         embeddings="patches" if takes_images(model) else embeddings,
         inputs=input_facts(model, read_processor(source, model) if processor is None else processor),
+        taught=student_config(model).taught_enough if is_student(model) else None,
     )
 
 

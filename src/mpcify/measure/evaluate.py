@@ -19,6 +19,7 @@ from mpcify.measure.answers import answer
 from mpcify.measure.difference import grows_at
 from mpcify.progress import Progress
 
+MARGINS = (0.0, 0.5, 0.9, 0.99, 1.0)  # ends of the classes in which a comparison counts; the last is closed
 TIGHTEST = 8  # rows of the range report that an evaluation shows
 
 
@@ -26,7 +27,8 @@ TIGHTEST = 8  # rows of the range report that an evaluation shows
 class Evaluation:
     """What a model answered. logits, plain: (N, labels), on its engine and in floats. labels: the right answers (N,).
 
-    report: its numbers, a JSON object. about: what is public of the model.
+    report: its numbers, a JSON object. about: what is public of the model. buckets: of each example by its own tokens
+    (N,), or none at all for images.
     """
 
     report: dict[str, Any]
@@ -34,6 +36,7 @@ class Evaluation:
     logits: np.ndarray
     labels: np.ndarray
     plain: np.ndarray
+    buckets: np.ndarray
 
 
 def evaluate(
@@ -48,11 +51,12 @@ def evaluate(
     answers: a folder where the answers are kept as they come: the same call goes on from where an earlier one stopped.
 
     The report has model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and
-    spearman beside it), agreement_with_plain and max_logit_error against the same graphs in floats, and the cost of all
-    requests. On an engine that reports ranges also tightest, the rows of the range report with the least headroom, and
-    for a model with declared ranges outside_ranges, how many examples leave them. If answers differ from those in
-    floats by more than a tie, a warning says so, and unequal counts them; grows_at says where the error of the first
-    one grows. Raises MPC-103 and MPC-104 if the examples do not fit the model, and what its requests raise.
+    spearman beside it), agreement_with_plain and max_logit_error against the same graphs in floats, the same by length
+    (see `by_length`; absent for images), and the cost of all requests. On an engine that reports ranges also tightest,
+    the rows of the range report with the least headroom, and for a model with declared ranges outside_ranges, how many
+    examples leave them. If answers differ from those in floats by more than a tie, a warning says so, and unequal
+    counts them; grows_at says where the error of the first one grows. Raises MPC-103 and MPC-104 if the examples do not
+    fit the model, and what its requests raise.
     """
     task = private.about.task
     if not set(COLUMNS[examples.kind]) <= set(private.requests.columns):
@@ -65,6 +69,8 @@ def evaluate(
         warnings.warn(MpcifyWarning(what), stacklevel=2)
     logits, cost = answer(private, examples, progress, None if answers is None else Path(answers))
     plain, ranges = (logits, {}) if private.in_floats else in_floats(private, examples)
+    buckets = np.asarray(private.buckets(examples.texts), np.int64)
+    lengths = {"by_length": by_length(private, buckets, logits, labels, plain)} if len(buckets) else {}
     report = {
         "model": private.about.model,
         "recipe": private.about.recipe,
@@ -75,11 +81,38 @@ def evaluate(
         **task.metrics(logits, labels).to_json(),
         "agreement_with_plain": task.agreement(logits, plain),
         "max_logit_error": max_error(logits, plain),
+        **lengths,
         **ranges,
         "cost": cost.to_json(),
         **differences(private, examples, task.unequal(logits, plain)),
     }
-    return Evaluation(report, private.about, logits, labels, plain)
+    return Evaluation(report, private.about, logits, labels, plain, buckets)
+
+
+def by_length(
+    private: PrivateModel, buckets: np.ndarray, logits: np.ndarray, labels: np.ndarray, plain: np.ndarray
+) -> list[dict[str, Any]]:
+    """How good answers are in each bucket that occurs, the shortest first.
+
+    length: the bucket. examples: in it. Then the metrics, agreement_with_plain, and taught: how many such texts the
+    student was taught on; None if that is not known.
+    """
+    task, taught = private.about.task, private.exported.taught_texts
+    return [
+        {
+            "length": bucket,
+            "examples": len(there),
+            **task.metrics(logits[there], labels[there]).to_json(),
+            "agreement_with_plain": task.agreement(logits[there], plain[there]),
+            "taught": None if taught is None else taught.get(bucket, 0),
+        }
+        for bucket, there in places_of(buckets)
+    ]
+
+
+def places_of(classes: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """The places of each class that occurs, in the classes' order."""
+    return [(found, np.flatnonzero(classes == found)) for found in np.unique(classes).tolist()]
 
 
 def refuse_other_task(a: About, b: About) -> None:
@@ -93,15 +126,31 @@ def compare(a: Evaluation, b: Evaluation) -> dict[str, Any]:
     """How two models answer the same examples.
 
     a and b: their reports. agreement: the share of equal answers. mcnemar_p: how likely so large a difference in right
-    answers is by chance; None for regression. Raises MPC-103 if they do not predict the same labels.
+    answers is by chance; None for regression. by_length: the agreement in each bucket of `a` (absent for images).
+    by_margin: the agreement where `b` is so sure of its answer, see `Task.margins` (absent for regression). Raises
+    MPC-103 if they do not predict the same labels.
     """
     refuse_other_task(a.about, b.about)
     task = a.about.task
+
+    def agreement(there: np.ndarray) -> dict[str, Any]:
+        return {"examples": len(there), "agreement": task.agreement(a.logits[there], b.logits[there])}
+
+    parts: dict[str, Any] = {}
+    if len(a.buckets):
+        parts["by_length"] = [{"length": bucket, **agreement(there)} for bucket, there in places_of(a.buckets)]
+    margins = task.margins(b.logits)
+    if margins is not None:
+        found = places_of(np.digitize(margins, MARGINS[1:-1]))
+        parts["by_margin"] = [
+            {"from": MARGINS[place], "to": MARGINS[place + 1], **agreement(there)} for place, there in found
+        ]
     return {
         "a": a.report,
         "b": b.report,
         "agreement": task.agreement(a.logits, b.logits),
         "mcnemar_p": task.difference_p(a.logits, b.logits, a.labels),
+        **parts,
     }
 
 

@@ -21,6 +21,11 @@ Text = str | tuple[str, str]
 Where = Callable[[int], str]
 
 
+def bucket_of(count: int) -> int:
+    """The smallest bucket that holds `count` tokens; the last one for more than it holds."""
+    return next((bucket for bucket in BUCKETS if bucket >= count), BUCKETS[-1])
+
+
 def text_place(index: int) -> str:
     """What an error calls a text, by its place among those of a request."""
     return f"text {index + 1}"
@@ -36,6 +41,11 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def bucket(self) -> int:
+        """The bucket of its own tokens, whatever it is padded to."""
+        return bucket_of(len(self))
 
 
 class TextRequests(Requests):
