@@ -17,12 +17,16 @@ Student = Annotated[str, typer.Argument(metavar="STUDENT", help="A folder that `
 Teacher = Annotated[str, typer.Option(metavar="MODEL", help="The model that the student was converted from.")]
 Train = Annotated[str, typer.Option(metavar="FILE", help="Training texts or images; labels only check the teacher.")]
 Evaluation = Annotated[str, typer.Option("--eval", metavar="FILE", help="Measured, and never chosen on.")]
+Texts = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="More texts to learn from: .txt (one a line), .tsv, .csv or .jsonl."),
+]
 Base = Annotated[
     str | None, typer.Option(metavar="BASE", help="The pretrained model whose public embedding table clients may hold.")
 ]
 Epochs = Annotated[
     float | None,
-    typer.Option(help="How often the training data is seen. Default: about 6,000 steps, but 3 to 12 times."),
+    typer.Option(help="How often the training data is seen. Default: what gives 3,000 steps, but at least twice."),
 ]
 Rate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, of all processes together.")]
@@ -40,6 +44,7 @@ def distill(
     teacher: Teacher,
     train: Train,
     evaluation: Evaluation,
+    texts: Texts = None,
     base: Base = None,
     epochs: Epochs = None,
     lr: Rate = 1e-4,
@@ -56,10 +61,11 @@ def distill(
         raise typer.BadParameter(f"{device} is none of cpu, cuda and mps", param_hint="--device")
     refuse_taken(out)
     look(training_folder(out), resume)
-    from mpcify.data.files import read_examples
+    from mpcify.data.files import read_examples, read_texts
 
     examples = read_examples(train, labels=False, **columns.keywords())
     held_back = read_examples(evaluation, **columns.keywords())
+    others = None if texts is None else read_texts(texts)
     for name in (teacher, *([] if base is None else [base])):
         check_model(name)
     check_student(student)
@@ -76,6 +82,7 @@ def distill(
         held_back,
         out,
         settings,
+        texts=others,
         resume=resume,
         command=command(),
     ).to_json()

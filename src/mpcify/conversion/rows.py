@@ -9,21 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 from transformers import PreTrainedModel
 
 from mpcify.conversion.batches import LABELS, kept_columns
 from mpcify.conversion.facts import columns, takes_images
 from mpcify.conversion.processors import backend_of, input_facts
 from mpcify.data.files import COLUMNS, Examples, check_labels
+from mpcify.data.mix import Mix
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.requests.images import ImageRequests
-from mpcify.requests.text import TextRequests, bucket_of
+from mpcify.requests.text import Encoded, Text, TextRequests, bucket_of
 
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
+WORD_STARTS = ("Ġ", "▁")  # what tokens that begin a word begin with, if a tokenizer marks them
 LONGEST = 512  # tokens of what ranges are measured on: what the largest bucket holds
 
 
@@ -40,10 +43,56 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
         raise MpcifyError(103, examples.source, "the examples are not what the model reads", f"give columns {wanted}")
     if examples.labels is not None:
         examples = check_labels(examples, label_names(model))
-    facts = input_facts(model, processor)
     if images:
-        return ImageRows(examples, ImageRequests(facts))
-    return TextRows(examples, TextRequests(backend_of(processor), facts), columns(model), max_length)
+        return ImageRows(examples, ImageRequests(input_facts(model, processor)))
+    requests = text_requests(model, processor)
+    encoded = requests.encode(examples.texts, truncate=True, longest=max_length, where=examples.where)
+    if long := sum(item.truncated for item in encoded):
+        count = f"{long} of {len(encoded)} texts are longer than {min(max_length, requests.longest)} tokens"
+        warnings.warn(MpcifyWarning(f"{examples.source}: {count}, and were cut for training"), stacklevel=2)
+    return TextRows(encoded, columns(model), examples.labels)
+
+
+def mixed_rows(
+    examples: Examples,
+    model: PreTrainedModel,
+    processor: Any,
+    max_length: int = 128,
+    *,
+    general: Sequence[str] = (),
+    repeats: int = 1,
+    seed: int = 0,
+) -> Dataset:
+    """Examples without their labels, as `rows_of` gives them, and pieces of them: see `mix`. Images have no pieces.
+
+    general, repeats: as `Mix` takes them. max_length: of pieces too. Raises what `rows_of` raises.
+    """
+    rows = rows_of(replace(examples, labels=None), model, processor, max_length)
+    if not isinstance(rows, TextRows):
+        return ConcatDataset([rows] * repeats)
+    requests = text_requests(model, processor)
+    longest = max(max_length * 3 // 4, 1)  # a word is about 4/3 tokens
+    mix = Mix(examples.texts, general, vocabulary(requests.tokenizer), longest, repeats, seed)
+
+    def encode(pieces: Sequence[Text]) -> TextRows:
+        where = f"a piece of {examples.source}"
+        found = requests.encode(pieces, truncate=True, longest=max_length, where=lambda _: where)
+        return TextRows(found, rows.names)
+
+    return MixedRows(rows, mix, encode)
+
+
+def text_requests(model: PreTrainedModel, processor: Any) -> TextRequests:
+    """How a model's texts become tokens."""
+    return TextRequests(backend_of(processor), input_facts(model, processor))
+
+
+def vocabulary(tokenizer: Tokenizer) -> list[str]:
+    """The words that a tokenizer has a token for, in their order: of letters only, the longer ones if there are any."""
+    tokens = tokenizer.get_vocab(with_added_tokens=False)
+    marked = [token[1:] for token in tokens if token[:1] in WORD_STARTS]
+    words = sorted(word for word in marked or tokens if word.isalpha())
+    return [word for word in words if len(word) > 2] or words
 
 
 def usable_labels(examples: Examples, model: PreTrainedModel) -> Examples:
@@ -66,12 +115,8 @@ def label_names(model: PreTrainedModel) -> list[str]:
 class TextRows(Dataset):
     """Texts as requests encode them: `input_ids`, `attention_mask`, and `token_type_ids` if the model takes them."""
 
-    def __init__(self, examples: Examples, requests: TextRequests, names: Sequence[str], max_length: int) -> None:
-        self.encoded = requests.encode(examples.texts, truncate=True, longest=max_length, where=examples.where)
-        self.names, self.labels = names, examples.labels
-        if long := sum(item.truncated for item in self.encoded):
-            count = f"{long} of {len(self.encoded)} texts are longer than {min(max_length, requests.longest)} tokens"
-            warnings.warn(MpcifyWarning(f"{examples.source}: {count}, and were cut for training"), stacklevel=3)
+    def __init__(self, encoded: Sequence[Encoded], names: Sequence[str], labels: Sequence[Any] | None = None) -> None:
+        self.encoded, self.names, self.labels = encoded, names, labels
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -81,6 +126,27 @@ class TextRows(Dataset):
         columns = {"input_ids": item.ids, "attention_mask": (1,) * len(item), "token_type_ids": item.types}
         row: Row = {name: list(columns[name]) for name in self.names}
         return row if self.labels is None else {**row, "labels": self.labels[index]}
+
+
+class MixedRows(Dataset):
+    """An epoch of a mix: its texts, then its pieces. `set_epoch` draws those of another epoch."""
+
+    def __init__(self, texts: TextRows, mix: Mix, encode: Callable[[Sequence[Text]], TextRows]) -> None:
+        self.texts, self.mix, self.encode = texts, mix, encode
+        self.epoch = -1
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Trainer's loaders call it when an epoch begins."""
+        if epoch != self.epoch:
+            self.epoch, self.pieces = epoch, self.encode(self.mix.pieces(epoch))
+
+    def __len__(self) -> int:
+        return len(self.mix)
+
+    def __getitem__(self, index: int) -> Row:
+        place = range(len(self))[index] - len(self.pieces)
+        return self.pieces[place] if place >= 0 else self.texts[place % len(self.texts)]
 
 
 class ImageRows(Dataset):

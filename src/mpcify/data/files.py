@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from mpcify.data.tables import WORD, Table, open_table
+from mpcify.data.tables import WORD, Table, open_table, read_text
 from mpcify.errors import MpcifyError, MpcifyWarning
 
 Kind = Literal["single", "pair", "image"]
@@ -115,6 +115,25 @@ def read_examples(
         raise MpcifyError(108, source, "there are no rows below the header", "give a file with at least one example")
     labelled = found if label in table.columns else None
     return Examples(kind, texts, labelled, source, tuple(lines) or None, written=label not in table.numbered)
+
+
+def read_texts(file: str | Path) -> Examples:
+    """Texts without labels: the lines of a .txt file, or what `read_examples` reads; pairs give both of their texts.
+
+    Raises what `read_examples` raises, MPC-103 for images.
+    """
+    source = str(file)
+    if Path(source).suffix.lower() != ".txt":
+        found = read_examples(source, labels=False)
+        if found.kind == "image":
+            raise MpcifyError(103, source, "its examples are images", "give texts")
+        texts = found.texts if found.kind == "single" else [text for pair in found.texts for text in pair]
+        return Examples("single", texts, None, source)
+    lines = [(number, line) for number, line in enumerate(read_text(Path(source)).splitlines(), 1) if line.strip()]
+    if not lines:
+        raise MpcifyError(108, source, "there are no lines", "give a file with at least one text")
+    texts = [text([line], place(source, index, number)) for index, (number, line) in enumerate(lines)]
+    return Examples("single", texts, None, source, tuple(number for number, _ in lines))
 
 
 def check_labels(examples: Examples, labels: Sequence[str]) -> Examples:

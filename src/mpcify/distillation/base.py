@@ -1,5 +1,6 @@
 """The public embedding table: what lets a client look its tokens up by itself."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from mpcify.conversion.config import read_config
 from mpcify.conversion.facts import table_digest, takes_images, word_table
 from mpcify.conversion.student import Base, student_config, update_config
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, MpcifyWarning
 
 
 @torch.no_grad()
@@ -47,4 +48,7 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
     table.requires_grad_(False)
     name = "/".join(Path(base).resolve().parts[-2:]) if Path(base).is_dir() else str(base)
     calibrated = student_config(student).calibrated and same
+    if student_config(student).calibrated and not same:
+        what = "its word table takes the place of the student's, which was calibrated: that is done again"
+        warnings.warn(MpcifyWarning(f"{base}: {what}"), stacklevel=2)
     update_config(student, base=Base(name, table_digest(word_table(student))), calibrated=calibrated)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
@@ -14,22 +15,32 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 from transformers import PreTrainedModel
 
 from mpcify.conversion.calibrate import calibrate_layers, refuse_other
 from mpcify.conversion.convert import load, load_model, task_of
-from mpcify.conversion.facts import weights_digest
+from mpcify.conversion.facts import takes_images, weights_digest
 from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import read_processor
-from mpcify.conversion.rows import LONGEST, calibration_batches, collator, lengths_taught, pick, rows_of, usable_labels
+from mpcify.conversion.rows import (
+    LONGEST,
+    calibration_batches,
+    collator,
+    lengths_taught,
+    mixed_rows,
+    pick,
+    rows_of,
+    usable_labels,
+)
 from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
 from mpcify.distillation.resume import look, take_up, training_folder
 from mpcify.distillation.settings import Distilled, Settings
-from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
-from mpcify.errors import MpcifyError
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, hold_out, without_bars
+from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.files import new_folder, refuse_taken
 from mpcify.launch import Launch, read_launch
 from mpcify.lowering.prove import prove_equal
@@ -61,22 +72,25 @@ def distill(
     out: str | Path,
     settings: Settings | None = None,
     *,
+    texts: Examples | None = None,
     processor: Any = None,
     resume: bool = False,
     command: str | None = None,
 ) -> Distilled:
     """Distills a student from its teacher, and writes it to OUT, whole or not at all.
 
-    Takes over the base's table, calibrates unless config.json says that it is done, trains, takes the checkpoint of
-    least loss on a part of the training data held out, declares the ranges of its values, and writes model, tokenizer
-    or image processor, and card. Labels of `train` only check the teacher, if they are the model's. Checkpoints live in
+    Takes over the base's table, calibrates unless config.json says that it is done, trains on the training texts and on
+    pieces of them (see `mixed_rows`), takes the checkpoint of least loss on a part of both held out (the calibrated
+    student, before any training, is one of them), declares the ranges of its values, and writes model, tokenizer or
+    image processor, and card. Labels of `train` only check the teacher, if they are the model's. Checkpoints live in
     OUT-training until OUT is written; `resume` goes on from the last whole one, and ends with the weights of an
     uninterrupted run. A student that is given as a model is trained in place.
 
     Started by torchrun or accelerate launch, all processes train together, each on its part of every batch (of
     `settings.batch_size` rows in all) and to the same weights; the first of them writes. All need the same folders.
 
-    processor: the tokenizer or image processor, if not the one beside the student. command: for the card.
+    texts: others, of the domain or general: half of the pieces come from them. processor: the tokenizer or image
+    processor, if not the one beside the student. command: for the card.
     Raises MPC-109 if OUT is taken, MPC-208 without a processor, MPC-601 if a run cannot be resumed, MPC-606 for a
     parallel run that no launcher started or that lost a process, MPC-901 for a device that is not there, and what
     `freeze_base`, `calibrate_layers`, `rows_of`, `refuse_chance` and DistillationTrainer raise.
@@ -84,30 +98,46 @@ def distill(
     began, out, launch = time.monotonic(), Path(out), read_launch()
     refuse_taken(out)
     before, _ = look(training_folder(out), resume)
-    settings = (settings or Settings()).resumed(before).for_rows(len(train))
+    settings = (settings or Settings()).resumed(before)
     source, teacher_source = (name_of(model) for model in (student, teacher))
     student = load(student) if isinstance(student, str | Path) else student
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
     student_config(student)  # it is a student
     refuse_other(teacher, student)
+    settings = settings.for_rows(len(train) * (1 if takes_images(student) else 2))
     processor = read_processor(source, student) if processor is None else processor
     train = usable_labels(train, student)
-    rows, evaluation_rows = (rows_of(data, student, processor, settings.max_length) for data in (train, evaluation))
+    evaluation_rows = rows_of(evaluation, student, processor, settings.max_length)
     args = arguments(settings, out, launch)
-    run = fingerprint(student, teacher, train, settings)
+    kept, held = (train.select(places) for places in hold_out(len(train), args))
+
+    def mixed(examples: Examples, **options: Any) -> Any:
+        options = {"max_length": settings.max_length, "general": texts.texts if texts else (), **options}
+        return mixed_rows(examples, student, processor, seed=settings.seed, **options)
+
+    rows, selection = mixed(kept, repeats=settings.repeats), mixed(held)
+    chosen = train.select(pick(len(train), settings.calibration, settings.seed))
+    run = fingerprint(student, teacher, train, texts, settings)
     if settings.base is not None:
         freeze_base(student, settings.base, processor)
     prove_equal(student, processor=processor)
     checkpoint = take_up(Path(args.output_dir), run, resume, write=launch.rank == 0)
-    collate, chosen = collator(student), pick(len(train), settings.calibration, settings.seed)
+    collate = collator(student)
+
+    def drawn(rows: Any) -> list[dict[str, Tensor]]:
+        return calibration_batches(rows, pick(len(rows), settings.calibration, settings.seed), collate)
+
     if checkpoint is not None:
         update_config(student, calibrated=True, refit=True)
     else:
-        refuse_chance(teacher.to(args.device), train.source, calibration_batches(rows, chosen, collate, labels=True))
+        labelled = rows_of(chosen, student, processor, settings.max_length)
+        batches = calibration_batches(labelled, range(len(chosen)), collate, labels=True)
+        refuse_chance(teacher.to(args.device), train.source, batches)
     if not (student_config(student).calibrated and student_config(student).refit):
         device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which regression needs
         student.to(device), teacher.to(device)
-        calibrate_layers(student, calibration_batches(rows, chosen, collate), teacher)
+        calibrate_layers(student, drawn(mixed(chosen)), teacher)
+    ranged = mixed(chosen, max_length=LONGEST)
     trainer = DistillationTrainer(
         student,
         teacher,
@@ -115,12 +145,17 @@ def distill(
         rows,
         evaluation_rows,
         weights=settings.weights,
-        range_dataset=rows_of(train.select(chosen), student, processor, LONGEST),
+        range_dataset=Subset(ranged, pick(len(ranged), settings.calibration, settings.seed)),
+        selection_dataset=selection,
         data_collator=collate,
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     update_config(student, taught=lengths_taught(rows))
-    result = outcome(trainer, train, evaluation, evaluation_rows, str(out), short(teacher_source), began)
+    data = (train, texts, evaluation, evaluation_rows)
+    result = outcome(trainer, settings, *data, str(out), short(teacher_source), began)
+    if not result.best_epoch:
+        what = "no checkpoint came nearer to the teacher than the calibrated student was before training, which is kept"
+        warnings.warn(MpcifyWarning(f"{out}: {what}; try a lower --lr, or more texts"), stacklevel=2)
     student.to("cpu").eval()
     if launch.rank == 0:
         write(out, student, source, processor, lambda: card(result, settings, recipe_of(student), versions(), command))
@@ -147,7 +182,9 @@ def versions() -> dict[str, str]:
 
 def outcome(
     trainer: DistillationTrainer,
+    settings: Settings,
     train: Examples,
+    texts: Examples | None,
     evaluation: Examples,
     evaluation_rows: Any,
     model: str,
@@ -174,9 +211,10 @@ def outcome(
         evaluation_source=short(evaluation.source),
         train_examples=len(train),
         train_source=short(train.source),
-        held_out=len(trainer.eval_dataset["selection"]),
-        best_epoch=best_epoch(trainer),
-        epochs=measured_epochs(trainer),
+        held_out=len(hold_out(len(train), trainer.args)[1]),
+        general_texts=0 if texts is None else len(texts),
+        best_epoch=best_epoch(trainer) * settings.repeats,
+        epochs=[{**entry, "epoch": entry["epoch"] * settings.repeats} for entry in measured_epochs(trainer)],
         base=student_config(student).base,
         seconds=time.monotonic() - began,
     )
@@ -185,6 +223,8 @@ def outcome(
 @torch.no_grad()
 def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mapping[str, Tensor]]) -> None:
     """Raises MPC-605 if a teacher is worse than chance on labelled training examples: its labels mean another thing.
+
+    If it is no better than chance, a warning says so.
 
     Worse than chance is an accuracy below p − 2.33 √(p(1 − p)/N), p = 1/labels, or for regression a Pearson correlation
     below −2.33/√N: by chance so low in one of a hundred cases.
@@ -198,8 +238,14 @@ def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mappi
     logits = np.concatenate([values.float().cpu().numpy() for values in answers])
     task = task_of(teacher.config, type(teacher).__name__)
     name, value, mean, deviation = task.guessed(task.metrics(logits, labels))
-    if value is not None and value < mean - SIGMAS * deviation / math.sqrt(len(labels)):
-        what = f"the teacher's {name} on {len(labels)} of these examples is {value:.3f}, worse than chance"
+    if value is None:
+        return
+    what = f"the teacher's {name} on {len(labels)} of these examples is {value:.3f}"
+    if abs(value - mean) <= SIGMAS * deviation / math.sqrt(len(labels)):
+        what = f"{what}, no better than chance: a student learns nothing of use from it"
+        warnings.warn(MpcifyWarning(f"{source}: {what}"), stacklevel=2)
+    elif value < mean:
+        what = f"{what}, worse than chance"
         raise MpcifyError(605, source, what, "check that the labels are numbered as the teacher numbers them")
 
 
@@ -225,7 +271,7 @@ def arguments(settings: Settings, out: Path, launch: Launch) -> DistillationArgu
     with mortal() if launch.size > 1 else nullcontext():
         args = DistillationArguments(
             output_dir=str(training_folder(out)),
-            num_train_epochs=settings.epochs,
+            num_train_epochs=settings.epochs / settings.repeats,
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size // launch.size,
             seed=settings.seed,
@@ -258,11 +304,11 @@ def mortal() -> Iterator[None]:
 
 
 def fingerprint(
-    student: PreTrainedModel, teacher: PreTrainedModel, train: Examples, settings: Settings
+    student: PreTrainedModel, teacher: PreTrainedModel, train: Examples, texts: Examples | None, settings: Settings
 ) -> dict[str, Any]:
     """What decides the weights that a run ends with: settings, and digests of the models and of the training data."""
     digests = {"student": weights_digest(student), "teacher": weights_digest(teacher)}
-    digests["training data"] = train.digest()
+    digests["training data"] = train.digest() if texts is None else f"{train.digest()} {texts.digest()}"
     return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
 
 

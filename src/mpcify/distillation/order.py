@@ -1,7 +1,8 @@
 """The order in which a training sees its rows: batches of like length, alike in every process."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -12,23 +13,25 @@ AMONG = 50  # batches that are sorted together
 class BatchesOfLikeLength(Sampler[int]):
     """Rows so that each `size` in a row are of like length, and these batches come in random order.
 
+    rows: of `input_ids`; their lengths are taken anew whenever an order is made, as each epoch may have other rows.
     Rows are shuffled, those of at most 50 batches at a time are sorted by length and split into batches, and all
     batches are shuffled; the rows left over come last. The order is torch's global random state's, which a checkpoint
     keeps.
     """
 
-    def __init__(self, lengths: Sequence[int], size: int) -> None:
-        self.lengths, self.size = torch.tensor(lengths), size
+    def __init__(self, rows: Sequence[Mapping[str, Any]], size: int) -> None:
+        self.rows, self.size = rows, size
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(len(self.lengths))
+        lengths = torch.tensor([len(self.rows[index].get("input_ids", ())) for index in range(len(self))])
+        order = torch.randperm(len(self))
         whole = len(order) // self.size * self.size
         batches = order[:whole].view(-1, self.size)
         groups = batches.tensor_split(max(math.ceil(len(batches) / AMONG), 1))
-        ordered = [group.flatten()[self.lengths[group].flatten().argsort()].view(-1, self.size) for group in groups]
+        ordered = [group.flatten()[lengths[group].flatten().argsort()].view(-1, self.size) for group in groups]
         yield from torch.cat(ordered)[torch.randperm(len(batches))].flatten().tolist()
         yield from order[whole:].tolist()
 

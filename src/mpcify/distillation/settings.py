@@ -10,13 +10,14 @@ from mpcify.distillation.losses import LossWeights
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import Task
 
-STEPS = 6000  # between FEWEST and MOST
-FEWEST, MOST = 3, 12  # epochs
+STEPS = 3000  # at least
+FEWEST = 2.0  # epochs
+MEASURED = 12  # how often the student is measured at most
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to distill. epochs: about 6,000 steps if None, but 3 to 12 epochs: a small file needs more.
+    """How to distill. epochs: how often each row is seen; if None, what gives 3,000 steps, but 2 at least.
 
     batch_size: rows a step, of all processes together. max_length: tokens, longer training texts are cut. device: cpu,
     cuda or mps, the best if None. base: a public checkpoint whose word-embedding table the student takes over and
@@ -54,10 +55,15 @@ class Settings:
         return replace(self, epochs=before.get("epochs")) if self.epochs is None else self
 
     def for_rows(self, count: int) -> Self:
-        """The settings with as many epochs as a training file of so many rows needs, unless they say how many."""
+        """The settings with as many epochs as so many rows need, pieces counted, unless they say how many."""
         if self.epochs is not None:
             return self
-        return replace(self, epochs=float(min(max(round(STEPS * self.batch_size / max(count, 1)), FEWEST), MOST)))
+        return replace(self, epochs=max(float(math.ceil(STEPS * self.batch_size / max(count, 1))), FEWEST))
+
+    @property
+    def repeats(self) -> int:
+        """How many epochs pass between two measurements."""
+        return math.ceil((self.epochs or 1.0) / MEASURED)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object."""
@@ -70,8 +76,8 @@ class Distilled:
 
     model, teacher_model: the student's folder and its teacher's name. teacher, student: their metrics on the evaluation
     examples, in plain floats; empty if these have no labels. agreement: the share that both answer alike.
-    train_examples: of them, held_out chose the best checkpoint, that after best_epoch. epochs: what was measured after
-    each. seconds: of the last call, if a run was resumed.
+    train_examples: of them, held_out chose the best checkpoint, that after best_epoch; 0 is the start. general_texts:
+    how many were given. epochs: what was measured after each. seconds: of the last call, if a run was resumed.
     """
 
     model: str
@@ -86,6 +92,7 @@ class Distilled:
     train_examples: int
     train_source: str
     held_out: int
+    general_texts: int
     best_epoch: float
     epochs: list[dict[str, float]]
     base: Base | None

@@ -34,6 +34,7 @@ from mpcify.lowering.calibrate import declare_ranges
 
 EXPLODED = 10.0  # times the least loss: such a run is lost
 SMOOTHED = 20  # steps
+START = "start"  # in the training folder: the student before training
 MEASURED = 1000  # rows that ranges are declared on
 
 
@@ -96,16 +97,18 @@ def with_defaults(args: TrainingArguments) -> DistillationArguments:
 class DistillationTrainer(Trainer):
     """Trains a student on the losses of `LossWeights`; labels are used for reports alone.
 
-    The first `logits_after` of the steps count representations, the rest the logits too. A part of the training data
-    is held out (by seed); after each epoch the student is measured on it and on `eval_dataset`, and the best checkpoint
-    is the one with the least loss on the part held out, all losses counted: the representations of all its tokens say
-    more than a few hundred answers. Nothing is chosen on `eval_dataset`. A checkpoint can be resumed:
+    The first `logits_after` of the steps count representations, the rest the logits too. Before training and after each
+    epoch the student is measured on `selection_dataset` and on `eval_dataset`, and the best checkpoint, the start
+    included, is the one with the least loss on the former, all losses counted: the representations of all its tokens
+    say more than a few hundred answers. Nothing is chosen on `eval_dataset`. A checkpoint can be resumed:
     `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the student's device, and not
     changed otherwise. `compute_metrics` gets the student's logits as predictions and (the teacher's logits, labels
     if there are any) as label_ids.
 
-    datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`. range_dataset:
-    what the student's ranges are declared on once it is trained; 1,000 rows of the training data if None.
+    datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`; one with a
+    method `set_epoch` may have other rows each epoch. selection_dataset: if None, a part of the training data, by seed,
+    which is then held out. range_dataset: what the student's ranges are declared on once it is trained; 1,000 rows of
+    the training data if None.
     Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, if the loss is
     not finite or explodes.
     """
@@ -119,6 +122,7 @@ class DistillationTrainer(Trainer):
         eval_dataset: Dataset | Mapping[str, Dataset] | None = None,
         weights: LossWeights | None = None,
         range_dataset: Dataset | None = None,
+        selection_dataset: Dataset | None = None,
         **options: Any,
     ) -> None:
         refuse_other(teacher, student)
@@ -134,13 +138,19 @@ class DistillationTrainer(Trainer):
         if student.main_input_name != "input_ids":
             args = copy.copy(args)  # images are all of one length
             args.train_sampling_strategy = "random"
-        kept, selection = hold_out(train_dataset, args)
+        rows: Any = train_dataset
+        if selection_dataset is None:
+            kept, held = hold_out(len(rows), args)
+            rows, selection_dataset = Subset(rows, kept), Subset(rows, held)
         evaluated = eval_dataset if isinstance(eval_dataset, Mapping) else {"evaluation": eval_dataset}
-        evaluated = {"selection": selection, **{name: data for name, data in evaluated.items() if data is not None}}
+        evaluated = {
+            "selection": selection_dataset,
+            **{name: data for name, data in evaluated.items() if data is not None},
+        }
         super().__init__(
             student,
             args,
-            train_dataset=kept,
+            train_dataset=rows,
             eval_dataset=evaluated,
             **{"compute_metrics": self.metrics_of, "data_collator": collator(student), **options},
         )
@@ -155,15 +165,31 @@ class DistillationTrainer(Trainer):
         self.sums: dict[str, Tensor] = {}
         self.sum_count = 0
         self.growth = Growth()
-        self.range_dataset = range_dataset or Subset(kept, pick(len(kept), MEASURED, args.seed))
+        self.range_dataset = range_dataset or Subset(rows, pick(len(rows), MEASURED, args.seed))
 
     def train(self, *args: Any, **options: Any) -> Any:
         """Trains as Trainer does, and declares the ranges that the student's values then have."""
+        start = Path(self.args.output_dir) / START
+        begins = not (options.get("resume_from_checkpoint") or (args and args[0]))
+        self.args.eval_on_start = begins and self.args.load_best_model_at_end
+        if self.args.eval_on_start and self.args.process_index == 0:
+            self._save(str(start))
         result = super().train(*args, **options)
+        if self.args.load_best_model_at_end and self.start_is_best():
+            self._load_from_checkpoint(str(start))
+            self.state.best_global_step = 0
         rows: Any = self.range_dataset
         collate = self._get_collator_with_removed_columns(self.data_collator)
         declare_ranges(self.model, calibration_batches(rows, range(len(rows)), collate))
         return result
+
+    def start_is_best(self) -> bool:
+        """Whether no checkpoint is better than the student was before training."""
+        name, best = str(self.args.metric_for_best_model), self.state.best_metric
+        start = next((entry[name] for entry in self.state.log_history if entry["step"] == 0 and name in entry), None)
+        if start is None or best is None:
+            return False
+        return bool(start >= best if self.args.greater_is_better else start <= best)
 
     def compute_loss(
         self,
@@ -232,9 +258,8 @@ class DistillationTrainer(Trainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
-        lengths = [len(row.get("input_ids", ())) for row in dataset]
         together = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        sampler = BatchesOfLikeLength(lengths, together)
+        sampler = BatchesOfLikeLength(dataset, together)
         return sampler if self.args.world_size == 1 else SameOrder(sampler, self.args.device)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
@@ -319,14 +344,13 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def hold_out(dataset: Any, args: DistillationArguments) -> tuple[Subset, Subset]:
+def hold_out(count: int, args: DistillationArguments) -> tuple[list[int], list[int]]:
     """The rows to train on, and those to choose the best checkpoint on. Raises MPC-108 for fewer than two rows."""
-    count = len(dataset)
     if count < 2:
         raise MpcifyError(108, "the training data", f"{count} rows are too few to hold one out", "give more rows")
     held = min(max(int(count * args.selection_share), 1), args.selection_limit)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(args.seed)).tolist()
-    return Subset(dataset, sorted(order[held:])), Subset(dataset, sorted(order[:held]))
+    return sorted(order[held:]), sorted(order[:held])
 
 
 def divergence(ours: Tensor, theirs: Tensor, task: Task) -> Tensor:

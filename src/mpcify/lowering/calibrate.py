@@ -1,7 +1,6 @@
 """Calibration: a student's first weights, and the ranges that its values stay in."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +13,7 @@ from mpcify.conversion.blocks import on_cpu
 from mpcify.conversion.calibrate import calibrate_layers
 from mpcify.conversion.facts import longest_text, takes_images, word_table
 from mpcify.conversion.processors import read_processor
-from mpcify.conversion.rows import LONGEST, batches_of, lengths_taught, pick, rows_of
+from mpcify.conversion.rows import LONGEST, calibration_batches, collator, lengths_taught, mixed_rows, pick
 from mpcify.conversion.student import set_ranges, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.engines.plain import measure_ranges
@@ -39,9 +38,10 @@ def calibrate(student: PreTrainedModel, batches: Examples | Batches, teacher: Pr
     """Brings a student's layers near its teacher's (see `calibrate_layers`), and declares the ranges of its values.
 
     batches: about 1,000 texts or images in all: dicts of `input_ids`, `attention_mask` (batch, n) and what else the
-    model takes, or of `pixel_values`. Or Examples, as `read_examples` reads them from a file: 1,000 are drawn and
-    encoded by the tokenizer or image processor beside the checkpoint that the student came from; layers see texts of at
-    most 128 tokens, ranges longer ones too. The config keeps how many texts of each bucket the layers saw (`taught`).
+    model takes, or of `pixel_values`. Or Examples, as `read_examples` reads them from a file: 1,000 of them and of
+    their pieces (see `mixed_rows`) are drawn, and encoded by the tokenizer or image processor beside the checkpoint
+    that the student came from; layers see texts of at most 128 tokens, ranges longer ones too. The config keeps how
+    many texts of each bucket the layers saw (`taught`).
     Raises what `calibrate_layers` and `declare_ranges` raise, and for examples what `rows_of` raises.
     """
     layers, ranges = drawn(batches, student) if isinstance(batches, Examples) else (list(batches),) * 2
@@ -53,12 +53,11 @@ def calibrate(student: PreTrainedModel, batches: Examples | Batches, teacher: Pr
 
 
 def drawn(examples: Examples, student: PreTrainedModel) -> tuple[list[dict[str, Tensor]], ...]:
-    """Some of the examples as batches: for layers, and for ranges."""
-    some = replace(examples.select(pick(len(examples), DRAWN, seed=0)), labels=None)
-    processor = read_processor(student.name_or_path, student)
-    return tuple(
-        batches_of(rows_of(some, student, processor, longest), student) for longest in (LONGEST_FOR_LAYERS, LONGEST)
-    )
+    """Some of the examples and pieces of them as batches: for layers, and for ranges."""
+    some = examples.select(pick(len(examples), DRAWN, seed=0))
+    processor, collate = read_processor(student.name_or_path, student), collator(student)
+    mixes: Any = [mixed_rows(some, student, processor, longest) for longest in (LONGEST_FOR_LAYERS, LONGEST)]
+    return tuple(calibration_batches(rows, pick(len(rows), DRAWN, seed=0), collate) for rows in mixes)
 
 
 def declare_ranges(student: PreTrainedModel, batches: Batches) -> None:
