@@ -123,7 +123,7 @@ def test_an_interrupted_export_leaves_nothing(student, source, tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
 
 
-@pytest.mark.parametrize("family, longest", [("bert", 40), ("roberta", 39), ("distilbert", 40)])
+@pytest.mark.parametrize("family, longest", [("bert", 40), ("roberta", 39), ("distilbert", 40), ("mpnet", 38)])
 def test_a_length_over_the_positions_is_refused(family, longest, checkpoint):
     folder = checkpoint(family)
     student = convert(load_model(folder), "2quad-freediv")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mpcify.conversion.convert import convert, extra_parameters
+from mpcify.conversion.position_bias import spread
 from mpcify.engines.plain import PlainEngine, evaluate_operation
 from mpcify.graph.kinds import COMPOSITES
 from mpcify.lowering.passes import PASSES, lower
@@ -61,7 +62,7 @@ def request(student, family, embeddings="client"):
         "segment": types.numpy()[..., None],
     }
     torch_inputs = {"input_ids": ids, "attention_mask": mask}
-    if family not in ("roberta", "distilbert"):
+    if family not in ("roberta", "distilbert", "mpnet"):
         torch_inputs["token_type_ids"] = types
     return torch_inputs, client
 
@@ -82,10 +83,11 @@ def run_with_composites(graph, weights, client):
             facts = operation.attributes
             kind = AttentionKind(facts["attention"], facts["centre_keys"], facts["t"], facts["scaling"])
             extra = [torch.tensor(item) for item in inputs[3:]]
+            bias = spread(extra.pop(0), facts["length"]) if extra and extra[0].ndim == 2 else None
             c = None if kind.form.shift is None else extra.pop(0)
             gamma = None if kind.form.divides else extra.pop(0)
             mask = torch.tensor(client["mask"]).transpose(1, 2)[:, None] if "mask" in client else None
-            output = attend(kind, *(torch.tensor(item) for item in inputs[:3]), mask, c, gamma)[0].numpy()
+            output = attend(kind, *(torch.tensor(item) for item in inputs[:3]), mask, c, gamma, bias)[0].numpy()
         else:
             output = evaluate_operation(operation, inputs)
         values[operation.name] = output
@@ -104,7 +106,7 @@ def test_the_lowered_graph_computes_what_the_model_computes(family, recipe, teac
     np.testing.assert_allclose(run(graph, weights, client), expected, atol=2e-5)  # torch's own float32
 
 
-@pytest.mark.parametrize("family", ["bert", "vit"])
+@pytest.mark.parametrize("family", ["bert", "mpnet", "vit"])
 @pytest.mark.parametrize("recipe", [*RECIPES, MIXED], ids=lambda item: item if isinstance(item, str) else item.name)
 def test_each_pass_keeps_the_result(family, recipe, teacher):
     student = student_of(teacher(family), recipe)
