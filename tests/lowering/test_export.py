@@ -76,6 +76,37 @@ def test_no_secret_reaches_client_or_helper(student, source, tmp_path):
         assert not secret & set(leaves(numbers["operations"]))
 
 
+def test_a_position_bias_is_the_owners_alone(checkpoint, tmp_path):
+    folder = checkpoint("mpnet")
+    export_folder(
+        convert(load_model(folder), "2quad-freediv"), folder, tmp_path / "out", [16, 32], accept_embedding_leak=True
+    )
+    weights = load_file(tmp_path / "out" / "owner" / "weights.safetensors")
+    assert {name: value.shape for name, value in weights.items() if "attn.bias" in name} == {
+        f"layer.{layer}.attention.attn.bias": (4, 75) for layer in (0, 1)
+    }
+    assert list(load_file(tmp_path / "out" / "client" / "embeddings.safetensors")) == ["word_embeddings"]
+    for length in (16, 32):
+        graph = Graph.read(tmp_path / "out" / "client" / f"graph-{length}.json")
+        assert {item.name for item in graph.held_by("client")} == {"embeddings", "share"}
+        assert weights.keys() == {item.name for item in graph.held_by("owner")}
+
+
+def test_ranges_hold_what_the_owner_alone_knows_at_every_length(checkpoint, tmp_path, declare):
+    """A bias between far tokens is declared although no calibration text was so long."""
+    folder = checkpoint("mpnet")
+    student = convert(load_model(folder), "2quad-freediv")
+    table = student.mpnet.encoder.relative_attention_bias.weight
+    table.data[11:13] = -900.0  # distances from 23 on
+    declare(student, folder, ["the film is good"])
+    graph, weights = export_graph(student, 1, 38, describe(student, folder, "client"))
+    far = min(float(value.min()) for name, value in weights.items() if name.endswith("attn.bias"))
+    (name,) = [item.name for item in graph.operations if item.name == "layer.0.attention.attn.bias.scores"]
+    assert graph.ranges[name]["value"][0] <= far / 1.01 < -100
+    short, _ = export_graph(student, 1, 16, describe(student, folder, "client"))
+    assert short.ranges[name]["value"][0] > -100
+
+
 def leaves(values):
     if isinstance(values, dict):
         return [leaf for value in values.values() for leaf in leaves(value)]
