@@ -102,9 +102,9 @@ def test_ranges_hold_what_the_owner_alone_knows_at_every_length(checkpoint, tmp_
     graph, weights = export_graph(student, 1, 38, describe(student, folder, "client"))
     far = min(float(value.min()) for name, value in weights.items() if name.endswith("attn.bias"))
     (name,) = [item.name for item in graph.operations if item.name == "layer.0.attention.attn.bias.scores"]
-    assert graph.ranges[name]["value"][0] <= far / 1.01 < -100
+    assert graph.ranges[name]["value"][0] <= far < -40, "900 times g, which is 0.05"
     short, _ = export_graph(student, 1, 16, describe(student, folder, "client"))
-    assert short.ranges[name]["value"][0] > -100
+    assert short.ranges[name]["value"][0] > -1
 
 
 def leaves(values):
