@@ -16,7 +16,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WORDS = (*SPECIAL, "the", "film", "is", "not", "very", "good", "bad", "dull", "but", "a", "and")
 LETTERS = (*SPECIAL, *"abcdefgh")
 NUMBERED = (*SPECIAL, *(f"word{index}" for index in range(28)))
-FAMILIES = ("bert", "roberta", "distilbert", "electra", "albert", "vit")
+MPNET_SPECIAL = ("<s>", "<pad>", "</s>", "[UNK]")  # in the places of SPECIAL: MPNet's padding is token 1 in every model
+FAMILIES = ("bert", "roberta", "distilbert", "electra", "mpnet", "albert", "vit")
 PROCESSOR = (
     '{"do_resize": true, "resample": 2, "do_rescale": true, "rescale_factor": 0.00392156862745098,'
     ' "do_normalize": true, "image_mean": [0.5], "image_std": [0.5], "size": {"height": 8, "width": 8}}'
@@ -46,6 +47,7 @@ def make_model(
         "roberta": (hf.RobertaForSequenceClassification, hf.RobertaConfig, text),
         "distilbert": (hf.DistilBertForSequenceClassification, hf.DistilBertConfig, narrow),
         "electra": (hf.ElectraForSequenceClassification, hf.ElectraConfig, split),
+        "mpnet": (hf.MPNetForSequenceClassification, hf.MPNetConfig, text),
         "albert": (hf.AlbertForSequenceClassification, hf.AlbertConfig, split),
         "vit": (hf.ViTForImageClassification, hf.ViTConfig, image),
     }[family]
@@ -57,7 +59,7 @@ def make_teacher(family: str, *, labels: int = 3, layers: int = 2, seed: int = 0
     """A random classifier, 32 wide, with weights large enough that every part of it matters."""
     import torch
 
-    special = {} if family == "vit" else {"pad_token_id": 0}
+    special = {} if family in ("vit", "mpnet") else {"pad_token_id": 0}
     special |= {"type_vocab_size": 1} if family == "roberta" else {}
     usual = {"num_labels": labels, "initializer_range": 0.2}
     model = make_model(family, layers=layers, seed=seed, **{**special, **usual, **options})
@@ -104,13 +106,31 @@ def make_fast_tokenizer(words: Sequence[str] = WORDS, types: bool = True) -> Any
     return PreTrainedTokenizerFast(tokenizer_object=make_tokenizer(words), **names, **special)
 
 
+def make_mpnet_tokenizer() -> Any:
+    """A tokenizer of the same words, of transformers; it treats pairs as MPNet does: no types, and two ends between."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = (*MPNET_SPECIAL, *WORDS[len(SPECIAL) :])
+    made = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    special = {"pad_token": "<pad>", "unk_token": "[UNK]", "cls_token": "<s>", "sep_token": "</s>"}
+    names = ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=made, model_input_names=names, **special)
+
+
 def write_checkpoint(folder: Path, family: str = "bert", **options: Any) -> Path:
     """Saves a small random teacher with its tokenizer, or its image processor; the folder."""
     make_teacher(family, **options).save_pretrained(folder)
     if family == "vit":
         (folder / "preprocessor_config.json").write_text(PROCESSOR)
     else:
-        make_fast_tokenizer(types=False).save_pretrained(folder)
+        tokenizer = make_mpnet_tokenizer() if family == "mpnet" else make_fast_tokenizer(types=False)
+        tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -31,7 +31,7 @@ def expected(folder, texts):
         return np.concatenate([model(**tokenizer(text, return_tensors="pt")).logits.numpy() for text in texts])
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "albert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "mpnet", "albert"])
 def test_a_teacher_answers_as_transformers_does(family, checkpoint):
     folder = checkpoint(family)
     with mpcify.compile(folder, "plain", batch=3) as private:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from tests.makers import make_calm_teacher
 
-FAMILIES = ("bert", "roberta", "electra", "distilbert", "vit")
+FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "vit")
 make = partial(make_calm_teacher, vocabulary=50)
 
 

@@ -8,7 +8,7 @@ from mpcify.conversion.convert import load_model
 from mpcify.errors import MpcifyError
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "vit"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "mpnet", "vit"])
 def test_every_layer_is_found_and_nothing_blocks(family, teacher):
     findings = mpcify.check(teacher(family))
     assert not any(finding.blocks for finding in findings)
@@ -22,6 +22,7 @@ def test_every_layer_is_found_and_nothing_blocks(family, teacher):
         ("bert", "bert.pooler.activation", "tanh"),
         ("roberta", "classifier", "tanh"),
         ("electra", "classifier", "gelu"),
+        ("mpnet", "classifier", "tanh"),
         ("distilbert", "", "relu"),
     ],
 )
@@ -52,7 +53,7 @@ def kind_of(folder, **fields):
     return finding.code, finding.kind, finding.remedy
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "vit", "albert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "mpnet", "vit", "albert"])
 @pytest.mark.parametrize("suffix", ["Model", "ForMaskedLM", "ForPreTraining"])
 def test_a_model_without_a_head_is_to_be_fine_tuned(family, suffix, checkpoint):
     kind = type(load_model(folder := checkpoint(family))).__name__
@@ -65,15 +66,15 @@ def test_a_model_without_a_head_is_to_be_fine_tuned(family, suffix, checkpoint):
     assert (code, how, f"as {kind}" in remedy) == ("MPC-203", "config", True)
 
 
-@pytest.mark.parametrize("name", ["MPNetForMaskedLM", "MPNetModel", "MPNetForTokenClassification"])
+@pytest.mark.parametrize("name", ["DebertaV2ForMaskedLM", "DebertaV2Model", "DebertaV2ForTokenClassification"])
 def test_the_family_decides_before_the_task(name, checkpoint):
-    code, kind, remedy = kind_of(checkpoint("bert"), architectures=[name], model_type="mpnet")
+    code, kind, remedy = kind_of(checkpoint("bert"), architectures=[name], model_type="deberta-v2")
     assert (code, kind, "fine-tune" in remedy) == ("MPC-203", "not-yet", False)
 
 
 def test_so_does_the_trace_of_a_family_that_is_in_no_table(checkpoint, monkeypatch):
     monkeypatch.setattr("mpcify.conversion.convert.REFUSED", {})
-    code, kind, remedy = kind_of(checkpoint("bert"), architectures=["MPNetForMaskedLM"], model_type="mpnet")
+    code, kind, remedy = kind_of(checkpoint("bert"), architectures=["DebertaV2ForMaskedLM"], model_type="deberta-v2")
     assert (code, kind, "fine-tune" in remedy) == ("MPC-203", "not-yet", False)
 
 

@@ -119,7 +119,7 @@ def test_scores_under_exp_t_are_scaled_to_where_no_other_scale_is_nearer_to_the_
 
 
 def test_the_linear_that_scores_are_proportional_to_is_found_without_names() -> None:
-    for family, name in (("bert", "query"), ("distilbert", "q_lin"), ("vit", "q_proj")):
+    for family, name in (("bert", "query"), ("distilbert", "q_lin"), ("mpnet", "q"), ("vit", "q_proj")):
         student = convert(make(family), "softmax-freediv")
         blocks = find_blocks(student)[1]
         weights = copy.deepcopy(student.state_dict())

@@ -147,7 +147,7 @@ def test_ranges_without_a_digest_are_those_of_the_weights_that_they_are_loaded_w
     assert ranges_of(loaded) == {}
 
 
-@pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "albert", "vit"])
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "mpnet", "albert", "vit"])
 def test_the_digest_is_the_same_after_saving_and_loading(family, teacher, tmp_path):
     student = convert(teacher(family), "2quad-freediv")
     set_ranges(student, RANGES)

@@ -29,7 +29,7 @@ def rename(tensors, old, new):
         tensors[name.replace(old, new)] = tensors.pop(name)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "vit"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "mpnet", "vit"])
 def test_layers_that_the_config_does_not_count_are_refused(family, checkpoint):
     folder = checkpoint(family, layers=3)
     values = json.loads((folder / "config.json").read_text())
@@ -72,6 +72,7 @@ def test_heads_of_pretraining_and_counters_are_left_unread(checkpoint):
         ("distilbert", ["vocab_transform.weight", "vocab_layer_norm.bias", "vocab_projector.bias"]),
         ("electra", ["discriminator_predictions.dense.weight", "generator_lm_head.bias"]),
         ("vit", ["vit.pooler.dense.bias", "decoder.0.weight", "vit.embeddings.mask_token"]),
+        ("mpnet", ["lm_head.dense.weight", "mpnet.pooler.dense.weight", "mpnet.embeddings.position_ids"]),
         ("albert", ["predictions.dense.weight", "sop_classifier.classifier.bias"]),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from transformers import BertModel
 
 from mpcify.conversion.convert import convert
+from mpcify.conversion.student import table_is_public
 from mpcify.distillation.base import freeze_base
 from mpcify.errors import MpcifyError
 
@@ -47,6 +48,16 @@ def test_a_pickled_base_is_not_read(teacher_of: Make, tmp_path: Path) -> None:
     torch.save(base.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(MpcifyError, match="MPC-603"):
         freeze_base(student, tmp_path)
+
+
+def test_mpnet_takes_over_the_table_of_its_base(teacher_of: Make, tmp_path: Path) -> None:
+    teacher, student = teacher_of("mpnet"), convert(teacher_of("mpnet", seed=1), "2quad-freediv")
+    teacher.mpnet.save_pretrained(tmp_path / "base")
+    freeze_base(student, tmp_path / "base")
+    table = student.get_input_embeddings().weight
+    assert torch.equal(table, teacher.get_input_embeddings().weight)
+    assert not table.requires_grad
+    assert table_is_public(student)
 
 
 def test_a_new_table_asks_for_a_new_calibration(teacher_of: Make, tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def test_centred_keys_are_compared_with_centred_scores() -> None:
     assert one("scores", replace(student, attentions=[module()] * 2), replace(teacher, scores=shifted)) > 0.1
 
 
+def test_so_is_a_student_s_bias_that_is_the_same_for_a_whole_row() -> None:
+    student, teacher = make(0, module("softmax-freediv", centre_keys=True)), make(1)
+    before = one("scores", student, teacher)
+    biased = replace(student, scores=[scores + 7 * torch.randn(2, 2, 3, 1) for scores in student.scores])
+    assert one("scores", biased, teacher) == pytest.approx(before, rel=1e-5)
+
+
 def test_padding_has_no_influence() -> None:
     student, teacher = make(0), make(1)
     weights = LossWeights(1, 1, 1, 1, 1, 1, 1)

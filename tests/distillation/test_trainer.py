@@ -24,7 +24,7 @@ from mpcify.distillation.order import BatchesOfLikeLength
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, Growth
 from mpcify.errors import MpcifyError
 
-FAMILIES = ("bert", "roberta", "electra", "distilbert", "vit")
+FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "vit")
 Make = Callable[..., Any]
 
 

@@ -57,7 +57,7 @@ def against_plain(model, recipe, **settings):
 @pytest.mark.parametrize(
     "family, recipe",
     [
-        *((family, "2quad-freediv") for family in ("bert", "roberta", "distilbert", "electra", "vit")),
+        *((family, "2quad-freediv") for family in ("bert", "roberta", "distilbert", "electra", "mpnet", "vit")),
         *(("bert", recipe) for recipe in ("puma", "mpcformer", "softmax-freediv")),
     ],
 )

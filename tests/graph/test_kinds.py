@@ -69,6 +69,11 @@ UNFITTING = [
     ("attention", ((2, 4, 5, 8), (2, 4, 6, 8)), FITTING["attention"][1]),
     ("attention", ((2, 4, 5, 8), (2, 4, 7, 8), (2, 4, 7, 8)), FITTING["attention"][1]),
     ("attention", ((2, 4, 5, 8), (2, 4, 6, 8), (2, 4, 6, 8), (3,)), FITTING["attention"][1]),
+    # a bias: of 5 queries and 6 keys, of too few distances, of an even number of them, of other heads
+    ("attention", ((2, 4, 5, 8), (2, 4, 6, 8), (2, 4, 6, 8), (4, 11)), FITTING["attention"][1]),
+    ("attention", ((2, 4, 6, 8), (2, 4, 6, 8), (2, 4, 6, 8), (4, 9)), FITTING["attention"][1]),
+    ("attention", ((2, 4, 6, 8), (2, 4, 6, 8), (2, 4, 6, 8), (4, 12)), FITTING["attention"][1]),
+    ("attention", ((2, 4, 6, 8), (2, 4, 6, 8), (2, 4, 6, 8), (3, 11)), FITTING["attention"][1]),
 ]
 
 # kind and attribute: values that it takes, and values that it does not

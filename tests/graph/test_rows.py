@@ -30,7 +30,13 @@ def rows(teacher: Any, family: str, recipe: str, size: tuple[int, int], embeddin
 
 @pytest.mark.parametrize(
     "family, recipe",
-    [("bert", "exact"), ("roberta", "puma"), ("distilbert", "2quad-freediv"), ("electra", "softmax-freediv")],
+    [
+        ("bert", "exact"),
+        ("roberta", "puma"),
+        ("distilbert", "2quad-freediv"),
+        ("electra", "softmax-freediv"),
+        ("mpnet", "mpcformer"),
+    ],
 )
 def test_equal_numbers_do_not_confuse_rows(teacher: Any, family: str, recipe: str) -> None:
     usual = rows(teacher, family, recipe, USUAL)

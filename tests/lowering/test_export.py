@@ -76,6 +76,37 @@ def test_no_secret_reaches_client_or_helper(student, source, tmp_path):
         assert not secret & set(leaves(numbers["operations"]))
 
 
+def test_a_position_bias_is_the_owners_alone(checkpoint, tmp_path):
+    folder = checkpoint("mpnet")
+    export_folder(
+        convert(load_model(folder), "2quad-freediv"), folder, tmp_path / "out", [16, 32], accept_embedding_leak=True
+    )
+    weights = load_file(tmp_path / "out" / "owner" / "weights.safetensors")
+    assert {name: value.shape for name, value in weights.items() if "attn.bias" in name} == {
+        f"layer.{layer}.attention.attn.bias": (4, 75) for layer in (0, 1)
+    }
+    assert list(load_file(tmp_path / "out" / "client" / "embeddings.safetensors")) == ["word_embeddings"]
+    for length in (16, 32):
+        graph = Graph.read(tmp_path / "out" / "client" / f"graph-{length}.json")
+        assert {item.name for item in graph.held_by("client")} == {"embeddings", "share"}
+        assert weights.keys() == {item.name for item in graph.held_by("owner")}
+
+
+def test_ranges_hold_what_the_owner_alone_knows_at_every_length(checkpoint, tmp_path, declare):
+    """A bias between far tokens is declared although no calibration text was so long."""
+    folder = checkpoint("mpnet")
+    student = convert(load_model(folder), "2quad-freediv")
+    table = student.mpnet.encoder.relative_attention_bias.weight
+    table.data[11:13] = -900.0  # distances from 23 on
+    declare(student, folder, ["the film is good"])
+    graph, weights = export_graph(student, 1, 38, describe(student, folder, "client"))
+    far = min(float(value.min()) for name, value in weights.items() if name.endswith("attn.bias"))
+    (name,) = [item.name for item in graph.operations if item.name == "layer.0.attention.attn.bias.scores"]
+    assert graph.ranges[name]["value"][0] <= far < -40, "900 times g, which is 0.05"
+    short, _ = export_graph(student, 1, 16, describe(student, folder, "client"))
+    assert short.ranges[name]["value"][0] > -1
+
+
 def leaves(values):
     if isinstance(values, dict):
         return [leaf for value in values.values() for leaf in leaves(value)]
@@ -123,7 +154,7 @@ def test_an_interrupted_export_leaves_nothing(student, source, tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
 
 
-@pytest.mark.parametrize("family, longest", [("bert", 40), ("roberta", 39), ("distilbert", 40)])
+@pytest.mark.parametrize("family, longest", [("bert", 40), ("roberta", 39), ("distilbert", 40), ("mpnet", 38)])
 def test_a_length_over_the_positions_is_refused(family, longest, checkpoint):
     folder = checkpoint(family)
     student = convert(load_model(folder), "2quad-freediv")

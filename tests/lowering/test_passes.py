@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from mpcify.conversion.convert import convert, extra_parameters
+from mpcify.conversion.position_bias import spread
 from mpcify.engines.plain import PlainEngine, evaluate_operation
+from mpcify.errors import MpcifyError
 from mpcify.graph.kinds import COMPOSITES
 from mpcify.lowering.passes import PASSES, lower
 from mpcify.lowering.trace import trace_graph
@@ -61,7 +63,7 @@ def request(student, family, embeddings="client"):
         "segment": types.numpy()[..., None],
     }
     torch_inputs = {"input_ids": ids, "attention_mask": mask}
-    if family not in ("roberta", "distilbert"):
+    if family not in ("roberta", "distilbert", "mpnet"):
         torch_inputs["token_type_ids"] = types
     return torch_inputs, client
 
@@ -82,10 +84,11 @@ def run_with_composites(graph, weights, client):
             facts = operation.attributes
             kind = AttentionKind(facts["attention"], facts["centre_keys"], facts["t"], facts["scaling"])
             extra = [torch.tensor(item) for item in inputs[3:]]
+            bias = spread(extra.pop(0), facts["length"]) if extra and extra[0].ndim == 2 else None
             c = None if kind.form.shift is None else extra.pop(0)
             gamma = None if kind.form.divides else extra.pop(0)
             mask = torch.tensor(client["mask"]).transpose(1, 2)[:, None] if "mask" in client else None
-            output = attend(kind, *(torch.tensor(item) for item in inputs[:3]), mask, c, gamma)[0].numpy()
+            output = attend(kind, *(torch.tensor(item) for item in inputs[:3]), mask, c, gamma, bias)[0].numpy()
         else:
             output = evaluate_operation(operation, inputs)
         values[operation.name] = output
@@ -104,7 +107,7 @@ def test_the_lowered_graph_computes_what_the_model_computes(family, recipe, teac
     np.testing.assert_allclose(run(graph, weights, client), expected, atol=2e-5)  # torch's own float32
 
 
-@pytest.mark.parametrize("family", ["bert", "vit"])
+@pytest.mark.parametrize("family", ["bert", "mpnet", "vit"])
 @pytest.mark.parametrize("recipe", [*RECIPES, MIXED], ids=lambda item: item if isinstance(item, str) else item.name)
 def test_each_pass_keeps_the_result(family, recipe, teacher):
     student = student_of(teacher(family), recipe)
@@ -116,6 +119,66 @@ def test_each_pass_keeps_the_result(family, recipe, teacher):
         np.testing.assert_allclose(
             run_with_composites(graph, weights, client), before, atol=1e-9, err_msg=step.__name__
         )
+
+
+@pytest.mark.parametrize("length", [2, LENGTH, 38])
+@pytest.mark.parametrize("recipe", ["exact", "2quad-freediv", "softmax-freediv"])
+def test_a_position_bias_is_one_weight_a_layer_whatever_the_length(length, recipe, teacher):
+    """Two numbers short of its 40 positions are the longest text: b has 75 distances, and B is made of those near."""
+    student = student_of(teacher("mpnet"), recipe)
+    graph, weights = lower(*trace_graph(student, 2, length))
+    biases = {name: value for name, value in weights.items() if value.shape == (4, 75)}
+    assert sorted(biases) == [f"layer.{layer}.attention.attn.bias" for layer in (0, 1)]
+    assert {item.holder for item in graph.inputs if item.name in biases} == {"owner"}
+    _, others = lower(*trace_graph(student, 1, 5))
+    assert all(np.array_equal(others[name], value) for name, value in biases.items())
+    ids, real = torch.randint(4, 15, (2, length)), np.ones((2, length, 1))
+    real[1, (length + 1) // 2 :] = 0
+    with torch.no_grad():
+        expected = student(input_ids=ids, attention_mask=torch.tensor(real[..., 0])).logits.numpy()
+    table = student.get_input_embeddings().weight.detach().numpy()
+    client = {"embeddings": table[ids.numpy()], "mask": real, "share": 16 * real / real.sum(1, keepdims=True)}
+    np.testing.assert_allclose(run(graph, weights, client), expected, atol=2e-5)
+
+
+def test_a_softmax_s_padded_scores_stay_low_whatever_the_bias(teacher):
+    """−30 at padding means something only below a bias that is never positive; softmax does not see the difference."""
+    student = student_of(teacher("mpnet"), "exact")
+    student.mpnet.encoder.relative_attention_bias.weight.data += 40
+    graph, weights = lower(*trace_graph(student, 2, LENGTH))
+    assert max(value.max() for name, value in weights.items() if name.endswith("attn.bias")) == 0
+    torch_inputs, client = request(student, "mpnet")
+    with torch.no_grad():
+        expected = student(**torch_inputs).logits.numpy()
+    np.testing.assert_allclose(run(graph, weights, client), expected, atol=1e-4)  # 40 more takes five bits of float32
+
+
+def test_a_bias_that_is_not_the_models_is_not_exported(teacher, monkeypatch):
+    student = student_of(teacher("mpnet"), "2quad-freediv")
+    for other in (torch.zeros(4, 75), None):
+        monkeypatch.setattr("mpcify.lowering.trace.bias_by_distance", lambda _, other=other: other)
+        with pytest.raises(MpcifyError, match=r"MPC-401 .*attn"):
+            trace_graph(student, 1, LENGTH)
+
+
+@pytest.mark.parametrize("use", ["add", "linear"])
+def test_what_is_looked_up_is_an_attentions_bias_or_refused(use, teacher, monkeypatch):
+    """Its shape changes with the length: as a weight it would be another for each."""
+    student = student_of(teacher("mpnet"), "2quad-freediv")
+    encoder = type(student.mpnet.encoder)
+    forward = encoder.forward
+
+    def changed(self, hidden, *args, **kwargs):
+        bias = self.compute_position_bias(hidden)[:, :, 0, 0]
+        if use == "add":
+            hidden = hidden + bias.repeat(1, 8)[:, None]
+        else:
+            hidden = torch.nn.functional.linear(hidden, bias.expand(32, 4).repeat(1, 8))
+        return forward(self, hidden, *args, **kwargs)
+
+    monkeypatch.setattr(encoder, "forward", changed)
+    with pytest.raises(MpcifyError, match="MPC-401"):
+        trace_graph(student, 1, LENGTH)
 
 
 def test_one_hot_tokens_give_the_same_logits(teacher):

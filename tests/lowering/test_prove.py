@@ -44,6 +44,14 @@ def test_pairs_have_the_token_types_that_the_tokenizer_gives(names: list[str], c
         np.testing.assert_allclose(private([PAIR])[0], load_model(folder)(**tokens).logits.numpy(), atol=1e-4)
 
 
+def test_mpnet_reads_pairs_without_token_types_and_with_two_ends_between_them(checkpoint: Any) -> None:
+    folder = checkpoint("mpnet")
+    tokens = AutoTokenizer.from_pretrained(folder)(*PAIR, return_tensors="pt")
+    assert (tokens["input_ids"] == 2).sum() == 3
+    with mpcify.compile(folder, "plain") as private, torch.no_grad():
+        np.testing.assert_allclose(private([PAIR])[0], load_model(folder)(**tokens).logits.numpy(), atol=1e-4)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_truncation_cuts_the_tokenizers_side(side: str, checkpoint: Any) -> None:
     folder, text = configure(checkpoint("bert"), truncation_side=side), "the film is not very good but dull"

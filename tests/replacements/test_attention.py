@@ -38,19 +38,21 @@ def weight(name, score, c, t):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("centre", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
 @given(shape=shapes)
-@settings(deadline=None, max_examples=15)
-def test_attention_equals_its_formula(name, centre, shape):
+@settings(deadline=None, max_examples=10)
+def test_attention_equals_its_formula(name, centre, biased, shape):
     q, k, v, mask, c, log_gamma = tensors(**shape)
     kind = kind_of(name, centre)
-    output, scores = attend(
-        kind, q, k, v, mask, c if FORMS[name].shift else None, log_gamma if FORMS[name].first_gamma else None
-    )
+    bias = torch.randn(1, shape["heads"], shape["n"], shape["n"]).double()
+    parameters = (c if FORMS[name].shift else None, log_gamma if FORMS[name].first_gamma else None)
+    output, scores = attend(kind, q, k, v, mask, *parameters, bias if biased else None)
     real = [j for j in range(shape["n"]) if mask[0, 0, 0, j]]
     for h in range(shape["heads"]):
         mean = sum(k[0, h, j] for j in real) / len(real) if centre else 0
         for i in range(shape["n"]):
-            s = {j: float(q[0, h, i] @ (k[0, h, j] - mean)) * kind.scaling for j in real}
+            b = bias[0, h, i] * biased
+            s = {j: float(q[0, h, i] @ (k[0, h, j] - mean)) * kind.scaling + float(b[j]) for j in real}
             w = {j: weight(name, s[j], float(c[h]), kind.t) for j in real}
             if FORMS[name].first_gamma:
                 expected = sum(w[j] * math.exp(log_gamma[h]) / len(real) * v[0, h, j] for j in real)

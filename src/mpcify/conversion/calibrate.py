@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,8 +70,16 @@ def enter(model: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], first
             model(**inputs)
         (call,) = calls
         real = inputs.get("attention_mask", torch.ones(call.input.shape[:2], device=model.device)) > 0
-        states.append(State(call.input, real, call.args[1:], call.kwargs))
+        terms = {name: once(term) for name, term in call.kwargs.items()}
+        states.append(State(call.input, real, tuple(map(once, call.args[1:])), terms))
     return states
+
+
+def once(term: Any) -> Any:
+    """A term of a layer, kept once if it is the same for all rows of a batch: a position bias is as large as scores."""
+    if isinstance(term, Tensor) and term.ndim and torch.equal(term, term[:1].expand_as(term)):
+        return term[:1].clone().expand_as(term)
+    return term
 
 
 def advance(model: PreTrainedModel, blocks: LayerBlocks, states: list[State]) -> list[State]:

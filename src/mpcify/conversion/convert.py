@@ -22,6 +22,7 @@ from mpcify.conversion import survey
 from mpcify.conversion.config import build_config, check_names, read_config, reason_of
 from mpcify.conversion.families import HEADLESS, OWN_ACTIVATIONS, REFUSED, TASKS, TESTED, UnsupportedError, family_of
 from mpcify.conversion.folder import keep_companions
+from mpcify.conversion.position_bias import adapt
 from mpcify.conversion.student import (
     StudentConfig,
     bind_ranges,
@@ -71,6 +72,7 @@ def student_class(teacher: type[PreTrainedModel]) -> type[PreTrainedModel]:
         def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
             with our_activations():
                 super().__init__(config, *args, **kwargs)
+            adapt(self)
             install(self)
 
         def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **options: Any) -> None:

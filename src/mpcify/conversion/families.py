@@ -20,17 +20,41 @@ class UnsupportedError(MpcifyError):
 
 
 @dataclass(frozen=True)
+class PositionBias:
+    """An attention that adds a learned B to its scores, S = QKᵀ/√d + B, and ignores a registered one.
+
+    attention: its class; called with hidden states, mask and B, it reads `attention_head_size`. projections: its linear
+    layers of queries, keys, values and output. method: what gives B (batch, heads, n, n) for hidden states
+    (batch, n, H), as a path from the base model.
+    """
+
+    attention: str
+    projections: tuple[str, str, str, str]
+    method: str
+
+
+@dataclass(frozen=True)
 class Family:
-    """Exceptions of a family. activation_field: where its config names the encoder's activation."""
+    """Exceptions of a family.
+
+    activation_field: where its config names the encoder's activation. position_bias: None if its attention goes through
+    transformers' registry.
+    """
 
     activation_field: str = "hidden_act"
+    position_bias: PositionBias | None = None
 
 
 PLAIN = Family()
-FAMILIES: dict[str, Family] = {"distilbert": Family(activation_field="activation")}
+FAMILIES: dict[str, Family] = {
+    "distilbert": Family(activation_field="activation"),
+    "mpnet": Family(
+        position_bias=PositionBias("MPNetSelfAttention", ("q", "k", "v", "o"), "encoder.compute_position_bias")
+    ),
+}
 
 # Families that are proven to work: the rest is accepted if a forward proves it.
-TESTED = ("bert", "roberta", "distilbert", "electra", "vit")
+TESTED = ("bert", "roberta", "distilbert", "electra", "mpnet", "vit")
 
 TESTED_FAMILY = "use a model of a tested family"
 TESTED_FAMILY_NAMED = f"{TESTED_FAMILY}: {', '.join(TESTED)}"
@@ -38,7 +62,6 @@ TESTED_FAMILY_NAMED = f"{TESTED_FAMILY}: {', '.join(TESTED)}"
 REFUSED: dict[str, str] = {
     "deberta": "its attention adds relative positions inside the scores",
     "deberta-v2": "its attention ignores a replacement and adds relative positions inside the scores",
-    "mpnet": "its attention ignores a replacement and adds a position bias",
     "gpt2": "it is a decoder",
     "gpt_neo": "it is a decoder",
     "llama": "it is a decoder",

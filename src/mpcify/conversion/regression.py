@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mpcify.conversion.blocks import Block, Call, LayerBlocks, not_finite, watching
+from mpcify.conversion.position_bias import position_bias
 from mpcify.errors import MpcifyWarning
 from mpcify.replacements.attention import AttentionKind, score_weights
 from mpcify.replacements.forms import FORMS, SQUARE
@@ -73,6 +74,7 @@ def set_scale(
 ) -> None:
     """Scales each head's scores: γ Σⱼ exp_t(τ Sᵢⱼ) (Mⱼ/m) Vⱼ, with any γ > 0, is then nearest to the teacher's y (MSE).
 
+    A position bias is left as it is, all layers share it: exp_t(τ QKᵀ/√d + B).
     Softmax divides by a row's sum, so that a high score does no harm. Without that a row with one outweighs all others,
     and γ vanishes; τ < 1 evens them out. It goes into W_Q and b_Q.
     """
@@ -99,10 +101,15 @@ def set_scale(
 
 
 def scaling_scores(student: PreTrainedModel, blocks: LayerBlocks, state: State) -> nn.Linear | None:
-    """The linear of an attention, with its bias, that its scores are proportional to: that of queries or of keys."""
+    """The linear of an attention, with its bias, that its scores are proportional to: that of queries or of keys.
+
+    Scores without a position bias: τ scales QKᵀ alone.
+    """
+    bias = position_bias(student, state.hidden.shape[1])
 
     def scores() -> Tensor:
-        return through(student, blocks, blocks.site.attention, state).output[1]
+        found: Tensor = through(student, blocks, blocks.site.attention, state).output[1]
+        return found if bias is None else found - bias.to(found)
 
     before = scores()
     for module in student.get_submodule(blocks.site.attention).modules():

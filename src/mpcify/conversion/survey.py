@@ -17,6 +17,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from mpcify.conversion.facts import takes_images, takes_segments
 from mpcify.conversion.families import TESTED_FAMILY, TESTED_FAMILY_NAMED, family_of
+from mpcify.conversion.position_bias import adapt
 from mpcify.conversion.student import LayerSites, encoder_layers
 from mpcify.errors import MpcifyError
 from mpcify.replacements.modules import EXPORTING, Activation, key_mask, refuse_unknown_terms
@@ -73,7 +74,9 @@ def probing(seen: list[tuple[nn.Module, int]]) -> Iterator[None]:
     The caller holds ALONE.
     """
 
-    def attention(module: nn.Module, query: Tensor, *_: Any, **terms: Any) -> tuple[Tensor, None]:
+    def attention(
+        module: nn.Module, query: Tensor, *_: Any, score_bias: Tensor | None = None, **terms: Any
+    ) -> tuple[Tensor, None]:
         terms["is_causal"] = terms.get("is_causal") or getattr(module, "is_causal", False)
         refuse_unknown_terms(terms)
         seen.append((module, query.shape[1]))
@@ -272,4 +275,6 @@ def own_activation_name(config: Any) -> str:
 
 def meta_twin(kind: type[PreTrainedModel], config: Any) -> PreTrainedModel:
     """An empty model of a class, on the current device, with the probe as its attention."""
-    return kind._from_config(copy.deepcopy(config), attn_implementation=PROBE)
+    twin = kind._from_config(copy.deepcopy(config), attn_implementation=PROBE)
+    adapt(twin)
+    return twin

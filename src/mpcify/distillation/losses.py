@@ -25,8 +25,8 @@ class LossWeights:
     """The weight of each loss; a loss of weight 0 is not computed.
 
     embeddings, hidden, attention, scores: Σ over layers of MSE ÷ the target's variance, for what enters the first
-    layer, what leaves each layer, each attention's output before W_O, and the raw scores S (the teacher's centred over
-    real keys if the student centres its keys; this undoes the scale that calibration gives scores under exp_t).
+    layer, what leaves each layer, each attention's output before W_O, and the raw scores S (of both centred over real
+    keys if the student centres its keys; this undoes the scale that calibration gives scores under exp_t).
     logits: soft cross-entropy −Σ p_teacher log p_student, or the MSE for regression. feed_forward_range: Σ over
     layers of mean ReLU(|W₂ f + b| − 32)². score_range, for exp_t: Σ over layers of mean ReLU(−0.75·2ᵗ − S)² +
     ReLU(S − 8)².
@@ -107,13 +107,11 @@ def losses(
             both = zip(getattr(student, name), getattr(teacher, name), strict=True)
             terms[name] = total(relative_error(ours, theirs, real) for ours, theirs in both)
     if weights.scores:
-        wanted = [
-            centred(scores, real) if module.mpcify_centre_keys else scores
-            for module, scores in zip(student.attentions, teacher.scores, strict=True)
-        ]
-        terms["scores"] = total(
-            relative_error_of_pairs(ours, theirs, pairs) for ours, theirs in zip(student.scores, wanted, strict=True)
+        compared = (
+            [centred(scores, real) for scores in both] if module.mpcify_centre_keys else both
+            for module, *both in zip(student.attentions, student.scores, teacher.scores, strict=True)
         )
+        terms["scores"] = total(relative_error_of_pairs(ours, theirs, pairs) for ours, theirs in compared)
     if weights.logits:
         terms["logits"] = answer_loss(task)(student.logits, teacher.logits)
     if weights.feed_forward_range:
@@ -152,7 +150,7 @@ def mean_of_pairs(values: Tensor, pairs: Tensor) -> Tensor:
 
 
 def centred(scores: Tensor, real: Tensor) -> Tensor:
-    """S less its mean over real keys: what the scores become when keys are centred."""
+    """S less its mean over real keys: what the scores become when keys are centred, but for a bias on them."""
     share = (real / real.sum(-1, keepdim=True)).to(scores.dtype)
     return scores - torch.einsum("bhij,bj->bhi", scores, share)[..., None]
 

@@ -194,8 +194,12 @@ def layernorm_shape(shapes: Sequence[Shape], _: Attributes) -> Shape:
 
 
 def attention_shape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
-    need(3 <= len(shapes) <= 5, "an attention reads queries, keys, values, and its c and log γ at most")
+    need(3 <= len(shapes) <= 6, "an attention reads queries, keys, values, and its bias, c and log γ at most")
     q, k, v, *extra = shapes
+    if extra and len(extra[0]) == 2:
+        heads, distances = extra.pop(0)
+        need(q[1:2] == (heads,) and distances % 2 == 1 and q[2:3] == k[2:3], "its bias is of other heads or queries")
+        need(distances >= 2 * attributes["length"] - 1, "its bias does not reach so far")
     need(len(q) == len(k) == 4 and k == v and (*q[:2], q[3]) == (*k[:2], k[3]), f"{q}, {k}, {v} are no attention")
     need(k[2] == attributes["length"] and all(shape == (q[1],) for shape in extra), "its length or c, log γ do not fit")
     return q
@@ -314,6 +318,7 @@ KINDS: Mapping[str, Kind] = {
     "softmax": Kind(1, {"axis": is_integer}, along_shape, of_first),
     "gelu-erfc": Kind(1, {}, same_shape, of_first),
     # composites: no engine sees them
+    # of q, k, v; then, if it has them: b (heads, 2N − 1) of a bias B[h, i, j] = b[h, N − 1 + j − i], c, log γ (heads)
     "attention": Kind(
         None,
         {

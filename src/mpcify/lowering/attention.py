@@ -3,8 +3,9 @@
 The client's mask is μ = 16·M/m, so 1/16 joins γ under the power: (S + c)²·γ/16 = (S·g + c·g)², g = √(γ/16); for exp_t
 (S/2ᵗ + 1)^(2ᵗ)·γ/16 = (S·g/2ᵗ + g)^(2ᵗ), g = (γ/16)^(1/2ᵗ); for ReLU g = γ/16. The scale of S, 1/√d included, goes half
 into W_Q, b_Q and half into W_K, b_K (all of it in one costs up to a factor ten in error). `2quad` is scaled by 1/c,
-which cancels and keeps its row sum small. Nothing is normalised per row in freeDiv, so the mask moves from n×n scores
-to the n rows of V; the normalised attentions get it there, and their row sum, from one product.
+which cancels and keeps its row sum small. A bias B on scores is scaled as they are. Nothing is normalised per row in
+freeDiv, so the mask moves from n×n scores to the n rows of V; the normalised attentions get it there, and their row
+sum, from one product.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ class Attention:
         self.masked = "patches" not in builder.inputs
         self.query, self.key, self.value = (linears[name] for name in operation.inputs[:3])
         extra = [builder.weights[name] for name in operation.inputs[3:]]
+        self.bias = extra.pop(0) if extra and extra[0].ndim == 2 else None
         self.c = None if self.form.shift is None else extra.pop(0)
         self.gamma = None if self.form.divides else np.exp(extra.pop(0))
 
@@ -60,11 +62,10 @@ class Attention:
         return inner ** (1 / self.form.power.degree(self.t))
 
     def scale_scores(self) -> np.ndarray:
-        """The factor on each head's QKᵀ, and with it the scale of what is squared or raised."""
-        scaling = np.full(self.heads, float(self.operation.attributes["scaling"]))
+        """The factor on each head's S, and with it the scale of what is squared or raised."""
         if self.c is not None and self.form.cancels:
-            return scaling / self.c
-        return scaling * self.root() / self.form.power.divisor(self.t)
+            return 1 / self.c
+        return self.root() / self.form.power.divisor(self.t)
 
     def offset(self) -> np.ndarray | None:
         """What is added to a head's scaled scores before they are squared: c·g, or g for exp_t; None if nothing is."""
@@ -79,6 +80,34 @@ class Attention:
         w = self.builder.weight(f"{w}/scaled", self.builder.weights[w] * columns)
         b = self.builder.weight(f"{b}/scaled", self.builder.weights[b] * columns * biased)
         return self.builder.emit(linear.name + ".scaled", "linear", (names.get(x, x), w, b))
+
+    def biased(self, scores: str) -> str:
+        """The scaled scores with B, scaled alike: a weight of its own in each layer.
+
+        Softmax gets B less its largest value, which it does not see: a padded score then is at most −30.
+        """
+        if self.bias is None:
+            return scores
+        bias = self.bias * self.scale_scores()[:, None]
+        if self.form.exact:
+            bias = bias - np.maximum(bias.max(1, keepdims=True), 0)
+        return self.emit("biased", "add", scores, self.spread(bias))
+
+    def spread(self, bias: np.ndarray) -> str:
+        """B (heads, n, n) of b (heads, 2N − 1), B[h, i, j] = b[h, N − 1 + j − i], by moves alone.
+
+        The 2n − 1 distances n times in a row, read from the n-th value on in rows of 2n − 2: each row begins one
+        distance before the last one.
+        """
+        n, longest = self.count, (bias.shape[1] + 1) // 2
+        x = self.builder.weight(f"{self.operation.name}.bias", bias)
+        x = self.emit("bias.near", "slice", x, axis=1, start=longest - n, stop=longest + n - 1)
+        x = self.emit("bias.row", "reshape", x, shape=(self.heads, 1, 2 * n - 1))
+        x = self.emit("bias.rows", "broadcast", x, shape=(self.heads, n, 2 * n - 1))
+        x = self.emit("bias.flat", "reshape", x, shape=(self.heads, n * (2 * n - 1)))
+        x = self.emit("bias.cut", "slice", x, axis=1, start=n - 1, stop=n - 1 + n * (2 * n - 2))
+        x = self.emit("bias.turned", "reshape", x, shape=(self.heads, n, 2 * n - 2))
+        return self.emit("bias.scores", "slice", x, axis=2, start=0, stop=n)
 
     def centred(self, key: str) -> str:
         """K − K̄, K̄ = Σⱼ (μⱼ/16) Kⱼ: one 1-by-n product for all heads."""
@@ -111,7 +140,7 @@ class Attention:
 
     def lower(self, producers: Mapping[str, Operation], names: Mapping[str, str]) -> str:
         """The attention's output (batch, heads, n, d)."""
-        factor = self.scale_scores()
+        factor = float(self.operation.attributes["scaling"]) * self.scale_scores()
         half = np.sqrt(np.abs(factor))
         query = self.fold_scale(producers[self.query], half * np.sign(factor), names)
         # a key's bias adds one number to all scores of a row: softmax does not see it, its row maximum does
@@ -122,7 +151,7 @@ class Attention:
         if self.form.exact and self.masked:
             key = self.emit("key.masked", "mul", key, self.mask())
         scores = self.emit("scores", "matmul", self.split(query, "query"), self.split(key, "key"), transpose=True)
-        weights = WEIGHTS[self.form.power.name](self, scores)
+        weights = WEIGHTS[self.form.power.name](self, self.biased(scores))
         if self.form.divides:
             return self.normalised(weights)
         value = self.emit("value.masked", "mul", self.value, self.share()) if self.masked else self.value
@@ -141,6 +170,8 @@ class Attention:
         query, key, value = (names.get(name, name) for name in self.operation.inputs[:3])
         scores = self.emit("scores", "matmul", query, key, transpose=True)
         scores = self.emit("scaled", "scale", scores, by=float(self.operation.attributes["scaling"]))
+        if self.bias is not None:
+            scores = self.emit("biased", "add", scores, self.spread(self.bias))
         weights = self.emit("softmax", "softmax", self.floored(scores), axis=3)
         return self.emit("output", "matmul", weights, value, transpose=False)
 

@@ -14,13 +14,14 @@ from mpcify.conversion.facts import longest_text, takes_images, weights_digest, 
 from mpcify.conversion.processors import backend_of, input_facts, read_processor
 from mpcify.conversion.student import is_student, ranges_of, recipe_of, student_config, table_is_public
 from mpcify.conversion.survey import refusing
+from mpcify.engines.plain import evaluate_operation
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder
 from mpcify.graph.about import NOTICE, About, TextFacts
 from mpcify.graph.exported import TABLE, Exported, write
 from mpcify.graph.graph import Graph
 from mpcify.graph.inputs import EMBEDDINGS
-from mpcify.graph.ranges import Ranges, rounded
+from mpcify.graph.ranges import Ranges, batched, hull, rounded
 from mpcify.lowering.passes import lower
 from mpcify.lowering.prove import prove_graph, prove_inputs
 from mpcify.lowering.streams import scale_streams
@@ -131,7 +132,14 @@ def declared_ranges(student: PreTrainedModel, graph: Graph, weights: Mapping[str
     if ranges and TABLE in weights:  # one-hot: the product gives rows of the table, so its ends are the table's
         ends = (float(weights[TABLE].min()), float(weights[TABLE].max()))
         ranges["embeddings"] = {"value": ends, "product": ends}
-    known = {operation.name for operation in graph.operations}
+    known, shared, values = {operation.name for operation in graph.operations}, batched(graph), dict(weights)
+    for operation in graph.operations:  # the owner's own numbers reach further in a longer graph than was measured
+        if ranges and operation.name not in shared:
+            value = evaluate_operation(operation, tuple(values[name] for name in operation.inputs))
+            values[operation.name] = value
+            entry = ranges.setdefault(operation.name, {})
+            ends = (float(value.min()), float(value.max()))
+            entry["value"] = hull(entry.get("value", ends), ends)
     return rounded({name: entry for name, entry in ranges.items() if name in known})
 
 

@@ -4,14 +4,17 @@ Constants of the trace (positions, shapes) are computed here; weights stay input
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch.fx import Node
+from torch.fx.node import map_aggregate
 from transformers import PreTrainedModel
 
 from mpcify.conversion.families import TESTED_FAMILY
+from mpcify.conversion.position_bias import bias_by_distance, spread
 from mpcify.conversion.student import encoder_layers
 from mpcify.conversion.survey import export_program, layer_path, module_path
 from mpcify.errors import MpcifyError
@@ -84,15 +87,16 @@ class Tracer:
         target = str(node.target)
         name = target.split(".")[1] if "." in target else target
         arguments = torch.fx.node.map_arg(node.args, lambda item: self.values[item])
+        secret = [item for item in flatten(arguments) if isinstance(item, (str, Weight, Lookup))]
+        looked_up = [item for item in secret if isinstance(item, Lookup)]
+        if len(looked_up) == len(secret):
+            found = compute(node, arguments)
+            return Lookup(looked_up[0].name, found) if looked_up else found
         if name in IDENTITIES:
             return arguments[0]
-        secret = [item for item in flatten(arguments) if isinstance(item, (str, Weight))]
-        if not secret:
-            options = {
-                key: value for key, value in node.kwargs.items() if key not in ("layout", "pin_memory", "device")
-            }
-            return node.target(*arguments, **options)  # type: ignore[operator]
         self.enter(node, name)
+        if looked_up and name != "attention":
+            raise self.unknown(node)
         handler: Callable[..., Any] | None = getattr(self, f"aten_{name}", None)
         if handler is None:
             raise self.unknown(node)
@@ -153,8 +157,11 @@ class Tracer:
             raise self.unknown(node)
         return self.emit("layernorm", (self.name(x), self.name(g), self.name(b)), eps=eps)
 
-    def aten_embedding(self, node: Node, table: "Weight", index: Any, *_: Any) -> str:
-        """Positions are a slice of their table; token types T₀ + s(T₁ − T₀) for the secret 0/1 segment s."""
+    def aten_embedding(self, node: Node, table: "Weight", index: Any, *_: Any) -> "str | Lookup":
+        """Positions are a slice of their table; token types T₀ + s(T₁ − T₀) for the secret 0/1 segment s.
+
+        What is looked up in any other way, an attention may read as its bias.
+        """
         if index == "segment":
             first, second = table.value[0], table.value[1]
             return self.linear(
@@ -166,7 +173,7 @@ class Tracer:
             return self.emit("slice", (self.name(table),), axis=0, start=start, stop=start + len(rows[0]))
         if torch.unique(index).numel() == 1:
             return self.emit("slice", (self.name(table),), axis=0, start=start, stop=start + 1)
-        raise self.unknown(node)
+        return Lookup(table.name, torch.from_numpy(table.value)[index])
 
     def aten_conv2d(
         self, node: Node, pixels: str, weight: "Weight", bias: "Weight", stride: list[int], *rest: Any
@@ -192,6 +199,7 @@ class Tracer:
         k: str,
         v: str,
         mask: Any,
+        bias: "Lookup | None",
         c: Any,
         log_gamma: Any,
         kind: str,
@@ -200,6 +208,8 @@ class Tracer:
         scaling: float,
     ) -> str:
         extra = tuple(self.name(item) for item in (c, log_gamma) if item is not None)
+        if bias is not None:
+            extra = (self.score_bias(node, bias), *extra)
         self.builder.length = self.builder.shape(k)[2]  # for images only now known: patches and extra tokens
         attributes = {
             "attention": kind,
@@ -209,6 +219,21 @@ class Tracer:
             "length": self.builder.shape(k)[2],
         }
         return self.emit("attention", (q, k, v, *extra), **attributes)
+
+    def score_bias(self, node: Node, found: "Lookup") -> str:
+        """A bias on scores as b (heads, 2N − 1), which serves every length. Raises MPC-401 for one that is not b's."""
+        if self.by_distance is None or found.value.ndim != 4:
+            raise self.unknown(node)
+        expected = spread(self.by_distance, found.value.shape[-1])
+        if not torch.equal(found.value, expected.expand_as(found.value)):
+            raise self.unknown(node)
+        return self.builder.weight(f"{found.name}/distances", self.by_distance.numpy())
+
+    @cached_property
+    def by_distance(self) -> torch.Tensor | None:
+        """The student's b, float64."""
+        found = bias_by_distance(self.student)
+        return None if found is None else found.double()
 
     def aten_activation(self, node: Node, x: str, name: str) -> str:
         return self.emit("activation", (x,), activation=name)
@@ -279,6 +304,23 @@ class Weight:
 
     def __init__(self, name: str, value: np.ndarray) -> None:
         self.name, self.value = name, value
+
+
+class Lookup:
+    """What the owner looks up in a table at places that are public, and computes of it: the table's name, the values.
+
+    Its shape changes with the length, so that it is no weight.
+    """
+
+    def __init__(self, name: str, value: torch.Tensor) -> None:
+        self.name, self.value = name, value
+
+
+def compute(node: Node, arguments: Any) -> Any:
+    """What an ATen node gives, if all that it reads is known."""
+    known = map_aggregate(arguments, lambda item: item.value if isinstance(item, Lookup) else item)
+    options = {key: value for key, value in node.kwargs.items() if key not in ("layout", "pin_memory", "device")}
+    return node.target(*known, **options)  # type: ignore[operator, misc]
 
 
 def flatten(values: Any) -> list[Any]:

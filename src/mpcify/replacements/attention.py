@@ -1,7 +1,8 @@
 """The attentions: exact softmax, and those that secure computation does without division or comparison.
 
 Shapes: query, key, value (batch, heads, n, d); mask M (batch, 1, 1, n), 1 for a real key and 0 for padding, or None
-if every key is real; c and γ one a head. m = ΣM, S = Q Kᵀ · scaling.
+if every key is real; c and γ one a head; B, a model's bias on scores, (1 or batch, heads, n, n) or None. m = ΣM,
+S = Q Kᵀ · scaling + B.
 
 `2quad` is MPCFormer's (Li et al. 2023, section 4). The two freeDiv attentions carry the names of Liu et al. 2024
 (10.7544/issn1000-1239.202330966), whose formulas are not public: these are a reconstruction.
@@ -44,11 +45,15 @@ def real_share(mask: Tensor) -> Tensor:
     return (mask / mask.sum(-1, keepdim=True)).transpose(2, 3)
 
 
-def raw_scores(kind: AttentionKind, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
-    """S = Q Kᵀ · scaling, (batch, heads, n, n); with centred keys, K − Σⱼ (Mⱼ/m) Kⱼ takes the place of K."""
+def raw_scores(kind: AttentionKind, query: Tensor, key: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+    """S = Q Kᵀ · scaling + B, (batch, heads, n, n); with centred keys, K − Σⱼ (Mⱼ/m) Kⱼ takes the place of K.
+
+    B is added as it is: its mean over real keys depends on the mask, and a centred B would be no weight.
+    """
     if kind.centre_keys:
         key = key - (real_share(mask) * key).sum(2, keepdim=True)
-    return query @ key.transpose(2, 3) * kind.scaling
+    scores = query @ key.transpose(2, 3) * kind.scaling
+    return scores if bias is None else scores + bias
 
 
 def shifted_square(scores: Tensor, c: Tensor | None, _: int) -> Tensor:
@@ -77,6 +82,7 @@ def attend(
     mask: Tensor | None,
     c: Tensor | None,
     log_gamma: Tensor | None,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The attention's output (batch, heads, n, d), and the raw scores S (batch, heads, n, n).
 
@@ -86,7 +92,7 @@ def attend(
     if mask is None:
         mask = torch.ones(query.shape[0], 1, 1, key.shape[2], dtype=query.dtype, device=query.device)
     mask = mask.to(query.dtype)
-    scores = raw_scores(kind, query, key, mask)
+    scores = raw_scores(kind, query, key, mask, bias)
     if kind.form.exact:
         return scores.masked_fill(mask == 0, float("-inf")).softmax(-1) @ value, scores
     weights = score_weights(kind, scores, c)

@@ -28,6 +28,7 @@ def traced_attention(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
+    score_bias: Tensor | None,
     c: Tensor | None,
     log_gamma: Tensor | None,
     name: str,
@@ -36,7 +37,8 @@ def traced_attention(
     scaling: float,
 ) -> Tensor:
     """`attend` as one node of a trace; its output only."""
-    return attend(AttentionKind(name, centre_keys, t, scaling), query, key, value, mask, c, log_gamma)[0].contiguous()
+    kind = AttentionKind(name, centre_keys, t, scaling)
+    return attend(kind, query, key, value, mask, c, log_gamma, score_bias)[0].contiguous()
 
 
 @traced_attention.register_fake
@@ -106,18 +108,32 @@ def attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    score_bias: Tensor | None = None,
     **terms: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention interface: output (batch, n, heads, d), and raw scores unless a model is exported."""
+    """transformers' attention interface: output (batch, n, heads, d), and raw scores unless a model is exported.
+
+    score_bias: B, added to the scores, (1 or batch, heads, n, n); none of transformers' own modules gives it.
+    """
     refuse_unknown_terms(terms)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = AttentionKind(module.mpcify_attention, module.mpcify_centre_keys, module.mpcify_t, scaling)  # type: ignore[arg-type]
     if EXPORTING.get():
         output = torch.ops.mpcify.attention(
-            query, key, value, attention_mask, module.c, module.log_gamma, kind.name, kind.centre_keys, kind.t, scaling
+            query,
+            key,
+            value,
+            attention_mask,
+            score_bias,
+            module.c,
+            module.log_gamma,
+            kind.name,
+            kind.centre_keys,
+            kind.t,
+            scaling,
         )
         return output.transpose(1, 2), None
-    output, scores = attend(kind, query, key, value, attention_mask, module.c, module.log_gamma)  # type: ignore[arg-type]
+    output, scores = attend(kind, query, key, value, attention_mask, module.c, module.log_gamma, score_bias)  # type: ignore[arg-type]
     return output.transpose(1, 2).contiguous(), scores
 
 
