@@ -51,4 +51,6 @@ def test_the_tables_of_the_accuracy_page_are_those_of_the_committed_results(monk
     monkeypatch.syspath_prepend(str(ROOT))
     script = runpy.run_path(str(ROOT / "benchmarks" / "accuracy" / "tables.py"))
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
-    assert page.split(script["START"])[1].split(script["END"])[0] == script["tables"](script["read"]())
+    results = script["read"]()
+    for (start, end), content in ((script["SUMMARY"], script["summary_of"]), (script["TABLES"], script["tables"])):
+        assert page.split(start)[1].split(end)[0] == content(results)

@@ -6,6 +6,7 @@ python -m benchmarks.accuracy.tables
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,10 +18,37 @@ from mpcify.files import write_whole
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "accuracy.md"
-START, END = "<!-- tables: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of tables -->"
+SUMMARY = ("<!-- summary: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of summary -->")
+TABLES = ("<!-- tables: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of tables -->")
 TASKS = tuple(task.name for task in MEASURED)
 WHO = ("teacher", "student")
 Results = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What students of a task should reach, in points and per cent. lost: the most that they lose on dev and test."""
+
+    lost: float = 1.0
+    mean: float | None = None
+    worst: float | None = None
+
+    def __str__(self) -> str:
+        off = [f"{name} {value:g}" for name, value in (("mean", self.mean), ("worst", self.worst)) if value is not None]
+        return ", ".join([f"−{self.lost:g}", *off])
+
+
+TARGETS = {  # of the recipes that the documents recommend
+    ("sst2", "2quad-freediv"): Target(0.3),
+    ("sst2", "softmax-freediv"): Target(0.3),
+    ("reviews", "2quad-freediv"): Target(1.0, 93, 88),
+    ("reviews", "softmax-freediv"): Target(1.0, 95, 90),
+    **{
+        (task, recipe): Target()
+        for task in ("mrpc", "trec", "tweets")
+        for recipe in ("2quad-freediv", "softmax-freediv")
+    },
+}
 
 
 def read(folder: Path = RESULTS) -> Results:
@@ -98,6 +126,34 @@ def elsewhere(results: Results) -> Iterator[list[str]]:
         if by_set.keys() - {"dev"}:
             shown = {name: " → ".join(percent(found[who]) for who in WHO) for name, found in by_set.items()}
             yield [student, *(shown.get(name, "–") for name in sets_in(results, labelled=True))]
+
+
+def summary(results: Results) -> Iterator[list[str]]:
+    """One row a task and recipe that has a target: points above the teacher, equal answers off dev, and what is met."""
+    for (task, recipe), target in TARGETS.items():
+        losses: dict[str, list[float]] = {}
+        for file in ("dev", "test"):
+            runs = [run for name, run in results.items() if re.fullmatch(rf"{task}-{recipe}-s\d+-{file}", name)]
+            losses[file] = [100 * (run["a"]["accuracy"] - run["b"]["accuracy"]) for run in runs]
+        asked = [run for name, run in results.items() if re.fullmatch(rf"{task}-{recipe}-s\d+", name) and "sets" in run]
+        made = [run for name, run in results.items() if re.fullmatch(rf"{task}-{recipe}-s\d+-distill", name)]
+        if not any((*losses.values(), asked)):
+            continue
+        off = [100 * mean(run["mean_off_dev"] for run in asked)] if asked else []
+        worst = [100 * min(run["worst_off_dev"]["agreement"] for run in asked)] if asked else []
+        met = [mean(found) >= -target.lost for found in losses.values() if found]
+        met += [found[0] >= least for found, least in ((off, target.mean), (worst, target.worst)) if found and least]
+        open_ = any(least and not off for least in (target.mean, target.worst))
+        yield [
+            task,
+            recipe,
+            "pieces too" if made and all("general_texts" in run for run in made) else "whole texts",
+            str(max(len(losses["dev"]), len(asked))),
+            *(f"{mean(found):+.2f}" if found else "–" for found in losses.values()),
+            f"{off[0]:.1f} ({worst[0]:.1f})" if off else "–",
+            str(target),
+            "no" if not all(met) else "not measured" if open_ else "yes",
+        ]
 
 
 def private(results: Results) -> Iterator[list[str]]:
@@ -235,10 +291,23 @@ def tables(results: Results) -> str:
     return "\n".join(parts)
 
 
+def summary_of(results: Results) -> str:
+    """The table that the page begins with."""
+    columns = ("task", "recipe", "taught on", "seeds", "dev", "test", "off them: mean (worst)", "target", "met?")
+    return rows(columns, summary(results))
+
+
+def between(page: str, marks: tuple[str, str], content: str) -> str:
+    """A page with other content between two marks."""
+    before, _, rest = page.partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    return f"{before}{marks[0]}{content}{marks[1]}{after}"
+
+
 def main() -> None:
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    _, _, after = rest.partition(END)
-    write_whole(PAGE, f"{before}{START}{tables(read())}{END}{after}")
+    results, page = read(), PAGE.read_text(encoding="utf-8")
+    page = between(page, SUMMARY, summary_of(results))
+    write_whole(PAGE, between(page, TABLES, tables(results)))
 
 
 if __name__ == "__main__":
