@@ -23,7 +23,7 @@ Make = Callable[..., Any]
 def test_batches_of_like_length_come_in_random_order_and_hold_every_row_once() -> None:
     torch.manual_seed(1)
     lengths = torch.randint(3, 60, (410,)).tolist()
-    sampler = BatchesOfLikeLength(lengths, 8)
+    sampler = BatchesOfLikeLength([{"input_ids": [2] * length} for length in lengths], 8)
     torch.manual_seed(0)
     order, other = list(sampler), list(sampler)
     assert sorted(order) == sorted(other) == list(range(len(sampler)))
@@ -34,7 +34,17 @@ def test_batches_of_like_length_come_in_random_order_and_hold_every_row_once() -
     assert np.mean([max(batch) - min(batch) for batch in batches]) < 57 / 10
     longest = np.array([max(batch) for batch in batches])
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5  # by falling length it would be near -1
-    assert list(BatchesOfLikeLength([5, 4], 8)) in ([0, 1], [1, 0])
+    assert list(BatchesOfLikeLength([{"input_ids": [2]}, {"input_ids": [2, 3]}], 8)) in ([0, 1], [1, 0])
+
+
+def test_lengths_are_taken_anew_when_an_epoch_begins() -> None:
+    rows = [{"input_ids": [2] * (1 + index % 2)} for index in range(80)]
+    sampler = BatchesOfLikeLength(rows, 8)
+    list(sampler)
+    rows.sort(key=lambda row: len(row["input_ids"]))  # as another epoch has other rows in the same places
+    order = list(sampler)
+    batches = [{len(rows[place]["input_ids"]) for place in order[start : start + 8]} for start in range(0, 80, 8)]
+    assert batches.count({1}) == batches.count({2}) == 5
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
