@@ -63,6 +63,7 @@ def test_what_is_no_file_of_texts_is_refused(
     with pytest.raises(MpcifyError) as caught:
         read_texts(path)
     assert (caught.value.code, caught.value.where) == (code, str(tmp_path / where))
+    assert "--text-column" not in caught.value.remedy, "it names the columns of the training file"
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

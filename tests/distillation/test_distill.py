@@ -93,17 +93,20 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], step: i
             run()
 
 
+@pytest.mark.parametrize("epochs", [3, 13])
 def test_an_interrupted_run_leaves_no_student_and_resumes_to_the_same_one(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    distill(*folders, texts(labels=False), texts(8, seed=1), whole, SETTINGS)
-    interrupted(monkeypatch, lambda: distill(*folders, texts(labels=False), texts(8, seed=1), parts, SETTINGS))
+    whole, parts, settings = tmp_path / "whole", tmp_path / "parts", replace(SETTINGS, epochs=epochs)
+    data, more = (texts(12, labels=False), texts(8, seed=1)), {"texts": texts(20, seed=2, labels=False)}
+    assert settings.repeats == (1 if epochs == 3 else 2)  # of 3 steps each: every one has pieces of its own
+    distill(*folders, *data, whole, settings, **more)
+    interrupted(monkeypatch, lambda: distill(*folders, *data, parts, settings, **more), step=7 * settings.repeats)
     assert not parts.exists()
     torn = tmp_path / "parts-training" / "checkpoint-19"  # as a kill in the middle of writing leaves it
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
-    distill(*folders, texts(labels=False), texts(8, seed=1), parts, SETTINGS, resume=True)
+    distill(*folders, *data, parts, settings, **more, resume=True)
     found = load(parts).state_dict()
     for name, value in load(whole).state_dict().items():
         assert torch.equal(value, found[name]), name
@@ -122,7 +125,9 @@ def test_a_run_resumes_only_as_it_was_started(
     with pytest.raises(MpcifyError, match=r"MPC-601.*another learning_rate"):
         distill(*folders, *data, out, replace(SETTINGS, learning_rate=1.0), resume=True)
     with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
-        distill(*folders, texts(seed=2), data[1], out, SETTINGS, resume=True)
+        distill(*folders, texts(seed=2, labels=False), data[1], out, SETTINGS, resume=True)
+    with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
+        distill(*folders, *data, out, SETTINGS, texts=texts(seed=2, labels=False), resume=True)
 
 
 def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
@@ -157,14 +162,14 @@ def test_a_taken_folder_is_refused_before_anything_runs(
 def test_a_failure_at_the_end_leaves_no_student_and_can_be_resumed(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out, student = tmp_path / "out", load(folders[0])
     with monkeypatch.context() as patch:
         patch.setattr(module, "card", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(MpcifyError, match=r"MPC-109.*No space left"):
-            distill(*folders, texts(labels=False), texts(8, seed=1), out, SETTINGS)
+            distill(student, folders[1], texts(labels=False), texts(8, seed=1), out, SETTINGS)
     assert not out.exists()
     distill(*folders, texts(labels=False), texts(8, seed=1), out, SETTINGS, resume=True)
-    assert load(out)
+    assert load(out).config.mpcify == student.config.mpcify
 
 
 def test_a_calibrated_student_is_not_calibrated_again(
@@ -262,6 +267,77 @@ def test_a_teacher_worse_than_chance_is_refused_before_training(
         distill(*folders, wrong, texts(8, seed=1), tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out").exists()
     distill(*folders, answered(folders[1], texts(), 0), texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
+
+
+def test_a_teacher_that_may_be_guessing_is_said(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    right, wrong = (answered(folders[1], texts(), shift).labels for shift in (0, 1))
+    labels = [(right, wrong)[index % 2][index] for index in range(40)]
+    guessing = replace(texts(), labels=labels)
+    what = r"data-0\.tsv: the teacher's accuracy on 30 of these examples is 0\.\d+, no more than guessing may give"
+    with pytest.warns(MpcifyWarning, match=what):
+        distill(*folders, guessing, texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_the_calibrated_student_is_kept_if_training_makes_it_worse_and_this_is_said(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = DistillationTrainer.compute_loss
+
+    def away(trainer: DistillationTrainer, model: Any, *args: Any, **options: Any) -> Any:
+        loss = work(trainer, model, *args, **options)
+        return -loss if model.training else loss
+
+    monkeypatch.setattr(DistillationTrainer, "compute_loss", away)
+    student, out, settings = load(folders[0]), tmp_path / "out", replace(SETTINGS, epochs=2)
+    student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with pytest.warns(MpcifyWarning, match=r"out: no checkpoint came nearer .* which is kept; try a lower --lr"):
+        result = distill(student, folders[1], texts(labels=False), texts(8, seed=1), out, settings)
+    assert result.best_epoch == result.to_json()["best_epoch"] == 0
+    assert result.epochs[0]["selection_loss"] == min(epoch["selection_loss"] for epoch in result.epochs)
+    assert "| as calibrated, before the first epoch of 2, of least loss" in (out / "README.md").read_text("utf-8")
+    assert all(torch.equal(value, before[name]) for name, value in load(out).state_dict().items())
+
+
+def test_general_texts_are_taught_counted_and_said(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    students, settings = {}, replace(SETTINGS, epochs=1)
+    for count in (0, 1, 20):
+        more = texts(count, seed=2, labels=False) if count else None
+        out = tmp_path / f"out-{count}"
+        result = distill(*folders, texts(labels=False), texts(8, seed=1), out, settings, texts=more)
+        assert result.to_json()["general_texts"] == count
+        card = (out / "README.md").read_text(encoding="utf-8")
+        assert (f"half of them of {count} other texts" in card) == (count > 0)
+        students[count] = load(out).get_input_embeddings().weight
+    assert not torch.equal(students[0], students[20])
+
+
+@pytest.mark.parametrize(
+    "wrong, line",
+    [
+        ({"kind": "pair", "texts": [("one", "two")]}, "MPC-103 .*single"),
+        ({"texts": ["word1", " "]}, r"MPC-105 data-0\.tsv row 2"),
+        ({"texts": ["word1", "half \ud800"]}, r"MPC-102 data-0\.tsv row 2"),
+    ],
+    ids=str,
+)
+def test_texts_to_learn_from_that_cannot_be_read_are_refused_before_training(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, wrong: dict[str, Any], line: str
+) -> None:
+    more = replace(texts(2, labels=False), **wrong)
+    with pytest.raises(MpcifyError, match=line):
+        distill(*folders, texts(labels=False), texts(8, seed=1), tmp_path / "out", SETTINGS, texts=more)
+    assert not (tmp_path / "out-training").exists()
+
+
+def test_a_student_of_images_learns_from_no_texts(
+    teacher_of: Make, image_processor: Any, images: Make, texts: Make, tmp_path: Path
+) -> None:
+    teacher, out = teacher_of("vit"), tmp_path / "out"
+    student, more = convert(teacher, "2quad-freediv"), texts(2, labels=False)
+    with pytest.raises(MpcifyError, match=r"MPC-103 data-0\.tsv: the student reads images"):
+        distill(student, teacher, images(), images(6, seed=1), out, SETTINGS, texts=more, processor=image_processor)
 
 
 @pytest.mark.parametrize("label", [-1, None])

@@ -97,7 +97,8 @@ def vocabulary(tokenizer: Tokenizer) -> list[str]:
     In writing without spaces each letter is a word. If a tokenizer marks what begins a word, nothing else is one.
     """
     tokens = list(tokenizer.get_vocab(with_added_tokens=False))
-    if marked := [token for token in tokens if token[:1] in WORD_STARTS]:
+    if marked := [token for token in tokens if token.startswith(WORD_STARTS)]:
+        marked = [token for token in marked if not any(mark in token[1:] for mark in WORD_STARTS)]
         decoder = tokenizer.decoder  # of bytes it makes letters
         texts = [token[1:] if decoder is None else decoder.decode([token]).strip() for token in marked]
         tokens = [*texts, *filter(is_unspaced, tokens)]

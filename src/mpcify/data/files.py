@@ -124,7 +124,13 @@ def read_texts(file: str | Path) -> Examples:
     """
     source = str(file)
     if Path(source).suffix.lower() != ".txt":
-        found = read_examples(source, labels=False)
+        try:
+            found = read_examples(source, labels=False)
+        except MpcifyError as error:
+            if error.code != 103:
+                raise
+            remedy = "name the column sentence, or give a .txt file with a text a line"
+            raise MpcifyError(103, source, error.what, remedy) from None
         if found.kind == "image":
             raise MpcifyError(103, source, "its examples are images", "give texts")
         texts = found.texts if found.kind == "single" else [text for pair in found.texts for text in pair]
