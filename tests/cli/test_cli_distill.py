@@ -22,7 +22,8 @@ def words(model: Path, data: Path) -> tuple[object, ...]:
 def test_the_student_is_distilled_and_its_card_written(
     mpcify: Callable, model: Path, student: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = (*words(model, data), "--base", model, "--format", "json")
+    (tmp_path / "more.txt").write_text("the film\n\nnot a good film and not a bad film\n", encoding="utf-8")
+    arguments = (*words(model, data), "--texts", tmp_path / "more.txt", "--base", model, "--format", "json")
     monkeypatch.setattr(sys, "argv", ["mpcify", "distill", str(student), "--base", str(model)])
     outcome = mpcify("distill", student, tmp_path / "out", *arguments)
     assert outcome.code == 0, outcome.err
@@ -31,6 +32,8 @@ def test_the_student_is_distilled_and_its_card_written(
     assert not any(str(folder) in card for folder in (tmp_path, model.parent))
     assert set(outcome.json) >= {"format", "model", "recipe", "teacher", "student", "agreement"}
     assert outcome.json["task"] == "classification"
+    assert outcome.json["general_texts"] == 2
+    assert [epoch["epoch"] for epoch in outcome.json["epochs"]] == [0, 1, 2]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out"]
     evaluated = mpcify("evaluate", tmp_path / "out", "--data", data, "--engine", "fixed", "--format", "json")
     assert (evaluated.code, evaluated.err) == (0, "")
@@ -43,6 +46,7 @@ def test_the_student_is_distilled_and_its_card_written(
     [
         ({"--teacher": "nothing/at/all"}, 201),
         ({"--train": "nothing.tsv"}, 101),
+        ({"--texts": "nothing.txt", "--teacher": "nothing/at/all"}, 101),  # before a model is looked at
         ({"--base": "nothing/at/all"}, 201),
         ({"--epochs": "-1"}, 901),
         ({"--device": "quantum"}, 901),

@@ -11,7 +11,7 @@ from transformers import BertModel
 from mpcify.conversion.convert import convert
 from mpcify.conversion.student import table_is_public
 from mpcify.distillation.base import freeze_base
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, MpcifyWarning
 
 Make = Callable[..., Any]
 BERT = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
@@ -68,5 +68,7 @@ def test_a_new_table_asks_for_a_new_calibration(teacher_of: Make, tmp_path: Path
     freeze_base(student, tmp_path / "same")
     assert student.config.mpcify["calibrated"]
     BertModel(student.config.__class__(**BERT)).save_pretrained(tmp_path / "other")
-    freeze_base(student, tmp_path / "other")
+    with pytest.warns(MpcifyWarning, match=r"other: its word table takes the place .* that is done again"):
+        freeze_base(student, tmp_path / "other")
     assert not student.config.mpcify["calibrated"]
+    freeze_base(student, tmp_path / "same")  # nothing that was calibrated is lost: no warning

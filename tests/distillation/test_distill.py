@@ -36,7 +36,9 @@ def folders(teacher_of: Make, tokenizer: Any, tmp_path: Path) -> tuple[Path, Pat
 def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
     student, teacher = folders
     out = tmp_path / "out"
-    result = distill(student, teacher, texts(), texts(20, seed=1), out, SETTINGS, command="mpcify distill student out")
+    result = distill(
+        student, teacher, texts(labels=False), texts(20, seed=1), out, SETTINGS, command="mpcify distill student out"
+    )
     assert {"config.json", "model.safetensors", "README.md", "tokenizer.json"} <= {path.name for path in out.iterdir()}
     assert not list(out.rglob("*.bin")) + list(out.rglob("*.pt*"))
     assert not (tmp_path / "out-training").exists()
@@ -45,9 +47,11 @@ def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], t
     assert (config["calibrated"], config["refit"], config["base"]) == (True, True, None)
     assert AutoTokenizer.from_pretrained(out).get_vocab() == AutoTokenizer.from_pretrained(teacher).get_vocab()
     assert "logits" in config["ranges"]
-    assert config["taught"] == {"16": 40}
-    assert [epoch["epoch"] for epoch in result.epochs] == [1, 2, 3]
+    assert sum(config["taught"].values()) == 2 * 38, "a piece for each text, and two texts are held out"
+    assert set(config["taught"]) > {"16"}, "no text has more than 10 tokens; pieces have"
+    assert [epoch["epoch"] for epoch in result.epochs] == [0, 1, 2, 3]
     assert result.best_epoch in (1, 2, 3)
+    assert (result.train_examples, result.held_out, result.general_texts) == (40, 2, 0)
     json.dumps(result.to_json())
 
 
@@ -55,7 +59,7 @@ def test_the_card_says_what_was_measured_and_what_leaks(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path
 ) -> None:
     command = "mpcify distill student out"
-    result = distill(*folders, texts(), texts(20, seed=1), tmp_path / "out", SETTINGS, command=command)
+    result = distill(*folders, texts(labels=False), texts(20, seed=1), tmp_path / "out", SETTINGS, command=command)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: mpcify\n")
     assert f"| accuracy | {result.teacher['accuracy']:.4f} | {result.student['accuracy']:.4f} |" in card
@@ -69,13 +73,13 @@ def test_the_card_says_what_was_measured_and_what_leaks(
 def test_the_same_seed_gives_the_same_student(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
     students = []
     for name in ("a", "b"):
-        distill(*folders, texts(), texts(8, seed=1), tmp_path / name, replace(SETTINGS, epochs=1))
+        distill(*folders, texts(labels=False), texts(8, seed=1), tmp_path / name, replace(SETTINGS, epochs=1))
         students.append(load(tmp_path / name).state_dict())
     assert all(torch.equal(value, students[1][name]) for name, value in students[0].items())
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], step: int = 7) -> None:
-    """Runs it until Ctrl-C at a step."""
+def interrupted(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], step: int = 17) -> None:
+    """Runs it until Ctrl-C at a step; an epoch of 40 texts and their pieces has 10."""
     loss = DistillationTrainer.compute_loss
 
     def interrupting(trainer: DistillationTrainer, *args: Any, **options: Any) -> Any:
@@ -89,17 +93,20 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], step: i
             run()
 
 
+@pytest.mark.parametrize("epochs", [3, 13])
 def test_an_interrupted_run_leaves_no_student_and_resumes_to_the_same_one(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    distill(*folders, texts(), texts(8, seed=1), whole, SETTINGS)
-    interrupted(monkeypatch, lambda: distill(*folders, texts(), texts(8, seed=1), parts, SETTINGS))
+    whole, parts, settings = tmp_path / "whole", tmp_path / "parts", replace(SETTINGS, epochs=epochs)
+    data, more = (texts(12, labels=False), texts(8, seed=1)), {"texts": texts(20, seed=2, labels=False)}
+    assert settings.repeats == (1 if epochs == 3 else 2)  # of 3 steps each: every one has pieces of its own
+    distill(*folders, *data, whole, settings, **more)
+    interrupted(monkeypatch, lambda: distill(*folders, *data, parts, settings, **more), step=7 * settings.repeats)
     assert not parts.exists()
-    torn = tmp_path / "parts-training" / "checkpoint-9"  # as a kill in the middle of writing leaves it
+    torn = tmp_path / "parts-training" / "checkpoint-19"  # as a kill in the middle of writing leaves it
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
-    distill(*folders, texts(), texts(8, seed=1), parts, SETTINGS, resume=True)
+    distill(*folders, *data, parts, settings, **more, resume=True)
     found = load(parts).state_dict()
     for name, value in load(whole).state_dict().items():
         assert torch.equal(value, found[name]), name
@@ -109,7 +116,7 @@ def test_an_interrupted_run_leaves_no_student_and_resumes_to_the_same_one(
 def test_a_run_resumes_only_as_it_was_started(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, data = tmp_path / "out", (texts(), texts(8, seed=1))
+    out, data = tmp_path / "out", (texts(labels=False), texts(8, seed=1))
     with pytest.raises(MpcifyError, match=r"MPC-601.*no run to resume"):
         distill(*folders, *data, out, SETTINGS, resume=True)
     interrupted(monkeypatch, lambda: distill(*folders, *data, out, SETTINGS))
@@ -118,7 +125,9 @@ def test_a_run_resumes_only_as_it_was_started(
     with pytest.raises(MpcifyError, match=r"MPC-601.*another learning_rate"):
         distill(*folders, *data, out, replace(SETTINGS, learning_rate=1.0), resume=True)
     with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
-        distill(*folders, texts(seed=2), data[1], out, SETTINGS, resume=True)
+        distill(*folders, texts(seed=2, labels=False), data[1], out, SETTINGS, resume=True)
+    with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
+        distill(*folders, *data, out, SETTINGS, texts=texts(seed=2, labels=False), resume=True)
 
 
 def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
@@ -127,7 +136,7 @@ def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
     out = tmp_path / "out"
 
     def run(**more: Any) -> None:
-        distill(*folders, texts(), texts(8, seed=1), out, replace(SETTINGS, epochs=1), **more)
+        distill(*folders, texts(labels=False), texts(8, seed=1), out, replace(SETTINGS, epochs=1), **more)
 
     interrupted(monkeypatch, run, step=1)
     run(resume=True)
@@ -141,26 +150,26 @@ def test_a_taken_folder_is_refused_before_anything_runs(
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     with pytest.raises(MpcifyError, match="MPC-109"):
-        distill(*folders, texts(), texts(), out, SETTINGS)
+        distill(*folders, texts(labels=False), texts(), out, SETTINGS)
     training = tmp_path / "other-training"
     training.mkdir()
     (training / "notes.txt").write_text("mine")
     with pytest.raises(MpcifyError, match="MPC-109"):
-        distill(*folders, texts(), texts(), tmp_path / "other", SETTINGS)
+        distill(*folders, texts(labels=False), texts(), tmp_path / "other", SETTINGS)
     assert (training / "notes.txt").read_text() == "mine"
 
 
 def test_a_failure_at_the_end_leaves_no_student_and_can_be_resumed(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out, student = tmp_path / "out", load(folders[0])
     with monkeypatch.context() as patch:
         patch.setattr(module, "card", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(MpcifyError, match=r"MPC-109.*No space left"):
-            distill(*folders, texts(), texts(8, seed=1), out, SETTINGS)
+            distill(student, folders[1], texts(labels=False), texts(8, seed=1), out, SETTINGS)
     assert not out.exists()
-    distill(*folders, texts(), texts(8, seed=1), out, SETTINGS, resume=True)
-    assert load(out)
+    distill(*folders, texts(labels=False), texts(8, seed=1), out, SETTINGS, resume=True)
+    assert load(out).config.mpcify == student.config.mpcify
 
 
 def test_a_calibrated_student_is_not_calibrated_again(
@@ -171,7 +180,7 @@ def test_a_calibrated_student_is_not_calibrated_again(
     monkeypatch.setattr(module, "calibrate_layers", lambda *_: pytest.fail("calibrated again"))
     tokenizer = AutoTokenizer.from_pretrained(folders[0])
     settings = replace(SETTINGS, epochs=1)
-    distill(student, folders[1], texts(), texts(8, seed=1), tmp_path / "out", settings, processor=tokenizer)
+    distill(student, folders[1], texts(labels=False), texts(8, seed=1), tmp_path / "out", settings, processor=tokenizer)
     assert (tmp_path / "out" / "tokenizer.json").is_file()
 
 
@@ -205,7 +214,7 @@ def test_the_base_s_table_is_taken_over_recorded_and_frozen(
     base.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     out = tmp_path / "out"
-    distill(*folders, texts(), texts(8, seed=1), out, replace(SETTINGS, base=str(tmp_path / "base")))
+    distill(*folders, texts(labels=False), texts(8, seed=1), out, replace(SETTINGS, base=str(tmp_path / "base")))
     student = load(out)
     table = base.embeddings.word_embeddings.weight.detach()
     assert torch.equal(student.get_input_embeddings().weight, table)
@@ -229,15 +238,16 @@ def test_settings_that_make_no_sense_are_refused(folders: tuple[Path, Path], tex
         with pytest.raises(MpcifyError, match="MPC-901"):
             Settings(**settings)
     with pytest.raises(MpcifyError, match="MPC-901 device cuda:7"):
-        distill(*folders, texts(), texts(), tmp_path / "out", replace(SETTINGS, device="cuda:7"))
+        distill(*folders, texts(labels=False), texts(), tmp_path / "out", replace(SETTINGS, device="cuda:7"))
 
 
-def test_if_no_epochs_are_given_a_small_file_is_seen_twelve_times(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path
+def test_if_no_epochs_are_given_a_small_file_is_seen_often_and_measured_twelve_times(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = distill(*folders, texts(), texts(20, seed=1), tmp_path / "out", replace(SETTINGS, epochs=None))
-    assert [epoch["epoch"] for epoch in result.epochs] == list(range(1, 13))
-    assert "of 12, of least loss" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 140)  # 14 epochs of 80 rows
+    result = distill(*folders, texts(labels=False), texts(20, seed=1), tmp_path / "out", replace(SETTINGS, epochs=None))
+    assert [epoch["epoch"] for epoch in result.epochs] == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert "of 14, of least loss" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
 def answered(folder: Path, examples: Any, shift: int) -> Any:
@@ -259,6 +269,77 @@ def test_a_teacher_worse_than_chance_is_refused_before_training(
     distill(*folders, answered(folders[1], texts(), 0), texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
 
 
+def test_a_teacher_that_may_be_guessing_is_said(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    right, wrong = (answered(folders[1], texts(), shift).labels for shift in (0, 1))
+    labels = [(right, wrong)[index % 2][index] for index in range(40)]
+    guessing = replace(texts(), labels=labels)
+    what = r"data-0\.tsv: the teacher's accuracy on 30 of these examples is 0\.\d+, no more than guessing may give"
+    with pytest.warns(MpcifyWarning, match=what):
+        distill(*folders, guessing, texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_the_calibrated_student_is_kept_if_training_makes_it_worse_and_this_is_said(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = DistillationTrainer.compute_loss
+
+    def away(trainer: DistillationTrainer, model: Any, *args: Any, **options: Any) -> Any:
+        loss = work(trainer, model, *args, **options)
+        return -loss if model.training else loss
+
+    monkeypatch.setattr(DistillationTrainer, "compute_loss", away)
+    student, out, settings = load(folders[0]), tmp_path / "out", replace(SETTINGS, epochs=2)
+    student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with pytest.warns(MpcifyWarning, match=r"out: no checkpoint came nearer .* which is kept; try a lower --lr"):
+        result = distill(student, folders[1], texts(labels=False), texts(8, seed=1), out, settings)
+    assert result.best_epoch == result.to_json()["best_epoch"] == 0
+    assert result.epochs[0]["selection_loss"] == min(epoch["selection_loss"] for epoch in result.epochs)
+    assert "| as calibrated, before the first epoch of 2, of least loss" in (out / "README.md").read_text("utf-8")
+    assert all(torch.equal(value, before[name]) for name, value in load(out).state_dict().items())
+
+
+def test_general_texts_are_taught_counted_and_said(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+    students, settings = {}, replace(SETTINGS, epochs=1)
+    for count in (0, 1, 20):
+        more = texts(count, seed=2, labels=False) if count else None
+        out = tmp_path / f"out-{count}"
+        result = distill(*folders, texts(labels=False), texts(8, seed=1), out, settings, texts=more)
+        assert result.to_json()["general_texts"] == count
+        card = (out / "README.md").read_text(encoding="utf-8")
+        assert (f"half of them of {count} other texts" in card) == (count > 0)
+        students[count] = load(out).get_input_embeddings().weight
+    assert not torch.equal(students[0], students[20])
+
+
+@pytest.mark.parametrize(
+    "wrong, line",
+    [
+        ({"kind": "pair", "texts": [("one", "two")]}, "MPC-103 .*single"),
+        ({"texts": ["word1", " "]}, r"MPC-105 data-0\.tsv row 2"),
+        ({"texts": ["word1", "half \ud800"]}, r"MPC-102 data-0\.tsv row 2"),
+    ],
+    ids=str,
+)
+def test_texts_to_learn_from_that_cannot_be_read_are_refused_before_training(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, wrong: dict[str, Any], line: str
+) -> None:
+    more = replace(texts(2, labels=False), **wrong)
+    with pytest.raises(MpcifyError, match=line):
+        distill(*folders, texts(labels=False), texts(8, seed=1), tmp_path / "out", SETTINGS, texts=more)
+    assert not (tmp_path / "out-training").exists()
+
+
+def test_a_student_of_images_learns_from_no_texts(
+    teacher_of: Make, image_processor: Any, images: Make, texts: Make, tmp_path: Path
+) -> None:
+    teacher, out = teacher_of("vit"), tmp_path / "out"
+    student, more = convert(teacher, "2quad-freediv"), texts(2, labels=False)
+    with pytest.raises(MpcifyError, match=r"MPC-103 data-0\.tsv: the student reads images"):
+        distill(student, teacher, images(), images(6, seed=1), out, SETTINGS, texts=more, processor=image_processor)
+
+
 @pytest.mark.parametrize("label", [-1, None])
 def test_training_goes_on_without_labels_that_the_model_does_not_have_and_says_so(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path, label: Any
@@ -275,7 +356,7 @@ def test_labels_of_the_evaluation_that_the_model_does_not_have_are_refused(
 ) -> None:
     wrong = replace(texts(8, seed=1), labels=[7] * 8)
     with pytest.raises(MpcifyError, match=r"MPC-104 .*row 1"):
-        distill(*folders, texts(), wrong, tmp_path / "out", SETTINGS)
+        distill(*folders, texts(labels=False), wrong, tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out-training").exists()
 
 
@@ -283,13 +364,13 @@ def test_a_resumed_run_keeps_its_epochs_unless_told_otherwise(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_ended, out = replace(SETTINGS, epochs=None), tmp_path / "out"
-    monkeypatch.setattr("mpcify.distillation.settings.MOST", 3)
-    interrupted(monkeypatch, lambda: distill(*folders, texts(), texts(8, seed=1), out, open_ended))
-    monkeypatch.setattr("mpcify.distillation.settings.MOST", 12)  # another version's default
+    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 30)
+    interrupted(monkeypatch, lambda: distill(*folders, texts(labels=False), texts(8, seed=1), out, open_ended))
+    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 120)  # another version's default
     with pytest.raises(MpcifyError, match=r"MPC-601 .* another epochs"):
-        distill(*folders, texts(), texts(8, seed=1), out, replace(SETTINGS, epochs=5), resume=True)
-    result = distill(*folders, texts(), texts(8, seed=1), out, open_ended, resume=True)
-    assert [epoch["epoch"] for epoch in result.epochs] == [1, 2, 3]
+        distill(*folders, texts(labels=False), texts(8, seed=1), out, replace(SETTINGS, epochs=5), resume=True)
+    result = distill(*folders, texts(labels=False), texts(8, seed=1), out, open_ended, resume=True)
+    assert [epoch["epoch"] for epoch in result.epochs] == [0, 1, 2, 3]
 
 
 def test_a_record_that_cannot_be_read_is_no_run_to_resume(tmp_path: Path) -> None:
@@ -305,4 +386,4 @@ def test_a_parallel_environment_that_nobody_launched_is_refused_at_once(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(MpcifyError, match=r"MPC-606 .*WORLD_SIZE"):
-        distill(*folders, texts(), texts(8, seed=1), tmp_path / "out", SETTINGS)
+        distill(*folders, texts(labels=False), texts(8, seed=1), tmp_path / "out", SETTINGS)

@@ -17,8 +17,9 @@ from mpcify.errors import MpcifyError
 from mpcify.launch import Launch
 
 SCRIPT = """
-import os, signal, sys
+import hashlib, os, signal, sys
 from mpcify.cli import main
+from mpcify.conversion.rows import MixedRows
 from mpcify.distillation.trainer import DistillationTrainer
 from mpcify.errors import MpcifyError
 
@@ -29,6 +30,12 @@ def fail(trainer, *arguments, **options):
         raise MpcifyError(602, "layer 1", "it diverged", "start again")
     return work(trainer, *arguments, **options)
 
+def note(rows, epoch):
+    draw(rows, epoch)
+    with open(f"{sys.argv[2]}-{os.environ['RANK']}.txt", "a") as file:
+        print(epoch, hashlib.sha256(repr(rows.pieces.encoded).encode()).hexdigest(), file=file)
+
+draw, MixedRows.set_epoch = MixedRows.set_epoch, note
 how, work = sys.argv[1], DistillationTrainer.compute_loss
 if how != "whole":
     DistillationTrainer.compute_loss = fail
@@ -45,8 +52,7 @@ def launch(teacher_of: Callable[..., PreTrainedModel], tokenizer: Any, texts: Ca
     for name, model in (("teacher", teacher), ("student", convert(teacher, "2quad-freediv"))):
         model.save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
-    rows = "".join(f"{text}\t{label}\n" for text, label in zip(texts().texts, texts().labels, strict=True))
-    (tmp_path / "data.tsv").write_text("sentence\tlabel\n" + rows)
+    (tmp_path / "data.tsv").write_text("\n".join(["sentence", *texts().texts]))
     (tmp_path / "script.py").write_text(SCRIPT)
 
     def run(how: str, out: str) -> subprocess.CompletedProcess[str]:
@@ -66,6 +72,9 @@ def test_two_processes_train_the_student_that_one_does(launch: Callable, tmp_pat
     assert done.stdout.count("\n") == 1, "it answers once"
     assert done.stderr.count("epoch 2/2 selection") == 1, "and shows progress once"
     assert not list(tmp_path.glob("*-training"))
+    first, second = ((tmp_path / f"two-{rank}.txt").read_text() for rank in (0, 1))
+    assert first == second, "both see the same pieces"
+    assert len(set(first.splitlines())) == 5, "two epochs, the part held out, calibration and ranges have their own"
     data = read_examples(tmp_path / "data.tsv")
     settings = Settings(epochs=2, batch_size=8, device="cpu")
     distill(tmp_path / "student", tmp_path / "teacher", data, data, tmp_path / "one", settings)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import convert
-from mpcify.conversion.rows import collator, lengths_taught, rows_of
+from mpcify.conversion.rows import collator, lengths_taught, mixed_rows, rows_of, vocabulary
 from mpcify.distillation.order import BatchesOfLikeLength
 from mpcify.errors import MpcifyError, MpcifyWarning
 
@@ -23,7 +24,7 @@ Make = Callable[..., Any]
 def test_batches_of_like_length_come_in_random_order_and_hold_every_row_once() -> None:
     torch.manual_seed(1)
     lengths = torch.randint(3, 60, (410,)).tolist()
-    sampler = BatchesOfLikeLength(lengths, 8)
+    sampler = BatchesOfLikeLength([{"input_ids": [2] * length} for length in lengths], 8)
     torch.manual_seed(0)
     order, other = list(sampler), list(sampler)
     assert sorted(order) == sorted(other) == list(range(len(sampler)))
@@ -34,7 +35,17 @@ def test_batches_of_like_length_come_in_random_order_and_hold_every_row_once() -
     assert np.mean([max(batch) - min(batch) for batch in batches]) < 57 / 10
     longest = np.array([max(batch) for batch in batches])
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5  # by falling length it would be near -1
-    assert list(BatchesOfLikeLength([5, 4], 8)) in ([0, 1], [1, 0])
+    assert list(BatchesOfLikeLength([{"input_ids": [2]}, {"input_ids": [2, 3]}], 8)) in ([0, 1], [1, 0])
+
+
+def test_lengths_are_taken_anew_when_an_epoch_begins() -> None:
+    rows = [{"input_ids": [2] * (1 + index % 2)} for index in range(80)]
+    sampler = BatchesOfLikeLength(rows, 8)
+    list(sampler)
+    rows.sort(key=lambda row: len(row["input_ids"]))  # as another epoch has other rows in the same places
+    order = list(sampler)
+    batches = [{len(rows[place]["input_ids"]) for place in order[start : start + 8]} for start in range(0, 80, 8)]
+    assert batches.count({1}) == batches.count({2}) == 5
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -141,3 +152,65 @@ def test_rows_are_counted_by_the_bucket_of_their_own_tokens(teacher_of: Make, to
 
 def test_images_are_not_counted_by_length(teacher_of: Make, image_processor: Any, images: Make) -> None:
     assert lengths_taught(rows_of(images(3), teacher_of("vit"), image_processor)) == {}
+
+
+def test_an_epoch_is_every_text_as_it_is_and_as_many_pieces(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    model, examples = teacher_of(), texts(6)
+    rows = mixed_rows(examples, model, tokenizer, 16, repeats=2, seed=1)
+    assert len(rows) == 24
+    plain = [*rows_of(replace(examples, labels=None), model, tokenizer)]
+    first = [rows[index] for index in range(24)]
+    assert first[:12] == [*plain, *plain]
+    assert {name for row in first for name in row} == {"input_ids", "attention_mask", "token_type_ids"}
+    rows.set_epoch(1)
+    other = [rows[index] for index in range(24)]
+    assert other[:12] == first[:12]
+    assert other[12:] != first[12:]
+    rows.set_epoch(0)
+    assert [rows[index] for index in range(24)] == first
+    again = mixed_rows(examples, model, tokenizer, 16, repeats=2, seed=1)
+    assert [again[index] for index in range(24)] == first
+    for place in (24, -25):
+        with pytest.raises(IndexError):
+            rows[place]
+
+
+def test_pieces_are_no_longer_than_the_model_takes(teacher_of: Make, tokenizer: Any, texts: Make) -> None:
+    for longest, most in ((16, 16), (512, 40)):
+        rows = mixed_rows(texts(40), teacher_of(), tokenizer, longest)
+        lengths = {len(rows[index]["input_ids"]) for index in range(40, 80)}
+        assert min(lengths) == 3, "a word between two special tokens"
+        assert most // 2 < max(lengths) <= most
+
+
+def test_images_have_no_pieces(teacher_of: Make, image_processor: Any, images: Make) -> None:
+    rows = mixed_rows(images(3), teacher_of("vit"), image_processor, repeats=2)
+    assert len(rows) == 6
+    assert all(torch.equal(rows[index]["pixel_values"], rows[index + 3]["pixel_values"]) for index in range(3))
+    assert set(rows[0]) == {"pixel_values"}
+
+
+def ids(*words: str) -> dict[str, int]:
+    return {word: index for index, word in enumerate(words)}
+
+
+def test_a_vocabulary_is_of_words_that_a_tokenizer_has_whole() -> None:
+    words = ids("[UNK]", "it", "film", "##ing", "1999", "字", "été", "don't")
+    tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(["special"])
+    assert vocabulary(tokenizer) == ["film", "été", "字"]
+    assert vocabulary(Tokenizer(models.WordPiece(ids("[UNK]", "it", "a"), unk_token="[UNK]"))) == ["a", "it"]
+    assert vocabulary(Tokenizer(models.WordPiece(ids("[UNK]", "1"), unk_token="[UNK]"))) == []
+
+
+def test_a_vocabulary_of_bytes_is_of_letters() -> None:
+    tokenizer = Tokenizer(models.BPE(ids("Ġ", "Ġfilm", "ing", "ĠÃ©tÃ©", "ĠÃ", "Ġ1999", "Ġof", "film"), []))
+    tokenizer.decoder = decoders.ByteLevel()
+    assert vocabulary(tokenizer) == ["film", "été"]
+
+
+def test_a_vocabulary_of_sentence_pieces_has_words_and_letters_of_writing_without_spaces() -> None:
+    pieces = [("<unk>", 0.0), *((piece, -1.0) for piece in ("▁", "▁film", "ing", "字", "映画", "▁it", "▁of▁the"))]
+    tokenizer = Tokenizer(models.Unigram(pieces, 0))
+    tokenizer.decoder = decoders.Metaspace()
+    assert vocabulary(tokenizer) == ["film", "字", "映画"]

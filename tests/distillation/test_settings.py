@@ -8,12 +8,17 @@ from mpcify.distillation.settings import Settings
 from mpcify.errors import MpcifyError
 
 
-def test_a_small_file_is_seen_more_often_than_a_large_one() -> None:
+def test_a_file_is_seen_for_3000_steps_and_twice_at_least() -> None:
     epochs = [Settings().for_rows(rows).epochs for rows in (1, 3_668, 20_000, 30_000, 67_349, 1_000_000)]
-    assert epochs == [12, 12, 10, 6, 3, 3]
-    assert Settings(batch_size=8).for_rows(3_668).epochs == 12
-    assert Settings(batch_size=8).for_rows(10_000).epochs == 5
+    assert epochs == [96_000, 27, 5, 4, 2, 2]
+    assert Settings(batch_size=8).for_rows(3_668).epochs == 7
     assert Settings(epochs=0.5).for_rows(10).epochs == 0.5
+
+
+def test_a_student_is_measured_twelve_times_at_most() -> None:
+    repeats = {epochs: Settings(epochs=epochs).repeats for epochs in (0.5, 2, 12, 12.5, 24, 27, 96_000)}
+    assert repeats == {0.5: 1, 2: 1, 12: 1, 12.5: 2, 24: 2, 27: 3, 96_000: 8_000}
+    assert all(epochs / count <= 12 for epochs, count in repeats.items())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from mpcify.conversion.convert import convert, load
+from mpcify.conversion.rows import mixed_rows
 from mpcify.conversion.student import ranges_of, set_ranges
 from mpcify.distillation.losses import LossWeights
 from mpcify.distillation.order import BatchesOfLikeLength
@@ -73,6 +74,13 @@ class Interrupt(TrainerCallback):
             raise KeyboardInterrupt
 
 
+class Worse(TrainerCallback):
+    """Each epoch leaves the student worse."""
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: PreTrainedModel, **_: Any) -> None:
+        model.bert.encoder.layer[1].output.LayerNorm.weight.data.mul_(3.0)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_trains_with_every_loss_and_its_loss_falls(trainer_of: Make, family: str) -> None:
     trainer = trainer_of(family, "softmax-freediv", weights=LossWeights(1, 1, 1, 1), num_train_epochs=4)
@@ -118,6 +126,46 @@ def test_the_best_checkpoint_is_what_remains(trainer_of: Make, family: str) -> N
     ]
     assert (trainer.state.best_metric, trainer.state.best_global_step) == min(measured)
     assert trainer.evaluate()["eval_selection_loss"] == pytest.approx(min(measured)[0], rel=1e-6)
+
+
+def test_the_start_is_measured_kept_and_what_remains_if_nothing_is_better(trainer_of: Make) -> None:
+    trainer, again = (trainer_of(learning_rate=0.3, logits_after=0.0, callbacks=[Worse()]) for _ in range(2))
+    before = weights_of(trainer.model)
+    trainer.train()
+    measured = [entry for entry in trainer.state.log_history if "eval_selection_loss" in entry]
+    assert (measured[0]["step"], measured[0]["epoch"]) == (0, 0)
+    assert trainer.start_is_best()
+    assert trainer.state.best_global_step == 0
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(trainer.model).items())
+    assert trainer.evaluate()["eval_selection_loss"] == pytest.approx(measured[0]["eval_selection_loss"], rel=1e-6)
+    again.train(resume_from_checkpoint=True)  # a run that is resumed knows its start too
+    assert again.state.best_global_step == 0
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(again.model).items())
+
+
+def test_a_run_that_chooses_no_checkpoint_keeps_no_start(trainer_of: Make) -> None:
+    trainer = trainer_of(load_best_model_at_end=False, num_train_epochs=1)
+    trainer.train()
+    assert not (Path(trainer.args.output_dir) / "start").exists()
+
+
+def test_an_epoch_has_its_own_pieces_and_what_is_measured_has_the_same_ones_every_time(
+    teacher_of: Make, tokenizer: Any, texts: Make, tmp_path: Path
+) -> None:
+    teacher, seen = teacher_of(), {"train": [], "selection": []}
+    rows, selection = (mixed_rows(texts(16, seed), teacher, tokenizer, 16) for seed in (0, 1))
+    for name, data in (("train", rows), ("selection", selection)):
+        data.set_epoch = lambda epoch, name=name, own=data: (seen[name].append(epoch), type(own).set_epoch(own, epoch))
+    trainer = DistillationTrainer(
+        convert(teacher, "2quad-freediv"),
+        teacher,
+        DistillationArguments(str(tmp_path), num_train_epochs=3, use_cpu=True),
+        rows,
+        selection_dataset=selection,
+    )
+    trainer.train()
+    assert sorted(set(seen["train"])) == [0, 1, 2]
+    assert set(seen["selection"]) == {0}
 
 
 def test_the_best_checkpoint_is_chosen_on_training_rows_that_are_held_out(trainer_of: Make, rows_for: Make) -> None:

@@ -19,7 +19,7 @@ from mpcify.conversion.batches import LABELS, kept_columns
 from mpcify.conversion.facts import columns, takes_images
 from mpcify.conversion.processors import backend_of, input_facts
 from mpcify.data.files import COLUMNS, Examples, check_labels
-from mpcify.data.mix import Mix
+from mpcify.data.mix import Mix, is_unspaced
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.requests.images import ImageRequests
 from mpcify.requests.text import Encoded, Text, TextRequests, bucket_of
@@ -30,12 +30,15 @@ WORD_STARTS = ("Ġ", "▁")  # what tokens that begin a word begin with, if a to
 LONGEST = 512  # tokens of what ranges are measured on: what the largest bucket holds
 
 
-def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_length: int = 128) -> Dataset:
+def rows_of(
+    examples: Examples, model: PreTrainedModel, processor: Any, max_length: int = 128, *, warn: bool = True
+) -> Dataset:
     """Examples as rows of a model's inputs, and `labels` if there are any.
 
     processor: the model's tokenizer or image processor. max_length: tokens; longer texts are cut, and a warning says
-    how many. Raises MPC-103 and MPC-104 for examples that do not fit the model, MPC-107 for an unreadable image (what
-    its header does not tell, when the row is read), MPC-208 for a processor that does not fit, and as `encode` does.
+    how many, unless `warn` is false. Raises MPC-103 and MPC-104 for examples that do not fit the model, MPC-107 for an
+    unreadable image (what its header does not tell, when the row is read), MPC-208 for a processor that does not fit,
+    and as `encode` does.
     """
     images = takes_images(model)
     if (examples.kind == "image") != images:
@@ -47,7 +50,7 @@ def rows_of(examples: Examples, model: PreTrainedModel, processor: Any, max_leng
         return ImageRows(examples, ImageRequests(input_facts(model, processor)))
     requests = text_requests(model, processor)
     encoded = requests.encode(examples.texts, truncate=True, longest=max_length, where=examples.where)
-    if long := sum(item.truncated for item in encoded):
+    if (long := sum(item.truncated for item in encoded)) and warn:
         count = f"{long} of {len(encoded)} texts are longer than {min(max_length, requests.longest)} tokens"
         warnings.warn(MpcifyWarning(f"{examples.source}: {count}, and were cut for training"), stacklevel=2)
     return TextRows(encoded, columns(model), examples.labels)
@@ -62,16 +65,17 @@ def mixed_rows(
     general: Sequence[str] = (),
     repeats: int = 1,
     seed: int = 0,
+    warn: bool = True,
 ) -> Dataset:
     """Examples without their labels, as `rows_of` gives them, and pieces of them: see `mix`. Images have no pieces.
 
     general, repeats: as `Mix` takes them. max_length: of pieces too. Raises what `rows_of` raises.
     """
-    rows = rows_of(replace(examples, labels=None), model, processor, max_length)
+    rows = rows_of(replace(examples, labels=None), model, processor, max_length, warn=warn)
     if not isinstance(rows, TextRows):
         return ConcatDataset([rows] * repeats)
     requests = text_requests(model, processor)
-    longest = max(max_length * 3 // 4, 1)  # a word is about 4/3 tokens
+    longest = max(min(max_length, requests.longest) * 3 // 4, 1)  # a word is about 4/3 tokens
     mix = Mix(examples.texts, general, vocabulary(requests.tokenizer), longest, repeats, seed)
 
     def encode(pieces: Sequence[Text]) -> TextRows:
@@ -88,11 +92,18 @@ def text_requests(model: PreTrainedModel, processor: Any) -> TextRequests:
 
 
 def vocabulary(tokenizer: Tokenizer) -> list[str]:
-    """The words that a tokenizer has a token for, in their order: of letters only, the longer ones if there are any."""
-    tokens = tokenizer.get_vocab(with_added_tokens=False)
-    marked = [token[1:] for token in tokens if token[:1] in WORD_STARTS]
-    words = sorted(word for word in marked or tokens if word.isalpha())
-    return [word for word in words if len(word) > 2] or words
+    """The words that a tokenizer has a token for, in their order: of letters only, the longer ones if there are any.
+
+    In writing without spaces each letter is a word. If a tokenizer marks what begins a word, nothing else is one.
+    """
+    tokens = list(tokenizer.get_vocab(with_added_tokens=False))
+    if marked := [token for token in tokens if token.startswith(WORD_STARTS)]:
+        marked = [token for token in marked if not any(mark in token[1:] for mark in WORD_STARTS)]
+        decoder = tokenizer.decoder  # of bytes it makes letters
+        texts = [token[1:] if decoder is None else decoder.decode([token]).strip() for token in marked]
+        tokens = [*texts, *filter(is_unspaced, tokens)]
+    words = sorted({word for word in tokens if word.isalpha()})
+    return [word for word in words if len(word) > 2 or is_unspaced(word)] or words
 
 
 def usable_labels(examples: Examples, model: PreTrainedModel) -> Examples:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from mpcify.data.tables import WORD, Table, open_table, read_text
+from mpcify.data.tables import WORD, Table, lines_of, open_table, read_text
 from mpcify.errors import MpcifyError, MpcifyWarning
 
 Kind = Literal["single", "pair", "image"]
@@ -124,12 +124,19 @@ def read_texts(file: str | Path) -> Examples:
     """
     source = str(file)
     if Path(source).suffix.lower() != ".txt":
-        found = read_examples(source, labels=False)
+        try:
+            found = read_examples(source, labels=False)
+        except MpcifyError as error:
+            if error.code != 103:
+                raise
+            remedy = "name the column sentence, or give a .txt file with a text a line"
+            raise MpcifyError(103, source, error.what, remedy) from None
         if found.kind == "image":
             raise MpcifyError(103, source, "its examples are images", "give texts")
         texts = found.texts if found.kind == "single" else [text for pair in found.texts for text in pair]
         return Examples("single", texts, None, source)
-    lines = [(number, line) for number, line in enumerate(read_text(Path(source)).splitlines(), 1) if line.strip()]
+    content = lines_of(read_text(Path(source)), source)
+    lines = [(number, line) for number, line in enumerate(content, 1) if line.strip()]
     if not lines:
         raise MpcifyError(108, source, "there are no lines", "give a file with at least one text")
     texts = [text([line], place(source, index, number)) for index, (number, line) in enumerate(lines)]

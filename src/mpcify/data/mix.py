@@ -7,25 +7,34 @@ from the whole vocabulary. Texts of a general kind, if there are any, give half 
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 Text = str | tuple[str, str]
 Words = list[str]
 
-UNSPACED = 24  # characters: a language of longer words does not part them by spaces
+# the letters of writing without spaces: South-East Asian, Tibetan, Chinese, Japanese; a word each
+UNSPACED = "\u0e00-\u109f\u1780-\u17ff\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+
+
+def is_unspaced(word: str) -> bool:
+    """Whether a word is of a language that parts no words by spaces."""
+    return re.match(f"[{UNSPACED}]", word) is not None
 
 
 def words_of(text: str) -> Words:
-    """The words of a text; its characters if it does not part its words by spaces."""
-    words = text.split()
-    return words if len(text) <= UNSPACED * len(words) else list("".join(words))
+    """The words of a text; its characters in a language that parts no words by spaces."""
+    return WORD.findall(text)
 
 
-def text_of(words: Words, like: str) -> str:
-    """Words as a text, parted as they are in another text."""
-    spaced = len(like) <= UNSPACED * len(like.split())
-    return (" " if spaced else "").join(words)
+def text_of(words: Words) -> str:
+    """Words as a text, a space between two that spaces part."""
+    text = ""
+    for before, word in zip(["", *words], words, strict=False):
+        text += word if not before or is_unspaced(before) or is_unspaced(word) else f" {word}"
+    return text
 
 
 def doubling(chance: random.Random, least: int, most: int) -> int:
@@ -71,11 +80,11 @@ class Mix:
         return text if isinstance(text, str) else text[side]
 
     def cut(self, chance: random.Random, text: str, general: bool, side: int) -> str:
-        """Some words in a row, from one word to all."""
+        """Some words in a row, from one word to all, but no more than a piece has."""
         words = words_of(text)
-        count = doubling(chance, 1, len(words))
+        count = doubling(chance, 1, min(len(words), self.longest))
         start = chance.randrange(len(words) - count + 1)
-        return text_of(words[start : start + count], text)
+        return text_of(words[start : start + count])
 
     def joined(self, chance: random.Random, text: str, general: bool, side: int) -> str:
         """The text and others after it, up to some length."""
@@ -83,16 +92,14 @@ class Mix:
         count = doubling(chance, min(len(words), self.longest), self.longest)
         while len(words) < count:
             words += words_of(self.other(chance, general, side))
-        return text_of(words[:count], text)
+        return text_of(words[:count])
 
     def swapped(self, chance: random.Random, text: str, general: bool, side: int) -> str:
         """The text, or some words in a row, with up to all of its words from the vocabulary."""
-        if chance.random() < 0.5:
-            text = self.cut(chance, text, general, side)
+        words = words_of(self.cut(chance, text, general, side) if chance.random() < 0.5 else text)[: self.longest]
         share = chance.random()
-        words = words_of(text)
-        return text_of([self.word(chance) if chance.random() < share else word for word in words], text)
+        return text_of([self.word(chance, side) if chance.random() < share else word for word in words])
 
-    def word(self, chance: random.Random) -> str:
+    def word(self, chance: random.Random, side: int) -> str:
         """A word of the vocabulary; of the user's texts if it has none."""
-        return chance.choice(self.vocabulary or words_of(self.other(chance, False, 0)))
+        return chance.choice(self.vocabulary or words_of(self.other(chance, False, side)))

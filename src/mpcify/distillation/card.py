@@ -81,9 +81,11 @@ def decimals(value: float | None) -> str:
 def making(result: Distilled, settings: Settings, versions: Mapping[str, str], command: str | None) -> str:
     """How the student was made."""
     weights = settings.to_json()["weights"]
-    best = f"after epoch {result.best_epoch:g} of {settings.epochs:g}, of least loss on the rows held out"
+    when = f"after epoch {result.best_epoch:g}" if result.best_epoch else "as calibrated, before the first epoch"
+    best = f"{when} of {settings.epochs:g}, of least loss on the rows held out"
     rows = {
         "training data": f"`{result.train_source}`, {result.train_examples} rows, of them {result.held_out} held out",
+        "taught on": "" if result.task.images else pieces_of(result),
         "best checkpoint": best,
         "learning rate, batch size": f"{settings.learning_rate:g}, {settings.batch_size}",
         "longest text": "" if result.task.images else f"{settings.max_length} tokens",
@@ -94,6 +96,12 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
     made = f"## Made\n\nCalibrated layer by layer, then distilled; training used no labels.\n\n{table}"
     return made if command is None else f"{made}\n\n```\n{command}\n```"
+
+
+def pieces_of(result: Distilled) -> str:
+    """What stands beside the training texts in an epoch."""
+    general = f", half of them of {result.general_texts} other texts" if result.general_texts else ""
+    return f"the texts, and as many pieces, cut, joined or with other words{general}"
 
 
 def leakage(result: Distilled) -> str:

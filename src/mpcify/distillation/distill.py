@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 from transformers import PreTrainedModel
 
 from mpcify.conversion.calibrate import calibrate_layers, refuse_other
@@ -23,23 +22,15 @@ from mpcify.conversion.convert import load, load_model, task_of
 from mpcify.conversion.facts import takes_images, weights_digest
 from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import read_processor
-from mpcify.conversion.rows import (
-    LONGEST,
-    calibration_batches,
-    collator,
-    lengths_taught,
-    mixed_rows,
-    pick,
-    rows_of,
-    usable_labels,
-)
+from mpcify.conversion.rows import collator, lengths_taught
 from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
+from mpcify.distillation.data import Data, prepare
 from mpcify.distillation.resume import look, take_up, training_folder
 from mpcify.distillation.settings import Distilled, Settings
-from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, hold_out, without_bars
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.files import new_folder, refuse_taken
 from mpcify.launch import Launch, read_launch
@@ -98,61 +89,40 @@ def distill(
     began, out, launch = time.monotonic(), Path(out), read_launch()
     refuse_taken(out)
     before, _ = look(training_folder(out), resume)
-    settings = (settings or Settings()).resumed(before)
     source, teacher_source = (name_of(model) for model in (student, teacher))
     student = load(student) if isinstance(student, str | Path) else student
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
     student_config(student)  # it is a student
     refuse_other(teacher, student)
-    settings = settings.for_rows(len(train) * (1 if takes_images(student) else 2))
+    rows = len(train) * (1 if takes_images(student) else 2)  # pieces counted
+    settings = (settings or Settings()).resumed(before).for_rows(rows)
     processor = read_processor(source, student) if processor is None else processor
-    train = usable_labels(train, student)
-    evaluation_rows = rows_of(evaluation, student, processor, settings.max_length)
     args = arguments(settings, out, launch)
-    kept, held = (train.select(places) for places in hold_out(len(train), args))
-
-    def mixed(examples: Examples, **options: Any) -> Any:
-        options = {"max_length": settings.max_length, "general": texts.texts if texts else (), **options}
-        return mixed_rows(examples, student, processor, seed=settings.seed, **options)
-
-    rows, selection = mixed(kept, repeats=settings.repeats), mixed(held)
-    chosen = train.select(pick(len(train), settings.calibration, settings.seed))
+    data = prepare(train, texts, evaluation, student, processor, settings, args)
     run = fingerprint(student, teacher, train, texts, settings)
     if settings.base is not None:
         freeze_base(student, settings.base, processor)
     prove_equal(student, processor=processor)
     checkpoint = take_up(Path(args.output_dir), run, resume, write=launch.rank == 0)
-    collate = collator(student)
-
-    def drawn(rows: Any) -> list[dict[str, Tensor]]:
-        return calibration_batches(rows, pick(len(rows), settings.calibration, settings.seed), collate)
-
     if checkpoint is not None:
         update_config(student, calibrated=True, refit=True)
     else:
-        labelled = rows_of(chosen, student, processor, settings.max_length)
-        batches = calibration_batches(labelled, range(len(chosen)), collate, labels=True)
-        refuse_chance(teacher.to(args.device), train.source, batches)
-    if not (student_config(student).calibrated and student_config(student).refit):
-        device = "cpu" if args.device.type == "mps" else args.device  # mps has no float64, which regression needs
-        student.to(device), teacher.to(device)
-        calibrate_layers(student, drawn(mixed(chosen)), teacher)
-    ranged = mixed(chosen, max_length=LONGEST)
+        refuse_chance(teacher.to(args.device), train.source, data.labelled)
+        calibrate(student, teacher, data, args.device)
+    update_config(student, taught=lengths_taught(data.taught))
     trainer = DistillationTrainer(
         student,
         teacher,
         args,
-        rows,
-        evaluation_rows,
+        data.taught,
+        data.measured,
         weights=settings.weights,
-        range_dataset=Subset(ranged, pick(len(ranged), settings.calibration, settings.seed)),
-        selection_dataset=selection,
-        data_collator=collate,
+        range_dataset=data.ranges,
+        selection_dataset=data.selection,
+        data_collator=collator(student),
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    update_config(student, taught=lengths_taught(rows))
-    data = (train, texts, evaluation, evaluation_rows)
-    result = outcome(trainer, settings, *data, str(out), short(teacher_source), began)
+    result = outcome(trainer, data, settings, str(out), short(teacher_source), began)
     if not result.best_epoch:
         what = "no checkpoint came nearer to the teacher than the calibrated student was before training, which is kept"
         warnings.warn(MpcifyWarning(f"{out}: {what}; try a lower --lr, or more texts"), stacklevel=2)
@@ -162,6 +132,15 @@ def distill(
         shutil.rmtree(args.output_dir, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def calibrate(student: PreTrainedModel, teacher: PreTrainedModel, data: Data, device: torch.device) -> None:
+    """Brings a student near its teacher before it is trained, unless config.json says that it is done."""
+    if student_config(student).calibrated and student_config(student).refit:
+        return
+    where = "cpu" if device.type == "mps" else device  # mps has no float64, which regression needs
+    student.to(where), teacher.to(where)
+    calibrate_layers(student, data.calibration, teacher)
 
 
 def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text: Callable[[], str]) -> None:
@@ -181,19 +160,11 @@ def versions() -> dict[str, str]:
 
 
 def outcome(
-    trainer: DistillationTrainer,
-    settings: Settings,
-    train: Examples,
-    texts: Examples | None,
-    evaluation: Examples,
-    evaluation_rows: Any,
-    model: str,
-    teacher_model: str,
-    began: float,
+    trainer: DistillationTrainer, data: Data, settings: Settings, model: str, teacher_model: str, began: float
 ) -> Distilled:
     """What came of a training. began: when, by `time.monotonic`."""
     student = trainer.model
-    predicted = trainer.predict(evaluation_rows)
+    predicted = trainer.predict(data.measured)
     theirs, *labels = predicted.label_ids
     teacher_metrics, student_metrics = (
         trainer.task.metrics(logits, labels[0]).to_json() if labels else {}
@@ -207,12 +178,12 @@ def outcome(
         teacher=teacher_metrics,
         student=student_metrics,
         agreement=trainer.task.agreement(predicted.predictions, theirs),
-        examples=len(evaluation),
-        evaluation_source=short(evaluation.source),
-        train_examples=len(train),
-        train_source=short(train.source),
-        held_out=len(hold_out(len(train), trainer.args)[1]),
-        general_texts=0 if texts is None else len(texts),
+        examples=len(data.evaluation),
+        evaluation_source=short(data.evaluation.source),
+        train_examples=len(data.train),
+        train_source=short(data.train.source),
+        held_out=data.held_out,
+        general_texts=0 if data.texts is None else len(data.texts),
         best_epoch=best_epoch(trainer) * settings.repeats,
         epochs=[{**entry, "epoch": entry["epoch"] * settings.repeats} for entry in measured_epochs(trainer)],
         base=student_config(student).base,
@@ -224,10 +195,9 @@ def outcome(
 def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mapping[str, Tensor]]) -> None:
     """Raises MPC-605 if a teacher is worse than chance on labelled training examples: its labels mean another thing.
 
-    If it is no better than chance, a warning says so.
-
     Worse than chance is an accuracy below p − 2.33 √(p(1 − p)/N), p = 1/labels, or for regression a Pearson correlation
-    below −2.33/√N: by chance so low in one of a hundred cases.
+    below −2.33/√N: by chance so low in one of a hundred cases. As far on the other side, chance is not excluded, and a
+    warning says so.
     """
     if "labels" not in batches[0]:
         return
@@ -242,7 +212,7 @@ def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mappi
         return
     what = f"the teacher's {name} on {len(labels)} of these examples is {value:.3f}"
     if abs(value - mean) <= SIGMAS * deviation / math.sqrt(len(labels)):
-        what = f"{what}, no better than chance: a student learns nothing of use from it"
+        what = f"{what}, no more than guessing may give: if it guesses, a student learns nothing of use from it"
         warnings.warn(MpcifyWarning(f"{source}: {what}"), stacklevel=2)
     elif value < mean:
         what = f"{what}, worse than chance"
