@@ -5,22 +5,25 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "finetune_text.py"
 
 
 @pytest.fixture
-def fine_tune(
-    checkpoint: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict[str, dict[str, object]]]:
+def fine_tune(checkpoint: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Runs the script on the lines of a training file, which is its own evaluation; the teacher's config."""
 
-    def call(name: str, lines: list[str], *options: str, labels: int = 3) -> dict[str, dict[str, object]]:
+    def call(
+        name: str, lines: list[str], *options: str, labels: int = 3, base: str = "bert"
+    ) -> dict[str, dict[str, object]]:
         data, out = tmp_path / name, tmp_path / "out"
         data.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        files = ["--model", str(checkpoint("bert", labels=labels)), "--train", str(data), "--eval", str(data)]
+        files = ["--model", str(checkpoint(base, labels=labels)), "--train", str(data), "--eval", str(data)]
         monkeypatch.setattr(sys, "argv", ["finetune_text.py", str(out), *files, *options])
         runpy.run_path(str(SCRIPT), run_name="__main__")
         return json.loads((out / "config.json").read_text(encoding="utf-8"))
@@ -48,6 +51,22 @@ def test_numbers_are_names_in_their_order_and_a_teacher_that_learned_nothing_is_
     assert config["id2label"] == {"0": "-1", "1": "2", "2": "10"}
     said = capsys.readouterr().err
     assert "not above always giving the most frequent label (0.500)" in said
+
+
+@pytest.mark.parametrize("options, kept", [(["--freeze-table"], True), ([], False)])
+@pytest.mark.parametrize("base", ["bert", "mpnet"])
+def test_a_frozen_word_table_stays_that_of_the_base(
+    base: str, options: list[str], kept: bool, fine_tune: Callable, tmp_path: Path
+) -> None:
+    lines = ["sentence\tlabel", *["good film\t1", "bad film\t0"] * 4]
+    fine_tune("a.tsv", lines, "--epochs", "4", *options, labels=2, base=base)
+    before, after = (
+        {name: value for name, value in load_file(folder / "model.safetensors").items() if base in name}
+        for folder in (tmp_path / "teacher", tmp_path / "out")
+    )
+    table = f"{base}.embeddings.word_embeddings.weight"
+    assert np.array_equal(before[table], after[table]) == kept
+    assert not all(np.array_equal(before[name], after[name]) for name in before if name != table)
 
 
 def test_a_file_that_is_refused_is_one_numbered_line(fine_tune: Callable, capsys: pytest.CaptureFixture[str]) -> None:

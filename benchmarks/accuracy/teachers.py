@@ -22,7 +22,7 @@ def main() -> None:
             resumed = ["--resume"] if teacher.with_name("teacher-training").is_dir() else []
             frozen = ["--freeze-table"] if task.table == "public" else []
             words = [*files, "--epochs", str(task.teacher_epochs), *frozen, *resumed, str(teacher)]
-            subprocess.run([sys.executable, str(SCRIPT), "--model", given.base, *words], check=True)
+            subprocess.run([sys.executable, str(SCRIPT), "--model", given.base_of(task), *words], check=True)
         for file in task.files:
             name = result(task.name, "teacher", file)
             measure(name, teacher, given.file(task, file), "--engine", "plain", "--batch", "16")

