@@ -12,10 +12,11 @@ def test_every_named_recipe_is_found_by_its_name():
         assert recipe.name == name
 
 
-def test_keys_are_centred_in_softmax_freediv_only():
-    assert [name for name, recipe in RECIPES.items() if recipe.centre_keys] == ["softmax-freediv"]
+def test_keys_are_centred_where_no_row_sum_makes_up_for_their_mean():
+    assert [name for name, recipe in RECIPES.items() if recipe.centre_keys] == ["2quad-freediv", "softmax-freediv"]
     assert Recipe.from_json({"attention": "softmax-freediv", "activation": "quad"}).centre_keys
-    assert not Recipe.from_json({"attention": "2quad-freediv", "activation": "quad"}).centre_keys
+    assert Recipe.from_json({"attention": "2quad-freediv", "activation": "quad"}).centre_keys
+    assert not Recipe.from_json({"attention": "2quad", "activation": "quad"}).centre_keys
 
 
 def test_a_recipe_survives_its_json():

@@ -20,7 +20,7 @@ from mpcify.files import write_whole
 
 PACKAGE = "vaderSentiment==3.3.2"
 DIGEST = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
-RATED = {"reviews": ("amazonReviewSnippets", 0.01), "tweets": ("tweets", 0.5)}  # the file, the least |rating|
+RATED = {"reviews": ("amazonReviewSnippets", 0.5), "tweets": ("tweets", 0.5)}  # the file, the least |rating|
 DEV = 300
 Rows = Iterable[tuple[str, object]]  # a text, its label
 

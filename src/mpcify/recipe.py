@@ -124,7 +124,7 @@ RECIPES: dict[str, Recipe] = {
     "exact-tanh": Recipe("softmax", "gelu-tanh"),
     "puma": Recipe("softmax", "gelu-poly"),
     "mpcformer": Recipe("2quad", "quad"),
-    "2quad-freediv": Recipe("2quad-freediv", "quad"),
+    "2quad-freediv": Recipe("2quad-freediv", "quad", centre_keys=True),
     "softmax-freediv": Recipe("softmax-freediv", "quad", centre_keys=True),
 }
 

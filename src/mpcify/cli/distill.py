@@ -26,7 +26,7 @@ Base = Annotated[
 ]
 Epochs = Annotated[
     float | None,
-    typer.Option(help="How often the training data is seen. Default: what gives 3,000 steps, but at least twice."),
+    typer.Option(help="How often the training data is seen. Default: what gives 1,500 steps, but at least twice."),
 ]
 Rate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, of all processes together.")]

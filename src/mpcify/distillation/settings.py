@@ -10,14 +10,14 @@ from mpcify.distillation.losses import LossWeights
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import Task
 
-STEPS = 3000  # at least
+STEPS = 1500  # at least
 FEWEST = 2.0  # epochs
 MEASURED = 12  # how often the student is measured at most
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to distill. epochs: how often each row is seen; if None, what gives 3,000 steps, but 2 at least.
+    """How to distill. epochs: how often each row is seen; if None, what gives 1,500 steps, but 2 at least.
 
     batch_size: rows a step, of all processes together. max_length: tokens, longer training texts are cut. device: cpu,
     cuda or mps, the best if None. base: a public checkpoint whose word-embedding table the student takes over and

@@ -87,7 +87,7 @@ FORMS: dict[str, Form] = {
         SOFTMAX,
         Form("2quad", SQUARE, shift=SHIFT),
         Form("2relu", RELU, floor=2.0**-10),
-        Form("2quad-freediv", SQUARE, shift=SHIFT, first_gamma=1 / (SHIFT**2 + 1)),
+        Form("2quad-freediv", SQUARE, shift=SHIFT, first_gamma=1 / (SHIFT**2 + 1), centre_keys=True),
         Form("softmax-freediv", EXP_T, first_gamma=1.0, centre_keys=True),
         Form("relu-freediv", RELU, first_gamma=2.5),
     )
