@@ -32,7 +32,7 @@ def fail(trainer, *arguments, **options):
 
 def note(rows, epoch):
     draw(rows, epoch)
-    with open(f"{sys.argv[2]}-{os.environ['RANK']}.txt", "a") as file:
+    with open(f"{sys.argv[3]}-{os.environ['RANK']}.txt", "a") as file:
         print(epoch, hashlib.sha256(repr(rows.pieces.encoded).encode()).hexdigest(), file=file)
 
 draw, MixedRows.set_epoch = MixedRows.set_epoch, note
