@@ -21,6 +21,8 @@ from mpcify.demo.teacher import make_model, make_tokenizer, schedule, train
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyWarning
 
+# whether nine steps make a student better is chance
+pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
 SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, repeats=2)
 
 
