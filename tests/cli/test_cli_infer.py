@@ -1,5 +1,6 @@
 """mpcify infer and evaluate: answers, and inputs that are refused."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def test_people_read_where_a_model_is_right_by_length_and_by_margin(
 ) -> None:
     student = tmp_path / "student"
     assert mpcify("convert", model, student, "--recipe", "2quad-freediv", "--calibration", data).code == 0
+    config = json.loads((student / "config.json").read_text())
+    config["mpcify"]["taught"] = {"16": 8}  # as if it had seen no piece of them
+    (student / "config.json").write_text(json.dumps(config))
     with data.open("a") as file:
         file.write(" ".join(["film"] * 20) + "\tgood\n")
     arguments = ("evaluate", student, "--data", data, "--engine", "plain")
