@@ -90,6 +90,13 @@ def test_a_text_of_two_writings_has_spaces_only_between_words_that_have_them() -
     assert [is_unspaced(word) for word in ("字", "か", "ไ", "word", "한국어")] == [True, True, True, False, False]
 
 
+def test_a_wide_space_parts_words_and_is_none() -> None:
+    """U+3000, which Chinese and Japanese have between sentences: no piece of it has words alone."""
+    assert words_of("面白い\u3000映画 film\u3000of") == ["面", "白", "い", "映", "画", "film", "of"]
+    pieces = epochs(Mix(("面白い\u3000映画", "好\u3000"), longest=8), 200)
+    assert all(piece.strip() for piece in pieces)
+
+
 def test_each_side_of_a_pair_comes_from_that_side() -> None:
     left, right = ({word for pair in PAIRS for word in words_of(pair[side])} for side in (0, 1))
     pieces = epochs(Mix(PAIRS, longest=20), 10)  # without a vocabulary, words are the user's own

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 Text = str | tuple[str, str]
 Words = list[str]
 
-# the letters of writing without spaces: South-East Asian, Tibetan, Chinese, Japanese; a word each
-UNSPACED = "\u0e00-\u109f\u1780-\u17ff\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+# the letters of writing without spaces: South-East Asian, Tibetan, Chinese, Japanese; a word each, but U+3000, a space
+UNSPACED = (
+    "\u0e00-\u109f\u1780-\u17ff\u2e80-\u2fff\u3001-\ua4cf\uf900-\ufaff\uff00-\uffef"
+    "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+LETTER = re.compile(f"[{UNSPACED}]")
 WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def is_unspaced(word: str) -> bool:
     """Whether a word is of a language that parts no words by spaces."""
-    return re.match(f"[{UNSPACED}]", word) is not None
+    return LETTER.match(word) is not None
 
 
 def words_of(text: str) -> Words:
