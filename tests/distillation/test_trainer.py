@@ -149,6 +149,23 @@ def test_the_start_is_measured_kept_and_what_remains_if_nothing_is_better(traine
     assert all(torch.equal(value, before[name]) for name, value in weights_of(again.model).items())
 
 
+@pytest.mark.parametrize(
+    "loss, divergence, kept", [(1.1, 0.2, False), (0.9, 0.6, False), (1.1, 0.6, True), (1.0, 0.5, True)]
+)
+def test_the_start_is_kept_if_training_brought_neither_losses_nor_answers_nearer(
+    loss: float, divergence: float, kept: bool, trainer_of: Make
+) -> None:
+    trainer = trainer_of()
+    measured = {0: (1.0, 0.5), 5: (loss, divergence)}
+    trainer.state.log_history = [
+        {"step": step, f"eval_selection_{name}": value}
+        for step, values in measured.items()
+        for name, value in zip(("loss", "divergence"), values, strict=True)
+    ]
+    trainer.state.best_global_step = 5
+    assert trainer.start_is_best() is kept
+
+
 def test_a_run_that_chooses_no_checkpoint_keeps_no_start(trainer_of: Make) -> None:
     trainer = trainer_of(load_best_model_at_end=False, num_train_epochs=1)
     trainer.train()

@@ -201,15 +201,16 @@ def test_a_freediv_layer_costs_what_it_must_and_no_more(teacher):
 
     No division, no scaling.
     """
-    student = student_of(teacher("bert"), "2quad-freediv")
+    student = student_of(teacher("bert"), Recipe("2quad-freediv", "quad"))
     graph, _ = lower(*trace_graph(student, 1, LENGTH))
     expected = {"linear": 4, "matmul": 2, "mul": 1, "square": 2, "layernorm": 2, "add": 3}
     assert layer_kinds(graph, 1) == expected
 
 
-def test_softmax_freediv_adds_t_squares_and_the_mean_key(teacher):
-    graph, _ = lower(*trace_graph(student_of(teacher("bert"), "softmax-freediv"), 1, LENGTH))
-    expected = {"linear": 4, "matmul": 3, "mul": 1, "square": 7, "layernorm": 2, "add": 3, "scale": 1, "sub": 1}
+@pytest.mark.parametrize("recipe, squares", [("2quad-freediv", 2), ("softmax-freediv", 7)])
+def test_the_named_recipes_add_the_mean_key_and_exp_t_its_squares(recipe, squares, teacher):
+    graph, _ = lower(*trace_graph(student_of(teacher("bert"), recipe), 1, LENGTH))
+    expected = {"linear": 4, "matmul": 3, "mul": 1, "square": squares, "layernorm": 2, "add": 3, "scale": 1, "sub": 1}
     assert layer_kinds(graph, 1) == expected
 
 
@@ -224,7 +225,7 @@ def test_2quad_divides_once_a_row(teacher):
 
 def test_operations_before_and_after(teacher):
     """Counted once, so that a pass that stops folding is seen."""
-    student = student_of(teacher("bert"), "2quad-freediv")
+    student = student_of(teacher("bert"), Recipe("2quad-freediv", "quad"))
     graph, weights = trace_graph(student, 1, LENGTH)
     lowered, _ = lower(graph, weights)
     sums = [
@@ -271,7 +272,7 @@ def test_scores_are_told_from_contexts_even_if_they_have_the_same_shape(teacher)
     """Heads are 8 wide: at 8 tokens QKᵀ and the weighted values are both 8 by 8."""
     graph, _ = lower(*trace_graph(student_of(teacher("bert"), "2quad-freediv"), 1, 8))
     products = [operation.rows for operation in graph.operations if operation.kind == "matmul" and operation.layer == 0]
-    assert products == ["scores", "heads"]
+    assert products == ["all", "scores", "heads"]  # the mean key first
     assert [operation.rows for operation in graph.operations if operation.kind == "square"][:2] == ["scores", "tokens"]
 
 

@@ -96,7 +96,7 @@ def test_the_forms_are_those_of_the_design():
         "softmax": ("exponential", None, True, None, 0.0, False, True),
         "2quad": ("square", 5.0, True, None, 0.0, False, False),
         "2relu": ("relu", None, True, None, 2.0**-10, False, False),
-        "2quad-freediv": ("square", 5.0, False, 1 / 26, 0.0, False, False),
+        "2quad-freediv": ("square", 5.0, False, 1 / 26, 0.0, True, False),
         "softmax-freediv": ("exp_t", None, False, 1.0, 0.0, True, False),
         "relu-freediv": ("relu", None, False, 2.5, 0.0, False, False),
     }

@@ -35,6 +35,7 @@ from mpcify.lowering.calibrate import declare_ranges
 EXPLODED = 10.0  # times the least loss: such a run is lost
 SMOOTHED = 20  # steps
 START = "start"  # in the training folder: the student before training
+DIVERGENCE = "eval_selection_divergence"
 MEASURED = 1000  # rows that ranges are declared on
 
 
@@ -175,26 +176,31 @@ class DistillationTrainer(Trainer):
         if self.args.eval_on_start and self.args.process_index == 0:
             self._save(str(start))
         result = super().train(*args, **options)
-        measured = self.start_metric()
-        if self.args.load_best_model_at_end and measured is not None and self.is_best(measured):
+        if self.args.load_best_model_at_end and self.start_is_best():
             self._load_from_checkpoint(str(start))
-            self.state.best_global_step, self.state.best_metric = 0, measured
+            self.state.best_global_step = 0
+            self.state.best_metric = self.measured_at(0)[str(self.args.metric_for_best_model)]
         rows: Any = self.range_dataset
         collate = self._get_collator_with_removed_columns(self.data_collator)
         declare_ranges(self.model, calibration_batches(rows, range(len(rows)), collate))
         return result
 
-    def start_metric(self) -> float | None:
-        """What was measured before training, of what checkpoints are chosen by."""
-        name = str(self.args.metric_for_best_model)
-        return next((entry[name] for entry in self.state.log_history if entry["step"] == 0 and name in entry), None)
+    def measured_at(self, step: int | None) -> dict[str, float]:
+        """All that was measured after a step."""
+        return {
+            name: value for entry in self.state.log_history if entry["step"] == step for name, value in entry.items()
+        }
 
-    def is_best(self, measured: float) -> bool:
-        """Whether no checkpoint was measured better."""
-        best = self.state.best_metric
-        if best is None:
-            return False
-        return bool(measured >= best if self.args.greater_is_better else measured <= best)
+    def start_is_best(self) -> bool:
+        """Whether the best checkpoint is better than the student before training in neither its losses nor its answers.
+
+        Calibration fits the hidden states, training the answers too: it may end with less divergence and larger losses.
+        """
+        start, best = self.measured_at(0), self.measured_at(self.state.best_global_step)
+        rising = bool(self.args.greater_is_better)
+        names = {str(self.args.metric_for_best_model): rising, DIVERGENCE: False}
+        known = [(start[name], best[name], up) for name, up in names.items() if name in start and name in best]
+        return bool(known) and not any(after > before if up else after < before for before, after, up in known)
 
     def compute_loss(
         self,
