@@ -186,6 +186,14 @@ def test_an_empty_folder_gives_way_and_a_full_one_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
 
 
+def test_an_empty_folder_may_be_the_one_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with new_folder(".") as draft:
+        (draft / "file").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "here"]
+
+
 def test_an_interrupt_right_after_the_folder_is_made_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,9 +62,9 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
     mode: the folder's own permissions, once it is in its place; until then only its owner may enter. Raises MPC-109 if
     something is there already, or the disk refuses.
     """
-    target = Path(path)
-    refuse_taken(target)
-    made = [parent for parent in target.absolute().parents if not parent.exists()]  # the innermost first
+    refuse_taken(path)
+    target = Path(path).absolute()  # "." has no name
+    made = [parent for parent in target.parents if not parent.exists()]  # the innermost first
     draft = target.with_name(f".{target.name}-{secrets.token_hex(4)}")  # named first: an interrupt may come at any time
     try:
         try:
@@ -72,7 +72,7 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
             draft.mkdir(mode=0o700)
         except OSError as problem:
             reason = problem.strerror or "no folder can be made"
-            raise MpcifyError(109, str(target), reason, "name a folder you may write") from None
+            raise MpcifyError(109, str(path), reason, "name a folder you may write") from None
         yield draft
         draft.chmod(mode)
         for written in (*draft.rglob("*"), draft):
@@ -82,7 +82,7 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
             flush(holder)
     except OSError as problem:
         reason = problem.strerror or "the disk refuses"
-        raise MpcifyError(109, str(target), reason, "free some space, or name another folder") from problem
+        raise MpcifyError(109, str(path), reason, "free some space, or name another folder") from problem
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         for parent in made:

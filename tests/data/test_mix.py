@@ -1,12 +1,14 @@
 """The mix: every text as it is, and as many pieces of every length, the same whenever the seed and the epoch are."""
 
 import random
+import re
 from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpcify.data import mix
 from mpcify.data.mix import Mix, doubling, is_unspaced, text_of, words_of
 
 TEXTS = tuple(" ".join(f"{name}{index}" for index in range(12)) for name in "abcdefgh")
@@ -114,6 +116,22 @@ def test_general_texts_give_half_of_the_pieces() -> None:
     first, second = zip(*epochs(Mix(PAIRS, GENERAL)), strict=True)
     assert any("general" in text for text in first)
     assert any("general" in text for text in second)
+
+
+def test_a_book_in_one_line_gives_pieces_from_all_of_it_and_costs_no_more_than_a_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(mix, "words_of", lambda text: read.append(len(text)) or words_of(text))
+    book = " ".join(f"word{place}" for place in range(20_000))
+    pieces = epochs(Mix(("a text", "and another"), (book,), longest=8), 200)
+    places = [int(word[4:]) for piece in pieces for word in words_of(piece) if re.fullmatch(r"word\d{2,5}", word)]
+    assert [sum(start <= place < start + 5_000 for place in places) > 50 for start in range(0, 20_000, 5_000)] == [
+        True
+    ] * 4
+    assert max(read) <= 64 * 8
+    spaces = "a" + " " * 10_000 + "b"
+    assert all(piece.strip() for piece in epochs(Mix((spaces,), longest=2), 50))
 
 
 def test_swapped_words_come_from_the_vocabulary() -> None:

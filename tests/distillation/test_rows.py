@@ -203,6 +203,12 @@ def test_a_vocabulary_is_of_words_that_a_tokenizer_has_whole() -> None:
     assert vocabulary(Tokenizer(models.WordPiece(ids("[UNK]", "1"), unk_token="[UNK]"))) == []
 
 
+def test_a_mark_that_is_a_letter_or_a_sign_hides_no_word() -> None:
+    """Vocabularies of many languages have Maltese Ġ and the block ▁ among their letters."""
+    words = ids("[UNK]", "Ġ", "▁", *(f"film{letter}" for letter in "abcdefghijklmnopqrstuvwxyzäöüßéèêëàáâåçñ"))
+    assert vocabulary(Tokenizer(models.WordPiece(words, unk_token="[UNK]"))) == sorted(list(words)[3:])
+
+
 def test_a_vocabulary_of_bytes_is_of_letters() -> None:
     tokenizer = Tokenizer(models.BPE(ids("Ġ", "Ġfilm", "ing", "ĠÃ©tÃ©", "ĠÃ", "Ġ1999", "Ġof", "film"), []))
     tokenizer.decoder = decoders.ByteLevel()

@@ -27,6 +27,7 @@ from mpcify.requests.text import Encoded, Text, TextRequests, bucket_of
 Row = dict[str, Any]
 Collate = Callable[[list[Row]], dict[str, Tensor]]
 WORD_STARTS = ("Ġ", "▁")  # what tokens that begin a word begin with, if a tokenizer marks them
+MARKED = 0.05  # of a tokenizer's tokens at least begin so, if it marks them
 LONGEST = 512  # tokens of what ranges are measured on: what the largest bucket holds
 
 
@@ -97,7 +98,8 @@ def vocabulary(tokenizer: Tokenizer) -> list[str]:
     In writing without spaces each letter is a word. If a tokenizer marks what begins a word, nothing else is one.
     """
     tokens = list(tokenizer.get_vocab(with_added_tokens=False))
-    if marked := [token for token in tokens if token.startswith(WORD_STARTS)]:
+    marked = [token for token in tokens if token.startswith(WORD_STARTS)]
+    if len(marked) > MARKED * len(tokens):  # a tokenizer of letters may know the marks as such
         marked = [token for token in marked if not any(mark in token[1:] for mark in WORD_STARTS)]
         decoder = tokenizer.decoder  # of bytes it makes letters
         texts = [token[1:] if decoder is None else decoder.decode([token]).strip() for token in marked]

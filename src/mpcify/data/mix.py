@@ -21,6 +21,7 @@ UNSPACED = (
 )
 LETTER = re.compile(f"[{UNSPACED}]")
 WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+PASSAGE = 64  # characters for each word of a piece
 
 
 def is_unspaced(word: str) -> bool:
@@ -74,14 +75,25 @@ class Mix:
         change = chance.choice((self.cut, self.joined, self.swapped))
         general = bool(self.general) and chance.random() < 0.5
         if isinstance(text, str):
-            return change(chance, self.other(chance, general, 0) if general else text, general, 0)
-        first, second = (self.other(chance, general, side) if general else text[side] for side in (0, 1))
+            return change(chance, self.other(chance, general, 0) if general else self.passage(chance, text), general, 0)
+        first, second = (
+            self.other(chance, general, side) if general else self.passage(chance, text[side]) for side in (0, 1)
+        )
         return change(chance, first, general, 0), change(chance, second, general, 1)
 
     def other(self, chance: random.Random, general: bool, side: int) -> str:
         """Another text, general or the user's; of pairs, one of the same side."""
         text: Text = chance.choice(self.general if general else self.texts)
-        return text if isinstance(text, str) else text[side]
+        return self.passage(chance, text if isinstance(text, str) else text[side])
+
+    def passage(self, chance: random.Random, text: str) -> str:
+        """A text; of one far longer than a piece, a book in one line, what stands somewhere in it."""
+        most = PASSAGE * self.longest
+        if len(text) <= most:
+            return text
+        start = chance.randrange(len(text) - most + 1)
+        found = text[start : start + most]
+        return text if found.isspace() else found
 
     def cut(self, chance: random.Random, text: str, general: bool, side: int) -> str:
         """Some words in a row, from one word to all, but no more than a piece has."""
