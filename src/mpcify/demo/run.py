@@ -47,7 +47,7 @@ class Scale:
     train: int = 16_000
     test: int = 1_000
     teacher_epochs: int = 12
-    student_epochs: float = 14
+    student_epochs: float = 7
     private: int = 64
     repeats: int = 15
 
