@@ -150,9 +150,10 @@ def test_the_start_is_measured_kept_and_what_remains_if_nothing_is_better(traine
 
 
 def test_a_run_that_chooses_no_checkpoint_keeps_no_start(trainer_of: Make) -> None:
-    trainer = trainer_of(load_best_model_at_end=False, num_train_epochs=1)
+    trainer = trainer_of(load_best_model_at_end=False, num_train_epochs=1, eval_on_start=True)
     trainer.train()
     assert not (Path(trainer.args.output_dir) / "start").exists()
+    assert trainer.state.log_history[0]["step"] == 0, "it was asked to measure all the same"
 
 
 def test_an_epoch_has_its_own_pieces_and_what_is_measured_has_the_same_ones_every_time(
