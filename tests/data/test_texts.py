@@ -34,6 +34,7 @@ def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
 def test_other_files_give_their_texts_whatever_their_labels(name: str, content: str, tmp_path: Path) -> None:
     texts = read_texts(write_bytes(tmp_path, name, content))
     assert (texts.kind, texts.texts, texts.labels) == ("single", ["one", "two"], None)
+    assert texts.where(1) == f"{texts.source} row 2 (line {2 + (not name.endswith('jsonl'))})"
 
 
 def test_pairs_give_both_of_their_texts(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import convert
-from mpcify.conversion.rows import collator, lengths_taught, mixed_rows, rows_of, vocabulary
+from mpcify.conversion.rows import collator, lengths_taught, mixed_rows, readable, rows_of, vocabulary
 from mpcify.distillation.order import BatchesOfLikeLength
 from mpcify.errors import MpcifyError, MpcifyWarning
 
@@ -161,6 +161,7 @@ def test_an_epoch_is_every_text_as_it_is_and_as_many_pieces(teacher_of: Make, to
     plain = [*rows_of(replace(examples, labels=None), model, tokenizer)]
     first = [rows[index] for index in range(24)]
     assert first[:12] == [*plain, *plain]
+    assert sum(lengths_taught(rows).values()) == 6 + 12, "a text counts once, a piece is another each time"
     assert {name for row in first for name in row} == {"input_ids", "attention_mask", "token_type_ids"}
     rows.set_epoch(1)
     other = [rows[index] for index in range(24)]
@@ -181,6 +182,18 @@ def test_pieces_are_no_longer_than_the_model_takes(teacher_of: Make, tokenizer: 
         lengths = {len(rows[index]["input_ids"]) for index in range(40, 80)}
         assert min(lengths) == 3, "a word between two special tokens"
         assert most // 2 < max(lengths) <= most
+
+
+def test_a_text_that_holds_the_padding_token_where_it_is_cut_is_named_before_a_piece_is(
+    teacher_of: Make, tokenizer: Any, texts: Make
+) -> None:
+    examples = replace(texts(2), texts=["word1", "word2 " * 30 + "[PAD]"])
+    student = teacher_of("roberta", pad_token_id=0)
+    with pytest.warns(MpcifyWarning, match="were cut"):
+        rows_of(examples, student, tokenizer, max_length=9)
+    with pytest.raises(MpcifyError, match=r"MPC-111 data-0\.tsv row 2"):
+        readable(examples, student, tokenizer)
+    assert readable(examples, teacher_of(), tokenizer) is examples, "BERT counts a position for it"
 
 
 def test_images_have_no_pieces(teacher_of: Make, image_processor: Any, images: Make) -> None:

@@ -167,9 +167,10 @@ def test_the_start_is_kept_if_training_brought_neither_losses_nor_answers_nearer
 
 
 def test_a_run_that_chooses_no_checkpoint_keeps_no_start(trainer_of: Make) -> None:
-    trainer = trainer_of(load_best_model_at_end=False, num_train_epochs=1)
+    trainer = trainer_of(load_best_model_at_end=False, num_train_epochs=1, eval_on_start=True)
     trainer.train()
     assert not (Path(trainer.args.output_dir) / "start").exists()
+    assert trainer.state.log_history[0]["step"] == 0, "it was asked to measure all the same"
 
 
 def test_an_epoch_has_its_own_pieces_and_what_is_measured_has_the_same_ones_every_time(

@@ -12,7 +12,7 @@ from mpcify.cli.main import run
 from mpcify.conversion.convert import convert, load, load_model
 from mpcify.conversion.student import ranges_of, student_config
 from mpcify.data.files import read_examples
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.lowering.calibrate import calibrate
 
 WORDS = ("the", "film", "is", "not", "very", "good", "bad", "dull", "but", "a", "and")
@@ -82,3 +82,11 @@ def test_images_have_no_lengths(teacher):
     images = [{"pixel_values": torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))}]
     student = mpcify.convert(teacher("vit"), "2quad-freediv", calibration=images)
     assert "taught" not in student.config.mpcify
+
+
+def test_texts_cut_for_the_layers_are_said_once(checkpoint, tmp_path):
+    file = tmp_path / "train.tsv"
+    file.write_text("sentence\n" + "the film\n" * 8 + "a " * 200 + "\n")
+    with pytest.warns(MpcifyWarning) as said:
+        mpcify.convert(checkpoint("bert"), "2quad-freediv", calibration=read_examples(file, labels=False))
+    assert ["were cut" in str(item.message) for item in said].count(True) == 1

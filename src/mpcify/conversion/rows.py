@@ -70,7 +70,8 @@ def mixed_rows(
 ) -> Dataset:
     """Examples without their labels, as `rows_of` gives them, and pieces of them: see `mix`. Images have no pieces.
 
-    general, repeats: as `Mix` takes them. max_length: of pieces too. Raises what `rows_of` raises.
+    general, repeats: as `Mix` takes them, texts that `readable` lets pass, as the examples are. max_length: of pieces
+    too. Raises what `rows_of` raises.
     """
     rows = rows_of(replace(examples, labels=None), model, processor, max_length, warn=warn)
     if not isinstance(rows, TextRows):
@@ -85,6 +86,16 @@ def mixed_rows(
         return TextRows(found, rows.names)
 
     return MixedRows(rows, mix, encode)
+
+
+def readable(examples: Examples, model: PreTrainedModel, processor: Any) -> Examples:
+    """The same examples, any piece of which a student can read; what is no text for it is left to `rows_of`.
+
+    Raises with the row what `TextRequests.check` raises.
+    """
+    if examples.kind != "image" and not takes_images(model):
+        text_requests(model, processor).check(examples.texts, examples.where)
+    return examples
 
 
 def text_requests(model: PreTrainedModel, processor: Any) -> TextRequests:
@@ -180,7 +191,11 @@ class ImageRows(Dataset):
 
 
 def lengths_taught(rows: Any) -> dict[int, int]:
-    """How many rows each bucket has, by their own tokens: what a student is taught on. {} for images."""
+    """How many rows each bucket has, by their own tokens: what a student is taught on. {} for images.
+
+    A text of a mix counts once, however often it comes in an epoch.
+    """
+    rows = ConcatDataset([rows.texts, rows.pieces]) if isinstance(rows, MixedRows) else rows
     if not len(rows) or "input_ids" not in rows[0]:
         return {}
     found = Counter(bucket_of(len(rows[index]["input_ids"])) for index in range(len(rows)))
@@ -230,6 +245,6 @@ def calibration_batches(
     return [collate(picked[start : start + size]) for start in range(0, len(picked), size)]
 
 
-def batches_of(rows: Any, model: PreTrainedModel) -> list[dict[str, Tensor]]:
-    """All rows as batches for `calibrate`."""
-    return calibration_batches(rows, range(len(rows)), collator(model))
+def batches_of(rows: Any, model: PreTrainedModel, labels: bool = False) -> list[dict[str, Tensor]]:
+    """All rows as batches for `calibrate`, with their labels if asked for."""
+    return calibration_batches(rows, range(len(rows)), collator(model), labels=labels)

@@ -133,8 +133,9 @@ def read_texts(file: str | Path) -> Examples:
             raise MpcifyError(103, source, error.what, remedy) from None
         if found.kind == "image":
             raise MpcifyError(103, source, "its examples are images", "give texts")
-        texts = found.texts if found.kind == "single" else [text for pair in found.texts for text in pair]
-        return Examples("single", texts, None, source)
+        if found.kind == "single":
+            return replace(found, labels=None, written=False)
+        return Examples("single", [text for pair in found.texts for text in pair], None, source)
     content = lines_of(read_text(Path(source)), source)
     lines = [(number, line) for number, line in enumerate(content, 1) if line.strip()]
     if not lines:

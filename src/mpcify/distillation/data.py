@@ -4,27 +4,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from transformers import PreTrainedModel
 
 from mpcify.conversion.facts import takes_images
 from mpcify.conversion.rows import (
     LONGEST,
-    calibration_batches,
-    collator,
     mixed_rows,
     pick,
+    readable,
     rows_of,
-    text_requests,
     usable_labels,
 )
 from mpcify.data.files import Examples
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import DistillationArguments, hold_out
 from mpcify.errors import MpcifyError
-
-Batches = list[dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Data:
     train, texts, evaluation: the examples as they were given. held_out: how many of `train` are not taught.
     taught: an epoch's rows, pieces included. selection: the same of what is held out. measured: the evaluation's rows.
     labelled: some of `train` as they are, with their labels if the model has these. calibration: some rows and pieces
-    of all of `train`, as batches. ranges: the same, of longer texts too.
+    of all of `train`. ranges: the same, of longer texts too.
     """
 
     train: Examples
@@ -44,8 +39,8 @@ class Data:
     taught: Dataset
     selection: Dataset
     measured: Dataset
-    labelled: Batches
-    calibration: Batches
+    labelled: Dataset
+    calibration: Dataset
     ranges: Dataset
 
 
@@ -58,11 +53,15 @@ def prepare(
     settings: Settings,
     args: DistillationArguments,
 ) -> Data:
-    """Encodes, holds out and draws. Raises what `rows_of`, `usable_labels`, `hold_out` and `checked` raise."""
-    longest, count, collate = settings.max_length, settings.calibration, collator(student)
+    """Encodes, holds out and draws.
+
+    Raises what `rows_of`, `readable`, `usable_labels`, `hold_out` and `checked` raise.
+    """
+    longest, count = settings.max_length, settings.calibration
     labelled = rows_of(usable_labels(train, student), student, processor, longest)
     measured = rows_of(evaluation, student, processor, longest)
-    general = [] if texts is None else checked(texts, student, processor, longest)
+    readable(train, student, processor)
+    general = [] if texts is None else checked(texts, student, processor)
     # a general text alone is in both parts
     parts = hold_out(len(general), args) if len(general) > 1 else (range(len(general)),) * 2
     kept, held = hold_out(len(train), args)
@@ -82,20 +81,19 @@ def prepare(
         taught=taught,
         selection=selection,
         measured=measured,
-        labelled=calibration_batches(labelled, chosen, collate, labels=True),
-        calibration=calibration_batches(calibration, pick(len(calibration), count, settings.seed), collate),
+        labelled=Subset(labelled, chosen),
+        calibration=Subset(calibration, pick(len(calibration), count, settings.seed)),
         ranges=Subset(ranges, pick(len(ranges), count, settings.seed)),
     )
 
 
-def checked(texts: Examples, student: PreTrainedModel, processor: Any, longest: int) -> list[str]:
+def checked(texts: Examples, student: PreTrainedModel, processor: Any) -> list[str]:
     """Texts to learn from, each of which the student can read.
 
-    Raises MPC-103 for pairs, and if the student reads images; for a text what `TextRequests.encode` raises.
+    Raises MPC-103 for pairs, and if the student reads images; for a text what `TextRequests.check` raises.
     """
     if takes_images(student):
         raise MpcifyError(103, texts.source, "the student reads images, and these are texts", "leave the texts out")
     if texts.kind != "single":
         raise MpcifyError(103, texts.source, "texts to learn from are single", "read them with `read_texts`")
-    text_requests(student, processor).encode(texts.texts, truncate=True, longest=longest, where=texts.where)
-    return texts.texts
+    return readable(texts, student, processor).texts

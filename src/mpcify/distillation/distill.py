@@ -22,7 +22,7 @@ from mpcify.conversion.convert import load, load_model, task_of
 from mpcify.conversion.facts import takes_images, weights_digest
 from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import read_processor
-from mpcify.conversion.rows import collator, lengths_taught
+from mpcify.conversion.rows import batches_of, collator, lengths_taught
 from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.distillation.base import freeze_base
@@ -107,7 +107,7 @@ def distill(
     if checkpoint is not None:
         update_config(student, calibrated=True, refit=True)
     else:
-        refuse_chance(teacher.to(args.device), train.source, data.labelled)
+        refuse_chance(teacher.to(args.device), train.source, batches_of(data.labelled, student, labels=True))
         calibrate(student, teacher, data, args.device)
     update_config(student, taught=lengths_taught(data.taught))
     trainer = DistillationTrainer(
@@ -140,7 +140,7 @@ def calibrate(student: PreTrainedModel, teacher: PreTrainedModel, data: Data, de
         return
     where = "cpu" if device.type == "mps" else device  # mps has no float64, which regression needs
     student.to(where), teacher.to(where)
-    calibrate_layers(student, data.calibration, teacher)
+    calibrate_layers(student, batches_of(data.calibration, student), teacher)
 
 
 def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text: Callable[[], str]) -> None:

@@ -107,9 +107,9 @@ class DistillationTrainer(Trainer):
     if there are any) as label_ids.
 
     datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`; one with a
-    method `set_epoch` may have other rows each epoch. selection_dataset: if None, a part of the training data, by seed,
-    which is then held out. range_dataset: what the student's ranges are declared on once it is trained; 1,000 rows of
-    the training data if None.
+    method `set_epoch` may have other rows each epoch, if a selection_dataset is given. selection_dataset: if None, a
+    part of the training data, by seed, which is then held out. range_dataset: what the student's ranges are declared on
+    once it is trained; 1,000 rows of the training data if None.
     Raises MPC-204 and MPC-604 for models that do not fit, MPC-602, with the layer's name, if the loss is
     not finite or explodes.
     """
@@ -166,14 +166,17 @@ class DistillationTrainer(Trainer):
         self.sums: dict[str, Tensor] = {}
         self.sum_count = 0
         self.growth = Growth()
-        self.range_dataset = range_dataset or Subset(rows, pick(len(rows), MEASURED, args.seed))
+        drawn = Subset(rows, pick(len(rows), MEASURED, args.seed))
+        self.range_dataset = drawn if range_dataset is None else range_dataset
+        self.asked_to_measure = args.eval_on_start
 
     def train(self, *args: Any, **options: Any) -> Any:
         """Trains as Trainer does, and declares the ranges that the student's values then have."""
         start = Path(self.args.output_dir) / START
         begins = not (options.get("resume_from_checkpoint") or (args and args[0]))
-        self.args.eval_on_start = begins and self.args.load_best_model_at_end
-        if self.args.eval_on_start and self.args.process_index == 0:
+        keeps = begins and self.args.load_best_model_at_end
+        self.args.eval_on_start = keeps or self.asked_to_measure
+        if keeps and self.args.process_index == 0:
             self._save(str(start))
         result = super().train(*args, **options)
         if self.args.load_best_model_at_end and self.start_is_best():

@@ -13,7 +13,7 @@ from mpcify.conversion.blocks import on_cpu
 from mpcify.conversion.calibrate import calibrate_layers
 from mpcify.conversion.facts import longest_text, takes_images, word_table
 from mpcify.conversion.processors import read_processor
-from mpcify.conversion.rows import LONGEST, calibration_batches, collator, lengths_taught, mixed_rows, pick
+from mpcify.conversion.rows import LONGEST, calibration_batches, collator, lengths_taught, mixed_rows, pick, readable
 from mpcify.conversion.student import set_ranges, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.engines.plain import measure_ranges
@@ -55,9 +55,15 @@ def calibrate(student: PreTrainedModel, batches: Examples | Batches, teacher: Pr
 def drawn(examples: Examples, student: PreTrainedModel) -> tuple[list[dict[str, Tensor]], ...]:
     """Some of the examples and pieces of them as batches: for layers, and for ranges."""
     some = examples.select(pick(len(examples), DRAWN, seed=0))
-    processor, collate = read_processor(student.name_or_path, student), collator(student)
-    mixes: Any = [mixed_rows(some, student, processor, longest) for longest in (LONGEST_FOR_LAYERS, LONGEST)]
-    return tuple(calibration_batches(rows, pick(len(rows), DRAWN, seed=0), collate) for rows in mixes)
+    processor = read_processor(student.name_or_path, student)
+    readable(some, student, processor)
+
+    def batches(longest: int, warn: bool = True) -> list[dict[str, Tensor]]:
+        rows: Any = mixed_rows(some, student, processor, longest, warn=warn)
+        return calibration_batches(rows, pick(len(rows), DRAWN, seed=0), collator(student))
+
+    layers = batches(LONGEST_FOR_LAYERS)
+    return layers, layers if takes_images(student) else batches(LONGEST, warn=False)
 
 
 def declare_ranges(student: PreTrainedModel, batches: Batches) -> None:

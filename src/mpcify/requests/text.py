@@ -113,6 +113,15 @@ class TextRequests(Requests):
         cut = set(long)
         return [self.checked(found[index], index in cut, where(index)) for index in range(len(texts))]
 
+    def check(self, texts: Sequence[Text], where: Where = text_place) -> None:
+        """Raises what `encode` raises for any part of a text, however long: what it leaves out where it cuts, too."""
+        for index, text in enumerate(texts):
+            check_text(text, where(index))
+        with tokenizing():
+            encodings = self.tokenizer.encode_batch(list(texts))
+        for index, encoding in enumerate(encodings):
+            self.checked(encoding, False, where(index))
+
     def checked(self, encoding: Encoding, truncated: bool, where: str) -> Encoded:
         """A text's tokens, if there are any and the model has them all. Raises MPC-105, 111 and 208."""
         ids, types = tuple(encoding.ids), tuple(encoding.type_ids) if self.facts.types else (0,) * len(encoding.ids)
