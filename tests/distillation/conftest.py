@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ViTImageProcessorPil
 
+from mpcify.conversion.convert import convert
 from mpcify.data.files import Examples
 from tests.makers import NUMBERED, make_calm_teacher, make_fast_tokenizer, make_images, make_rows, make_texts
 
@@ -46,3 +47,13 @@ def images(tmp_path: Path) -> Callable[..., Examples]:
 def image_processor() -> ViTImageProcessorPil:
     """8 × 8 pixels of one channel."""
     return ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5])
+
+
+@pytest.fixture
+def folders(teacher_of: Callable[..., PreTrainedModel], tokenizer: Any, tmp_path: Path) -> tuple[Path, Path]:
+    """A student's folder and its teacher's."""
+    teacher = teacher_of()
+    for name, model in (("teacher", teacher), ("student", convert(teacher, "2quad-freediv"))):
+        model.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    return tmp_path / "student", tmp_path / "teacher"

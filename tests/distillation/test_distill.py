@@ -26,16 +26,6 @@ SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30)
 
 
 @pytest.fixture
-def folders(teacher_of: Make, tokenizer: Any, tmp_path: Path) -> tuple[Path, Path]:
-    """A student's folder and its teacher's."""
-    teacher = teacher_of()
-    for name, model in (("teacher", teacher), ("student", convert(teacher, "2quad-freediv"))):
-        model.save_pretrained(tmp_path / name)
-        tokenizer.save_pretrained(tmp_path / name)
-    return tmp_path / "student", tmp_path / "teacher"
-
-
-@pytest.fixture
 def last(monkeypatch: pytest.MonkeyPatch) -> None:
     """What remains is what the last step left, however good: to compare what trainings do."""
     monkeypatch.setattr(DistillationTrainer, "_load_best_model", lambda trainer: None)
@@ -325,33 +315,6 @@ def test_general_texts_are_taught_counted_and_said(folders: tuple[Path, Path], t
         assert f"half of them of {count} other texts" in (out / "README.md").read_text(encoding="utf-8")
         students[count] = load(out).get_input_embeddings().weight
     assert not torch.equal(students[1], students[20])
-
-
-@pytest.mark.parametrize(
-    "wrong, line",
-    [
-        ({"kind": "pair", "texts": [("one", "two")]}, "MPC-103 .*single"),
-        ({"texts": ["word1", " "]}, r"MPC-105 data-0\.tsv row 2"),
-        ({"texts": ["word1", "half \ud800"]}, r"MPC-102 data-0\.tsv row 2"),
-    ],
-    ids=str,
-)
-def test_texts_to_learn_from_that_cannot_be_read_are_refused_before_training(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, wrong: dict[str, Any], line: str
-) -> None:
-    more = replace(texts(2, labels=False), **wrong)
-    with pytest.raises(MpcifyError, match=line):
-        distill(*folders, texts(labels=False), texts(8, seed=1), tmp_path / "out", SETTINGS, texts=more)
-    assert not (tmp_path / "out-training").exists()
-
-
-def test_a_student_of_images_learns_from_no_texts(
-    teacher_of: Make, image_processor: Any, images: Make, texts: Make, tmp_path: Path
-) -> None:
-    teacher, out = teacher_of("vit"), tmp_path / "out"
-    student, more = convert(teacher, "2quad-freediv"), texts(2, labels=False)
-    with pytest.raises(MpcifyError, match=r"MPC-103 data-0\.tsv: the student reads images"):
-        distill(student, teacher, images(), images(6, seed=1), out, SETTINGS, texts=more, processor=image_processor)
 
 
 @pytest.mark.parametrize("label", [-1, None])
