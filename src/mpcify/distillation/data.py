@@ -58,7 +58,8 @@ def prepare(
     Raises what `rows_of`, `readable`, `usable_labels`, `hold_out` and `checked` raise.
     """
     longest, count = settings.max_length, settings.calibration
-    labelled = rows_of(usable_labels(train, student), student, processor, longest)
+    known = usable_labels(train, student)
+    rows_of(known, student, processor, longest)  # all of them: it names the row of one that cannot be read
     measured = rows_of(evaluation, student, processor, longest)
     readable(train, student, processor)
     general = [] if texts is None else checked(texts, student, processor)
@@ -81,7 +82,7 @@ def prepare(
         taught=taught,
         selection=selection,
         measured=measured,
-        labelled=Subset(labelled, chosen),
+        labelled=rows_of(known.select(chosen), student, processor, longest, warn=False),
         calibration=Subset(calibration, pick(len(calibration), count, settings.seed)),
         ranges=Subset(ranges, pick(len(ranges), count, settings.seed)),
     )
