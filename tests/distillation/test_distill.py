@@ -29,7 +29,7 @@ SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30)
 def last(monkeypatch: pytest.MonkeyPatch) -> None:
     """What remains is what the last step left, however good: to compare what trainings do."""
     monkeypatch.setattr(DistillationTrainer, "_load_best_model", lambda trainer: None)
-    monkeypatch.setattr(DistillationTrainer, "is_best", lambda trainer, measured: False)
+    monkeypatch.setattr(DistillationTrainer, "start_is_best", lambda trainer: False)
 
 
 def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def note(rows, epoch):
 
 draw, MixedRows.set_epoch = MixedRows.set_epoch, note
 DistillationTrainer._load_best_model = lambda trainer: None  # what the last step left is compared
-DistillationTrainer.is_best = lambda trainer, measured: False
+DistillationTrainer.start_is_best = lambda trainer: False
 how, work = sys.argv[1], DistillationTrainer.compute_loss
 if how != "whole":
     DistillationTrainer.compute_loss = fail
@@ -75,7 +75,7 @@ def test_two_processes_train_the_student_that_one_does(
     launch: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DistillationTrainer, "_load_best_model", lambda trainer: None)
-    monkeypatch.setattr(DistillationTrainer, "is_best", lambda trainer, measured: False)
+    monkeypatch.setattr(DistillationTrainer, "start_is_best", lambda trainer: False)
     done = launch("whole", "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1, "it answers once"
