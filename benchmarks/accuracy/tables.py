@@ -138,10 +138,10 @@ def elsewhere(results: Results) -> Iterator[list[str]]:
 
 
 def targets(results: Results) -> Iterator[tuple[str, str, Target]]:
-    """The task, recipe and target of each row of the summary: a task of N rows has the target of the whole file."""
+    """The task, recipe and target of each row of the summary: a task of N rows has that of the whole file."""
     for (task, recipe), target in TARGETS.items():
         matches = (re.fullmatch(rf"({task}(?:-\d+)?)-{recipe}-s\d+(?:-\w+)?", name) for name in results)
-        for name in sorted({found[1] for found in matches if found}, key=order):
+        for name in sorted({task} | {found[1] for found in matches if found}, key=order):
             yield name, recipe, target
 
 
@@ -154,17 +154,15 @@ def summary(results: Results) -> Iterator[list[str]]:
             losses[file] = [100 * (run["a"]["accuracy"] - run["b"]["accuracy"]) for run in runs]
         asked = [run for name, run in results.items() if re.fullmatch(rf"{task}-{recipe}-s\d+", name) and "sets" in run]
         made = [run for name, run in results.items() if re.fullmatch(rf"{task}-{recipe}-s\d+-distill", name)]
-        if not any((*losses.values(), asked)):
-            continue
         off = [100 * mean(run["mean_off_dev"] for run in asked)] if asked else []
         worst = [100 * min(run["worst_off_dev"]["agreement"] for run in asked)] if asked else []
         met = [mean(found) >= -target.lost for found in losses.values() if found]
         met += [found[0] >= least for found, least in ((off, target.mean), (worst, target.worst)) if found and least]
-        open_ = any(least and not off for least in (target.mean, target.worst))
+        open_ = not met or any(least and not off for least in (target.mean, target.worst))
         yield [
             task,
             recipe,
-            "pieces too" if made and all("general_texts" in run for run in made) else "whole texts",
+            "–" if not made else "pieces too" if all("general_texts" in run for run in made) else "whole texts",
             str(max(len(losses["dev"]), len(asked))),
             *(f"{mean(found):+.2f}" if found else "–" for found in losses.values()),
             f"{off[0]:.1f} ({worst[0]:.1f})" if off else "–",
