@@ -18,9 +18,9 @@ from mpcify.data.files import Examples, read_examples
 from mpcify.demo.counting import bag_of_words
 from mpcify.demo.grammar import Review, data_set, write_tsv
 from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
+from mpcify.distillation.bars import without_bars
 from mpcify.distillation.distill import distill
 from mpcify.distillation.settings import Settings
-from mpcify.distillation.trainer import without_bars
 from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.cost import Cost, median
 from mpcify.inference import PrivateModel

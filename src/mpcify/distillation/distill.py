@@ -25,12 +25,13 @@ from mpcify.conversion.processors import read_processor
 from mpcify.conversion.rows import batches_of, collator, lengths_taught
 from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
+from mpcify.distillation.bars import without_bars
 from mpcify.distillation.base import freeze_base
 from mpcify.distillation.card import card
 from mpcify.distillation.data import Data, prepare
 from mpcify.distillation.resume import look, take_up, training_folder
 from mpcify.distillation.settings import Distilled, Settings
-from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, without_bars
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.files import new_folder, refuse_taken
 from mpcify.launch import Launch, read_launch

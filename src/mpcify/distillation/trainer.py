@@ -2,9 +2,7 @@
 
 import copy
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler, Subset
-from tqdm import tqdm  # type: ignore[import-untyped]
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.utils import logging
 
 from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import find_blocks
@@ -25,6 +21,7 @@ from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
 from mpcify.conversion.rows import calibration_batches, collator, pick
 from mpcify.conversion.student import student_config
+from mpcify.distillation.bars import EpochProgress, without_bars
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
 from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.errors import MpcifyError
@@ -346,18 +343,6 @@ def furthest(ours: Representations, theirs: Representations, real: Tensor) -> in
     return errors.index(max(errors))
 
 
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """While open, transformers shows no progress bars of its own."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def hold_out(count: int, args: DistillationArguments) -> tuple[list[int], list[int]]:
     """The rows to train on, and those to choose the best checkpoint on. Raises MPC-108 for fewer than two rows."""
     if count < 2:
@@ -371,34 +356,3 @@ def divergence(ours: Tensor, theirs: Tensor, task: Task) -> Tensor:
     """How much larger the loss of the answers is than the teacher's own would be: KL(teacher ‖ student), or the MSE."""
     loss = answer_loss(task)
     return loss(ours, theirs) - loss(theirs, theirs)
-
-
-class EpochProgress(TrainerCallback):
-    """A progress bar and a line an epoch, on stderr: stdout belongs to the answer."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Opens the bar as the run begins, or is taken up again."""
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="distill", unit="step", disable=None)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """One step further."""
-        self.bar.update(1)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
-        """A line of what was measured."""
-        if self.bar is None:
-            return
-        known = ("divergence", "agreement", "accuracy", "pearson", "spearman")
-        found = [(name.split("_"), value) for name, value in metrics.items()]
-        words = [f"{parts[-1]} {value:.4f}" for parts, value in found if parts[-1] in known]
-        place = next((parts[1] for parts, _ in found if parts[-1] in known), "")
-        epochs = f"{state.epoch or 0:g}/{args.num_train_epochs:g}"
-        self.bar.write(f"epoch {epochs} {place}: {', '.join(words)}", file=sys.stderr)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Closes the bar."""
-        self.bar.close()
-        self.bar = None
