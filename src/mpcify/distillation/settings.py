@@ -12,7 +12,7 @@ from mpcify.graph.about import Task
 
 STEPS = 1500  # at least
 FEWEST = 2.0  # epochs
-MEASURED = 12  # how often the student is measured at most
+MEASUREMENTS = 12  # how often the student is measured at most
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Settings:
     @property
     def repeats(self) -> int:
         """How many epochs pass between two measurements."""
-        return math.ceil((self.epochs or 1.0) / MEASURED)
+        return math.ceil((self.epochs or 1.0) / MEASUREMENTS)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object."""
