@@ -24,6 +24,7 @@ LIGHT = (
     ("engines",),
     ("inference",),
     ("measure",),
+    ("cluster",),
 )
 ORDER = (
     *LIGHT,

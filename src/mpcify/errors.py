@@ -53,6 +53,17 @@ CODES: dict[int, str] = {
     604: "teacher does not fit",
     605: "teacher worse than chance",
     606: "parallel run not started",
+    # 7xx: parties on machines of their own
+    701: "deployment not usable",
+    702: "keys or certificates not usable",
+    703: "party not reached",
+    704: "party refused",
+    705: "parties do not agree",
+    706: "party gone",
+    707: "message against the protocol",
+    708: "service busy",
+    709: "request refused",
+    710: "known answer missed",
     # 9xx: the command line
     901: "wrong usage",
     902: "interrupted",

@@ -13,6 +13,13 @@ EXTRAS = {
     "datasets": "train",
     "spu": "spu",
     "jax": "spu",
+    "cryptography": "parties",
+    "grpc": "parties",
+    "grpc_health": "parties",
+    "prometheus_client": "parties",
+    "pydantic": "parties",
+    "starlette": "parties",
+    "uvicorn": "parties",
     "sklearn": "demo",
     "matplotlib": "plot",
 }

@@ -21,7 +21,7 @@ from mpcify.extras import explained
 from mpcify.launch import first_to_fail, rank
 from mpcify.progress import say
 
-FAILURES = (503, 903)  # what no change of the command mends: exit 1
+FAILURES = (503, 703, 706, 707, 710, 903)  # what no change of the command mends: exit 1
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 

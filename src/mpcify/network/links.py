@@ -26,6 +26,20 @@ class Sent:
         return Sent(self.messages - earlier.messages, self.bytes - earlier.bytes)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one peer may leave at this end, in one session, before it is read.
+
+    message: bytes of a message at most. waiting: bytes of all messages that wait; one more than fits is let in only for
+    a reader that waits. key: characters of a key. keys: how many that differ in more than the number at their end.
+    """
+
+    message: int
+    waiting: int
+    key: int = 256
+    keys: int = 4096
+
+
 class Links(ABC):
     """One party's end of its links to all its peers, in one session. Any thread may send and receive.
 
@@ -65,8 +79,8 @@ class Links(ABC):
                 raise ValueError(f"{self.name} has sent {key!r} to {peer} before")
         try:
             self.post(peer, key, message)
-        except ConnectionError:
-            raise ConnectionError(f"the link between {self.name} and {peer} is closed") from None
+        except ConnectionError as error:
+            raise self.broken(peer, error) from None
         with self._lock:
             self._sent += Sent(1, len(message))
 
@@ -81,8 +95,12 @@ class Links(ABC):
             return self.inboxes[peer].take(key, self.timeout)
         except TimeoutError:
             raise TimeoutError(f"{peer} sent {self.name} no {key!r} within {self.timeout:g} s") from None
-        except ConnectionError:
-            raise ConnectionError(f"the link between {self.name} and {peer} is closed") from None
+        except ConnectionError as error:
+            raise self.broken(peer, error) from None
+
+    def broken(self, peer: str, why: ConnectionError) -> ConnectionError:
+        """The error for a link that is closed, with the reason that was given."""
+        return ConnectionError(f"the link between {self.name} and {peer} is closed{f': {why}' if str(why) else ''}")
 
     def check(self, peer: str) -> None:
         """Raises ValueError for a name that is no peer's."""
@@ -97,5 +115,8 @@ class Links(ABC):
         """
 
     @abstractmethod
-    def close(self) -> None:
-        """Closes both ends of every link; whoever waits at either gets a ConnectionError."""
+    def close(self, reason: str = "") -> None:
+        """Closes both ends of every link; whoever waits at either gets a ConnectionError that gives the reason.
+
+        Only the first call counts. The peers read the reason: no input, share or key stands in it.
+        """

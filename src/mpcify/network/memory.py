@@ -19,9 +19,9 @@ class MemoryLinks(Links):
     def post(self, peer: str, key: str, message: bytes) -> None:
         self.outboxes[peer].put(key, message)
 
-    def close(self) -> None:
+    def close(self, reason: str = "") -> None:
         for box in (*self.inboxes.values(), *self.outboxes.values()):
-            box.close()
+            box.close(reason)
 
 
 def connect(names: Sequence[str], session: str = "memory", timeout: float = PATIENCE) -> dict[str, MemoryLinks]:
