@@ -98,7 +98,7 @@ def test_declared_ranges_travel_with_the_student(student, declare):
     model.save_pretrained(student)
     with mpcify.compile(student, "plain") as private:
         for length in (16, 32):
-            graph, _ = private.graph(length)
+            graph = private.graph(length)
             measured = {
                 operation.name for operation in graph.operations if operation.kind in ("linear", "square", "matmul")
             }
@@ -117,7 +117,7 @@ def test_without_declared_ranges_integers_prove_each_call_by_its_own_inputs(stud
     """A request that fits is answered; a later one that does not is refused, though the first was proven."""
     with mpcify.compile(student, "fixed", ring=64, fraction_bits=24, length=16) as private:
         private(["the film is good"])
-        weights = private.graph(16)[1]
+        weights = private.weights
         table = private.requests.table
         table[9] *= 1e4  # "good"
         weights["bert.embeddings.LayerNorm.weight"][:] = 1.0

@@ -122,7 +122,7 @@ def test_a_closed_model_says_so_and_starts_nothing(student, engine, monkeypatch)
 
 def test_a_model_closed_while_its_session_opens_leaves_no_session(student, monkeypatch):
     private = compiled(student, "fixed")
-    load, opened = type(private.engine.compile(private.graph(16)[0])).load, []
+    load, opened = type(private.engine.compile(private.graph(16))).load, []
 
     def closing(*arguments):
         private.close()

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import Engine, Session
+from mpcify.engines.engine import Engine, Session, Sessions
 from mpcify.engines.plain import PlainEngine, PlainSession, measure_ranges
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.exported import Exported
@@ -34,19 +34,42 @@ class Batch:
     cost: Cost
 
 
+class Simulation(Sessions):
+    """All roles of an engine in this process (or a child of its own); the weights are placed once for all lengths."""
+
+    def __init__(self, engine: Engine, weights: Weights) -> None:
+        self.engine, self.weights = engine, weights
+        self.first: Session | None = None
+
+    def open(self, graph: Graph) -> Session:
+        session = self.engine.compile(graph).load(self.weights, self.first)
+        self.first = self.first or session
+        return session
+
+    def close(self) -> None:
+        """Nothing is held but the sessions, which close for themselves."""
+
+
 class PrivateModel:
     """A model behind an engine. Sessions open when a length is first asked for; close it, or use a `with` block.
 
     Threads may share it; on an engine with parties their requests take turns. Once it is closed, and in any process but
     the one that made it, whatever is asked of it raises MPC-506.
 
-    exported: the model, as all its parties together hold it. length: one padded length for all texts; None: each text
+    exported: the model, as all its parties together hold it, or as a client does. sessions: where they come from if not
+    from a simulation, which takes all parties' parts. length: one padded length for all texts; None: each text
     goes to the smallest that there is. truncate: cut longer texts. Raises MPC-203 and MPC-208 if a client cannot make
     the model's inputs.
     """
 
     def __init__(
-        self, exported: Exported, engine: Engine, *, length: int | None = None, truncate: bool = False
+        self,
+        exported: Exported,
+        engine: Engine,
+        sessions: Sessions | None = None,
+        *,
+        length: int | None = None,
+        truncate: bool = False,
     ) -> None:
         self.process, self.closed, self.turn = os.getpid(), False, threading.RLock()
         self.exported, self.engine, self.length, self.truncate = exported, engine, length, truncate
@@ -54,7 +77,7 @@ class PrivateModel:
         self.requests = requests_of(exported)
         self.graphs: dict[int, Graph] = {}
         self.plain_sessions: dict[int, PlainSession] = {}
-        self.sessions: dict[int, Session] = {}
+        self.source, self.sessions = sessions, dict[int, Session]()
         self.setup: Cost | None = None
         self.told: set[int] = set()  # untaught buckets that a warning spoke of
 
@@ -103,7 +126,7 @@ class PrivateModel:
         for group in self.groups(items):
             for places, encoded in self.chunks(group):
                 inputs = self.inputs(encoded, group.length)
-                recorder = RangeRecorder(self.graph(group.length)[0], inputs) if observe else None
+                recorder = RangeRecorder(self.graph(group.length), inputs) if observe else None
                 outputs, _ = self.plain_session(group.length).run(inputs, recorder)
                 rows.update(zip(places, outputs["logits"], strict=False))
                 if observe and recorder:
@@ -154,38 +177,48 @@ class PrivateModel:
 
     def inputs(self, encoded: list[Any], length: int) -> dict[str, np.ndarray]:
         """The client's inputs of one batch."""
-        return self.requests.inputs(encoded, self.graph(length)[0])
+        return self.requests.inputs(encoded, self.graph(length))
 
-    def graph(self, length: int) -> tuple[Graph, Weights]:
-        """The graph of a length, and the weights (the same arrays for every length)."""
+    def graph(self, length: int) -> Graph:
+        """The graph of a length."""
         self.check_open()
         with self.turn:
             if length not in self.graphs:
                 self.graphs[length] = self.exported.graph(length)
-            weights = self.exported.weights
-            if weights is None:
-                raise ValueError("no owner's folder was read")
-            return self.graphs[length], weights
+            return self.graphs[length]
+
+    @property
+    def weights(self) -> Weights:
+        """The owner's weights, the same arrays for every length. Raises MPC-506 in a client, which has none."""
+        weights = self.exported.weights
+        if weights is None:
+            what = "the weights are the owner's alone, so there is no answer in floats"
+            raise MpcifyError(506, "model", what, "ask the owner: mpcify evaluate STUDENT --engine plain")
+        return weights
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether answers in floats can be computed here: not by the client of parties on machines of their own."""
+        return self.exported.weights is not None
 
     def plain_session(self, length: int) -> PlainSession:
         """The float session of a length."""
         self.check_open()
         with self.turn:
             if length not in self.plain_sessions:
-                graph, weights = self.graph(length)
-                self.plain_sessions[length] = PlainEngine().compile(graph).load(weights)
+                self.plain_sessions[length] = PlainEngine().compile(self.graph(length)).load(self.weights)
             return self.plain_sessions[length]
 
     def open(self, length: int) -> Session:
-        """The engine's session of a length; the weights are placed once for all lengths."""
+        """The session of a length; the weights are placed once for all lengths."""
         if self.in_floats:
             return self.plain_session(length)
         self.check_open()
         with self.turn:
             if length not in self.sessions:
-                graph, weights = self.graph(length)
-                session = self.engine.compile(graph).load(weights, next(iter(self.sessions.values()), None))
-                self.sessions[length] = session
+                graph = self.graph(length)
+                self.source = self.source or Simulation(self.engine, self.weights)
+                session = self.sessions[length] = self.source.open(graph)
                 self.setup = session.setup if self.setup is None else self.setup + session.setup
                 if self.closed:  # meanwhile, by another thread
                     session.close()
@@ -201,7 +234,7 @@ class PrivateModel:
             return {}
         sessions: dict[int, Session] = {}
         for group in groups:
-            graph, weights = self.graph(group.length)
+            graph, weights = self.graph(group.length), self.weights
             requests = (self.inputs(encoded, group.length) for _, encoded in self.chunks(group))
             measured = graph.with_ranges(measure_ranges(graph, weights, requests))
             sessions[group.length] = self.engine.compile(measured).load(weights)
@@ -227,6 +260,8 @@ class PrivateModel:
             for length in [*self.sessions]:
                 if session := self.sessions.pop(length, None):  # None: another thread closes it
                     session.close()
+            if self.source:
+                self.source.close()
 
     def __reduce__(self) -> NoReturn:
         """Raises MPC-506: sessions do not travel to another process, nor can they be copied."""

@@ -277,7 +277,7 @@ def test_a_report_of_images_has_no_lengths(checkpoint: Callable[..., Path]) -> N
 class StandIn:
     """A model on an engine whose logits are off by what the test says."""
 
-    in_floats = False
+    in_floats, has_weights = False, True
     requests = SimpleNamespace(columns=("sentence", "sentence1", "sentence2"))
     exported = SimpleNamespace(uncalibrated=False, taught_texts=None)
     engine = SimpleNamespace(name="spu", protocol="aby3", ring=64, reports_ranges=False, rules=None)

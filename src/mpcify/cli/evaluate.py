@@ -114,7 +114,8 @@ def named_values(report: dict[str, Any]) -> tuple[list[str], list[str]]:
     for name in ("accuracy", "pearson", "spearman", "agreement_with_plain"):
         if report.get(name) is not None:
             found[name.replace("_", " ")] = f"{report[name]:.4f}"
-    found["max logit error"] = f"{report['max_logit_error']:.1e}"
+    if report["max_logit_error"] is not None:
+        found["max logit error"] = f"{report['max_logit_error']:.1e}"
     if "outside_ranges" in report:
         found["outside declared ranges"] = str(report["outside_ranges"])
     for row in report.get("tightest", [])[:1]:

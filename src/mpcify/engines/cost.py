@@ -80,6 +80,17 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != name}
 
 
+def combined(costs: Mapping[str, Cost]) -> Cost:
+    """What parties that began at once spent: seconds until the last was done, all bytes, the busiest's messages."""
+    parties = {role: cost.bytes for role, cost in costs.items()}
+    return Cost(
+        max(cost.seconds for cost in costs.values()),
+        sum(parties.values()),
+        max(cost.rounds for cost in costs.values()),
+        parties,
+    )
+
+
 def median(costs: Sequence[Cost]) -> Cost:
     """The median of every part of some requests' costs; `setup` is the first one's.
 

@@ -57,6 +57,18 @@ class Session(ABC):
         self.close()
 
 
+class Sessions(ABC):
+    """Where a model's sessions come from, one a padded length."""
+
+    @abstractmethod
+    def open(self, graph: Graph) -> Session:
+        """The session of a graph; weights that an earlier one placed are used again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of what the sessions share. A second call does nothing."""
+
+
 class Party(ABC):
     """One role's part in a program, over links to the other roles: it takes and returns only what that role has.
 

@@ -22,7 +22,7 @@ def grows_at(private: PrivateModel, item: Any) -> str | None:
     here.
     """
     (group,) = private.groups([item])
-    graph, weights = private.graph(group.length)
+    graph, weights = private.graph(group.length), private.weights
     inputs = private.inputs(group.encoded, group.length)
     rules = private.engine.rules
     if rules is None or not rules.functions(rules.number):

@@ -43,7 +43,7 @@ def estimate(
     if not accept_embedding_leak and private.exported.leaks_table:
         notice(TABLE_LEAKS)
     size = length_of(private)
-    graph, about = rules.fit(private.graph(size)[0]), described(private, size)
+    graph, about = rules.fit(private.graph(size)), described(private, size)
     works = rules.work(graph)
     speed = calibrated(config, calibration, notice)
     places, count = places_of(graph), len(config.parties) or 1

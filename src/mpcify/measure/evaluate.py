@@ -27,6 +27,8 @@ TIGHTEST = 8  # rows of the range report that an evaluation shows
 class Evaluation:
     """What a model answered. logits, plain: (N, labels), on its engine and in floats. labels: the right answers (N,).
 
+    plain is None in a client of parties on machines of their own: the weights are not there.
+
     report: its numbers, a JSON object. about: what is public of the model. buckets: of each example by its own tokens
     (N,), or none at all for images.
     """
@@ -35,7 +37,7 @@ class Evaluation:
     about: About
     logits: np.ndarray
     labels: np.ndarray
-    plain: np.ndarray
+    plain: np.ndarray | None
     buckets: np.ndarray
 
 
@@ -51,12 +53,12 @@ def evaluate(
     answers: a folder where the answers are kept as they come: the same call goes on from where an earlier one stopped.
 
     The report has model, recipe, engine, protocol, ring, examples, accuracy (for regression None, and pearson and
-    spearman beside it), agreement_with_plain and max_logit_error against the same graphs in floats, the same by length
-    (see `by_length`; absent for images), and the cost of all requests. On an engine that reports ranges also tightest,
-    the rows of the range report with the least headroom, and for a model with declared ranges outside_ranges, how many
-    examples leave them. If answers differ from those in floats by more than a tie, a warning says so, and unequal
-    counts them; grows_at says where the error of the first one grows. Raises MPC-103 and MPC-104 if the examples do not
-    fit the model, and what its requests raise.
+    spearman beside it), agreement_with_plain and max_logit_error against the same graphs in floats (None if the weights
+    are another party's), the same by length (see `by_length`; absent for images), and the cost of all requests. On an
+    engine that reports ranges also tightest, the rows of the range report with the least headroom, and for a model with
+    declared ranges outside_ranges, how many examples leave them. If answers differ from those in floats by more than a
+    tie, a warning says so, and unequal counts them; grows_at says where the error of the first one grows. Raises
+    MPC-103 and MPC-104 if the examples do not fit the model, and what its requests raise.
     """
     task = private.about.task
     if not set(COLUMNS[examples.kind]) <= set(private.requests.columns):
@@ -68,7 +70,7 @@ def evaluate(
         what = "the student is not calibrated: its answers are far from its teacher's; calibrate or distill it first"
         warnings.warn(MpcifyWarning(what), stacklevel=2)
     logits, cost = answer(private, examples, progress, None if answers is None else Path(answers))
-    plain, ranges = (logits, {}) if private.in_floats else in_floats(private, examples)
+    plain, ranges = in_floats(private, examples, logits)
     buckets = np.asarray(private.buckets(examples.texts), np.int64)
     lengths = {"by_length": by_length(private, buckets, logits, labels, plain)} if len(buckets) else {}
     report = {
@@ -79,18 +81,18 @@ def evaluate(
         "ring": private.engine.ring,
         "examples": len(examples),
         **task.metrics(logits, labels).to_json(),
-        "agreement_with_plain": task.agreement(logits, plain),
-        "max_logit_error": max_error(logits, plain),
+        "agreement_with_plain": None if plain is None else task.agreement(logits, plain),
+        "max_logit_error": None if plain is None else max_error(logits, plain),
         **lengths,
         **ranges,
         "cost": cost.to_json(),
-        **differences(private, examples, task.unequal(logits, plain)),
+        **differences(private, examples, [] if plain is None else task.unequal(logits, plain)),
     }
     return Evaluation(report, private.about, logits, labels, plain, buckets)
 
 
 def by_length(
-    private: PrivateModel, buckets: np.ndarray, logits: np.ndarray, labels: np.ndarray, plain: np.ndarray
+    private: PrivateModel, buckets: np.ndarray, logits: np.ndarray, labels: np.ndarray, plain: np.ndarray | None
 ) -> list[dict[str, Any]]:
     """How good answers are in each bucket that occurs, the shortest first.
 
@@ -103,7 +105,7 @@ def by_length(
             "length": bucket,
             "examples": len(there),
             **task.metrics(logits[there], labels[there]).to_json(),
-            "agreement_with_plain": task.agreement(logits[there], plain[there]),
+            "agreement_with_plain": None if plain is None else task.agreement(logits[there], plain[there]),
             "taught": None if taught is None else taught.get(bucket, 0),
         }
         for bucket, there in places_of(buckets)
@@ -165,8 +167,17 @@ def differences(private: PrivateModel, examples: Examples, places: list[int]) ->
     return {"unequal": len(places), "grows_at": place}
 
 
-def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, dict[str, Any]]:
-    """The logits of the same graphs in floats, and of an engine that reports ranges what it says."""
+def in_floats(
+    private: PrivateModel, examples: Examples, logits: np.ndarray
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """The logits of the same graphs in floats, and of an engine that reports ranges what it says.
+
+    logits: the engine's. None in place of those in floats if the weights are not here.
+    """
+    if private.in_floats:
+        return logits, {}
+    if not private.has_weights:
+        return None, {}
     rules = private.engine.rules
     if rules is None or not private.engine.reports_ranges:
         return private.plain(examples.texts), {}
@@ -179,11 +190,11 @@ def in_floats(private: PrivateModel, examples: Examples) -> tuple[np.ndarray, di
         measured.update(merge(measured, recorder.ranges))
         graphs[:] = [recorder.graph]
 
-    logits = private.plain(examples.texts, observe)
+    plain = private.plain(examples.texts, observe)
     runs = rules.fit_measured(graphs[0], measured)
     rows = sorted(headroom(runs, runs.ranges, rules), key=lambda row: row.headroom_bits)
     counts = {"outside_ranges": sum(left)} if private.exported.declared else {}
-    return logits, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}
+    return plain, {**counts, "tightest": [tight(row) for row in rows[:TIGHTEST]]}
 
 
 def tight(row: RangeRow) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def profile(private: PrivateModel, progress: Progress | None = None) -> Profile:
     """
     advance = progress or (lambda done: None)
     length = length_of(private)
-    inputs = private.inputs(private.requests.sample(private.graph(length)[0]), length)
+    inputs = private.inputs(private.requests.sample(private.graph(length)), length)
     if not private.exported.declared:
         declare_made_up(private, length, inputs)
     session = private.open(length)
@@ -103,7 +103,7 @@ def declare_made_up(private: PrivateModel, length: int, inputs: Arrays) -> None:
 
     Its answer is thrown away: what counts is its cost.
     """
-    graph, weights = private.graph(length)
+    graph, weights = private.graph(length), private.weights
     private.graphs[length] = graph.with_ranges(declare(graph, measure_ranges(graph, weights, [inputs])))
 
 
@@ -112,7 +112,7 @@ def described(private: PrivateModel, length: int) -> dict[str, Any]:
     return {
         "model": private.about.model,
         "recipe": private.about.recipe,
-        "length": private.graph(length)[0].length,
+        "length": private.graph(length).length,
         "batch": private.batch,
     }
 

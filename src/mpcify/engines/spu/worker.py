@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mpcify.engines.cost import Cost
+from mpcify.engines.cost import Cost, combined
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.failure import failure
 from mpcify.graph.graph import Graph
@@ -132,14 +132,6 @@ def errors(futures: Iterable[Future]) -> list[BaseException]:
 def causes(futures: Iterable[Future]) -> list[BaseException]:
     """Errors that do not follow from another's."""
     return [error for error in errors(futures) if not isinstance(error.__cause__, ConnectionError)]
-
-
-def combined(costs: Mapping[str, Cost]) -> Cost:
-    """What parties that began at once spent: seconds until the last was done, all bytes, the busiest's messages."""
-    seconds = max(cost.seconds for cost in costs.values())
-    rounds = max(cost.rounds for cost in costs.values())
-    parties = {role: cost.bytes for role, cost in costs.items()}
-    return Cost(seconds, sum(parties.values()), rounds, parties)
 
 
 def environment() -> dict[str, Any]:
