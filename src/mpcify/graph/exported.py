@@ -101,6 +101,12 @@ class Folder(Exported):
         self.tokenizer, self.table = client
         self.taught_texts = None
 
+    def serving(self, lengths: Sequence[int]) -> "Folder":
+        """The same model with the graphs of these lengths alone. Raises MPC-405 for one that there is not."""
+        graphs = {length: self.graph(length) for length in lengths}
+        client = (self.tokenizer, self.table)
+        return Folder(self.where, replace(self.index, lengths=tuple(lengths)), graphs, self.owned, client)
+
     def graph(self, length: int) -> Graph:
         if isinstance(self.about.inputs, ImageFacts):
             (graph,) = self.graphs.values()

@@ -67,6 +67,11 @@ class Links(ABC):
         """What this end has sent so far, to all its peers."""
         return self._sent
 
+    @property
+    def closed(self) -> str | None:
+        """Why a link was closed ("": nobody said), None if all are open."""
+        return next((box.closed for box in self.inboxes.values() if box.closed is not None), None)
+
     def send(self, peer: str, key: str, message: bytes) -> None:
         """Sends a message, without waiting for the peer to take it.
 
@@ -84,17 +89,18 @@ class Links(ABC):
         with self._lock:
             self._sent += Sent(1, len(message))
 
-    def receive(self, peer: str, key: str) -> bytes:
+    def receive(self, peer: str, key: str, timeout: float | None = None) -> bytes:
         """Waits for a peer's message of this key, and takes it.
 
-        Raises TimeoutError (the message may be asked for again), ConnectionError if the link is closed and the message
+        timeout: in seconds, if it is not that of the links. Raises TimeoutError (the message may be asked for again), ConnectionError if the link is closed and the message
         has not arrived, ValueError for a name that is no peer's and for a key that was taken before.
         """
         self.check(peer)
+        patience = self.timeout if timeout is None else timeout
         try:
-            return self.inboxes[peer].take(key, self.timeout)
+            return self.inboxes[peer].take(key, patience)
         except TimeoutError:
-            raise TimeoutError(f"{peer} sent {self.name} no {key!r} within {self.timeout:g} s") from None
+            raise TimeoutError(f"{peer} sent {self.name} no {key!r} within {patience:g} s") from None
         except ConnectionError as error:
             raise self.broken(peer, error) from None
 

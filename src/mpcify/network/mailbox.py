@@ -67,13 +67,13 @@ class Mailbox:
         self._messages: dict[str, bytes] = {}
         self._arrived = Keys()
         self._change = threading.Condition()
-        self._closed: str | None = None  # the reason, "" for none
+        self.closed: str | None = None  # the reason, "" for none
 
     def put(self, key: str, message: bytes) -> None:
         """Adds a message. Raises ValueError for a key that has arrived before, ConnectionError if it is closed."""
         with self._change:
-            if self._closed is not None:
-                raise ConnectionError(self._closed)
+            if self.closed is not None:
+                raise ConnectionError(self.closed)
             if not self._arrived.add(key):
                 raise ValueError(f"{key!r} has arrived before")
             self._messages[key] = message
@@ -86,13 +86,13 @@ class Mailbox:
         for one that was taken before.
         """
         with self._change:
-            if not self._change.wait_for(lambda: self._closed is not None or key in self._arrived, timeout):
+            if not self._change.wait_for(lambda: self.closed is not None or key in self._arrived, timeout):
                 raise TimeoutError(f"no {key!r} within {timeout:g} s")
             if key in self._messages:
                 return self._messages.pop(key)
             if key in self._arrived:
                 raise ValueError(f"{key!r} was taken before")
-            raise ConnectionError(self._closed)
+            raise ConnectionError(self.closed)
 
     def close(self, reason: str = "") -> None:
         """Takes no more messages, and wakes whoever waits for one. Those that have arrived can still be taken.
@@ -100,5 +100,5 @@ class Mailbox:
         reason: what later callers are told; of several calls the first one's.
         """
         with self._change:
-            self._closed = reason if self._closed is None else self._closed
+            self.closed = reason if self.closed is None else self.closed
             self._change.notify_all()

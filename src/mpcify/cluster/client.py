@@ -1,0 +1,204 @@
+"""The client: sessions with parties on machines of their own, behind the same model as a simulation's."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from mpcify.cluster.handshake import shake_hands
+from mpcify.cluster.orders import Order, Word, cost_key, costs_from_bytes, echo_key, order_key
+from mpcify.cluster.party import ASK_AGAIN, CLIENT, LEFT, Programs, Seats, session_errors
+from mpcify.cluster.witness import Witness
+from mpcify.engines.cost import Cost, combined
+from mpcify.engines.engine import Arrays, Party, Session, Sessions
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
+from mpcify.network.links import Links
+from mpcify.network.network import Network
+
+T = TypeVar("T")
+WHOLE = frozenset({""})
+
+
+class Connection(Sessions):
+    """The client's end of a cluster: one session with all parties, which threads share and take turns in.
+
+    A request that fails ends the session and raises; the next one opens another, with all randomness drawn anew. So does
+    one that finds the session ended while nobody asked. connecting: seconds to wait until all parties are there.
+    """
+
+    def __init__(
+        self, programs: Programs, network: Network, connecting: float = 60.0, witness: Witness | None = None
+    ) -> None:
+        self.programs, self.network, self.connecting = programs, network, connecting
+        self.witness = witness or Witness()
+        self.turn, self.ended = threading.RLock(), False
+        self.links: Links | None = None
+        self.seats: Seats | None = None
+        self.number = 0  # of orders in the session
+
+    def open(self, graph: Graph) -> "ClusterSession":
+        with self.turn:
+            return ClusterSession(self, graph.length, self.setup(graph.length))
+
+    def connect(self) -> Seats:
+        """The open session's seats; opens one if there is none. Raises MPC-703 to MPC-707."""
+        with self.turn:
+            if self.links is not None and self.links.closed is not None:
+                self.leave()
+            if self.seats is None:
+                self.check_open()
+                links = self.network.dial(secrets.token_hex(16), self.connecting)
+                self.links, self.number = links, 0
+                try:
+                    with session_errors(links):
+                        shake_hands(links, self.programs.facts)
+                except BaseException as error:
+                    self.failed(error)
+                    raise
+                self.witness.session_opened(links.session)
+                self.seats = Seats(self.programs, links)
+            return self.seats
+
+    def setup(self, length: int) -> Cost:
+        """Opens a length in the session, if it is not open; what that cost."""
+        with self.turn:
+            seats = self.connect()
+            if length in seats.parties:
+                return Cost()
+            costs, _ = self.order("open", length, lambda: ({"": seats.open(length)}, None))
+            return costs[""]
+
+    def ask(self, length: int, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
+        """One request."""
+        with self.turn:
+            party = self.party(length)
+
+            def answer() -> tuple[dict[str, Cost], dict[str, np.ndarray] | None]:
+                outputs, cost = party.answer(inputs)
+                return {"": cost}, outputs
+
+            costs, outputs = self.order("answer", length, answer)
+            if self.links:
+                self.witness.answered(self.links.session, self.number, length, costs[""])
+            return outputs or {}, costs[""]
+
+    def profile(self, length: int, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        """One request, operation by operation."""
+        with self.turn:
+            party = self.party(length)
+
+            def answer() -> tuple[dict[str, Cost], dict[str, np.ndarray] | None]:
+                outputs, costs = party.profile(inputs)
+                return costs, outputs
+
+            costs, outputs = self.order("profile", length, answer)
+            return outputs or {}, costs
+
+    def echo(self, peer: str, size: int) -> float:
+        """Seconds until so many bytes, at most 1 MiB, have gone to a peer and come back."""
+        with self.turn:
+            links = self.connect().links
+            message = bytes(size)
+
+            def there_and_back() -> tuple[dict[str, Cost], float]:
+                key, seconds = echo_key(self.number), {}
+                for name in links.peers:
+                    start = time.perf_counter()
+                    links.send(name, key, message)
+                    links.receive(name, key)
+                    seconds[name] = time.perf_counter() - start
+                return {"": Cost()}, seconds[peer]
+
+            _, took = self.order("echo", size, there_and_back)
+            return took
+
+    def party(self, length: int) -> Party:
+        """The client's part in a length's program, in an open session."""
+        self.setup(length)
+        return self.connect().parties[length]
+
+    def order(self, word: Word, length: int, work: Callable[[], tuple[dict[str, Cost], T]]) -> tuple[dict[str, Cost], T]:
+        """Gives every party an order, does the client's own part, and adds up what all spent."""
+        links = self.links
+        if links is None:
+            raise MpcifyError(706, "session of the client", "it has ended", ASK_AGAIN)
+        try:
+            with session_errors(links):
+                self.number += 1
+                for peer in links.peers:
+                    links.send(peer, order_key(self.number), Order(word, length).to_bytes())
+                mine, result = work()
+                theirs = {
+                    peer: costs_from_bytes(links.receive(peer, cost_key(self.number)), peer, frozenset(mine))
+                    for peer in links.peers
+                }
+        except BaseException as error:
+            self.failed(error)
+            raise
+        return {
+            name: combined({CLIENT: cost, **{peer: costs[name] for peer, costs in theirs.items()}})
+            for name, cost in mine.items()
+        }, result
+
+    def failed(self, error: BaseException) -> None:
+        """Ends the session after an error."""
+        links, self.links = self.links, None
+        if links is not None:
+            self.witness.session_failed(links.session, error)
+        self.let_go(links)
+
+    def leave(self) -> None:
+        """Ends the session as it should."""
+        links, self.links = self.links, None
+        if links is not None:
+            links.close(LEFT)
+            self.witness.session_ended(links.session, "client-left")
+        self.let_go(links)
+
+    def let_go(self, links: Links | None) -> None:
+        """Forgets what belongs to a session."""
+        seats, self.seats = self.seats, None
+        if links is not None:
+            links.close()
+        if seats is not None:
+            seats.close()
+
+    def check_open(self) -> None:
+        """Raises MPC-506 once it is closed."""
+        if self.ended:
+            raise MpcifyError(506, "model", "the model is closed", "connect again: mpcify.connect(FOLDER)")
+
+    def close(self) -> None:
+        """Ends the session, in the middle of another thread's request too, and leaves the network."""
+        self.ended = True
+        if self.links is not None:
+            self.links.close(LEFT)  # first: whoever waits in it goes on, and gives up its turn
+        with self.turn:
+            self.leave()
+            self.network.close()
+
+
+class ClusterSession(Session):
+    """A length of a cluster's model, across the sessions that there are meanwhile."""
+
+    def __init__(self, connection: Connection, length: int, setup: Cost) -> None:
+        self.connection, self.length, self._setup = connection, length, setup
+        self.graph = connection.programs.by_length[length].graph
+
+    @property
+    def setup(self) -> Cost:
+        return self._setup
+
+    def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
+        """One request. Raises MPC-703 to MPC-707 if a party cannot be reached, refuses, differs or is gone."""
+        return self.connection.ask(self.length, inputs)
+
+    def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        return self.connection.profile(self.length, inputs)
+
+    def close(self) -> None:
+        """Nothing of its own: the connection is what ends."""

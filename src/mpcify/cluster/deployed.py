@@ -1,0 +1,165 @@
+"""A deployed folder at work: what it takes to serve from one, and the client's model over one."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mpcify.cluster.client import Connection
+from mpcify.cluster.config import DIALLER
+from mpcify.cluster.deployment import Deployment, read_deployment
+from mpcify.cluster.health import Health
+from mpcify.cluster.keys import read_kit
+from mpcify.cluster.logs import Form, Log, libraries
+from mpcify.cluster.metrics import Metrics
+from mpcify.cluster.party import Patience, Programs, Service
+from mpcify.cluster.witness import Witness
+from mpcify.errors import MpcifyError
+from mpcify.graph.exported import read
+from mpcify.inference import PrivateModel
+from mpcify.network.grpc import Credentials, GrpcNetwork
+from mpcify.network.network import Network
+
+HOUR, SOON = 3600.0, 30.0  # seconds between two looks at the certificate; days ahead of which it is warned of
+
+
+def connect(
+    folder: str | Path, *, length: int | None = None, truncate: bool = False, witness: Witness | None = None
+) -> PrivateModel:
+    """The model of a deployed client's folder, whose parties are on machines of their own.
+
+    It asks and answers as what `mpcify.compile` gives, and needs no torch. Its session opens at once; if it breaks, the
+    request that ran raises, and the next opens another. length: one padded length for all texts, None: each text's
+    smallest. truncate: cut longer texts. witness: who hears of sessions and requests.
+
+    Raises MPC-404 for the exported model, MPC-701 and MPC-702 for the folder, MPC-703 if a party is not reached, MPC-704
+    if one refuses, MPC-705 if they do not agree.
+    """
+    deployment = read_deployment(folder, DIALLER)
+    programs = programs_of(deployment)
+    connection = Connection(programs, network_of(deployment, programs), deployment.timeouts.connect, witness)
+    try:
+        private = PrivateModel(
+            programs.exported, deployment.engine.build(), connection, length=length, truncate=truncate
+        )
+        connection.connect()
+    except BaseException:
+        connection.close()
+        raise
+    return private
+
+
+def programs_of(deployment: Deployment) -> Programs:
+    """What a party's folder lets it run."""
+    exported = read(deployment.exported, deployment.role).serving(deployment.lengths)
+    return Programs(deployment.role, exported, deployment.engine.build())
+
+
+def network_of(deployment: Deployment, programs: Programs) -> Network:
+    """A party's place in the network. Raises MPC-701 if it cannot listen at its address, MPC-702 for its kit."""
+
+    def credentials() -> Credentials:
+        kit = read_kit(deployment.kit, deployment.role)
+        return Credentials(kit.certificate, kit.key, kit.authority)
+
+    credentials()  # what is wrong now is said now
+    return GrpcNetwork(
+        deployment.role,
+        credentials,
+        peers=deployment.peers,
+        dialler=DIALLER,
+        listen=deployment.listen,
+        limits=programs.limits,
+        timeout=deployment.timeouts.message,
+    )
+
+
+def serve(folder: str | Path, form: Form = "json") -> None:
+    """Serves a party's part until SIGTERM or SIGINT; a request that runs then is answered first.
+
+    form: of its log on stderr. Raises what `connect` raises for a folder, MPC-701 for the client's, which serves nobody.
+    """
+    deployment = read_deployment(folder)
+    if deployment.role == DIALLER:
+        remedy = "ask with mpcify infer --cluster FOLDER, or let others ask: mpcify gateway FOLDER"
+        raise MpcifyError(701, str(folder), f"the {DIALLER} serves nobody", remedy)
+    log, metrics = Log(deployment.role, form), Metrics(deployment.role, deployment.lengths)
+    with libraries(log), health_of(deployment, metrics) as health:
+        watch = CertificateWatch(deployment, log, metrics, health)
+        watch()
+        programs = programs_of(deployment)
+        with network_of(deployment, programs) as network:
+            witness = Witness(log, metrics, health)
+            service = Service(programs, network, witness, Patience(deployment.timeouts.idle), watch)
+            with stopping(service):
+                log.event("ready", address=deployment.listen)
+                watch.started = True
+                service.serve()
+                watch.started = False
+                if health:
+                    health.ready(False, "draining")
+        log.event("stopped")
+
+
+@contextmanager
+def health_of(deployment: Deployment, metrics: Metrics) -> Iterator[Health | None]:
+    """Probes and metrics over HTTP, if the folder says where."""
+    if deployment.health is None:
+        yield None
+        return
+    with Health(deployment.health.host, deployment.health.port, metrics) as health:
+        yield health
+
+
+@contextmanager
+def stopping(service: Service) -> Iterator[None]:
+    """While open, SIGTERM and SIGINT stop the service after what it does; in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: service.stop()) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class CertificateWatch:
+    """Looks at a party's certificate once an hour: how many days it has, said to metrics, log and probes.
+
+    started: whether the party serves; only then can it be ready.
+    """
+
+    def __init__(self, deployment: Deployment, log: Log, metrics: Metrics, health: Health | None) -> None:
+        self.deployment, self.log, self.metrics, self.health = deployment, log, metrics, health
+        self.started, self.due = False, 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() < self.due:
+            self.tell(True)
+            return
+        try:
+            days = read_kit(self.deployment.kit, self.deployment.role).days_left
+        except MpcifyError as error:
+            self.log.failure("certificate", error)
+            self.metrics.certificate(0)
+            self.tell(False)
+            return
+        self.due = time.monotonic() + HOUR
+        self.metrics.certificate(days)
+        if days < SOON:
+            self.log.event("certificate-expires", "warning", days=days)
+        self.tell(True)
+
+    def tell(self, valid: bool) -> None:
+        """Tells the probes."""
+        if self.health is None:
+            return
+        if not valid:
+            self.health.ready(False, "certificate")
+        elif self.started:
+            self.health.ready(True)

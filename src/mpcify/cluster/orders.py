@@ -1,0 +1,94 @@
+"""What the client asks of the other parties, and what they answer: one order at a time, numbered from 1.
+
+An order is JSON under the key `order#N`, {"do": a word below, "length": a padded length}; each party answers under
+`cost#N` with what it spent. What the engine's parties send each other stands under other keys.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from mpcify.cluster.handshake import against_protocol
+from mpcify.engines.cost import Cost
+
+Word = Literal["open", "answer", "profile", "echo"]
+WORDS: tuple[Word, ...] = get_args(Word)
+MOST = 1 << 22  # bytes of an order or of what it cost: a profile has a line an operation
+LARGEST = 1 << 62
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do. open: share the weights of a length's program. answer: a request of that length. profile: the same, by
+    operation. echo: send the next message back, which has `length` bytes.
+    """
+
+    do: Word
+    length: int
+
+    def to_bytes(self) -> bytes:
+        """The message."""
+        return json.dumps(vars(self)).encode()
+
+    @staticmethod
+    def from_bytes(message: bytes, peer: str) -> "Order":
+        """The order in a peer's message. Raises MPC-707 for any other."""
+        values = parsed(message, peer)
+        if values.keys() != {"do", "length"} or values["do"] not in WORDS or not is_count(values["length"]):
+            raise against_protocol(peer, "it sent an order that there is not")
+        return Order(values["do"], values["length"])
+
+
+def order_key(number: int) -> str:
+    """The key of an order."""
+    return f"order#{number}"
+
+
+def cost_key(number: int) -> str:
+    """The key of what an order cost."""
+    return f"cost#{number}"
+
+
+def echo_key(number: int) -> str:
+    """The key of what an order sends there and back."""
+    return f"echo#{number}"
+
+
+def costs_to_bytes(costs: Mapping[str, Cost]) -> bytes:
+    """What a party spent, by operation ("" for an order as a whole), as a message."""
+    return json.dumps({name: [cost.seconds, cost.bytes, cost.rounds] for name, cost in costs.items()}).encode()
+
+
+def costs_from_bytes(message: bytes, peer: str, names: frozenset[str]) -> dict[str, Cost]:
+    """The costs in a peer's message, for these names. Raises MPC-707 for any other."""
+    values = parsed(message, peer)
+    if values.keys() != names or not all(map(is_cost, values.values())):
+        raise against_protocol(peer, "it sent costs that there are not")
+    return {name: Cost(float(seconds), sent, rounds, {peer: sent}) for name, (seconds, sent, rounds) in values.items()}
+
+
+def parsed(message: bytes, peer: str) -> dict[str, Any]:
+    """The JSON object in a peer's message."""
+    try:
+        if len(message) > MOST:
+            raise ValueError
+        values = json.loads(message)
+    except (ValueError, RecursionError):
+        raise against_protocol(peer, "it sent an order or costs that are no JSON") from None
+    if not isinstance(values, dict):
+        raise against_protocol(peer, "it sent an order or costs that are no JSON object")
+    return values
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number as things are counted."""
+    return type(value) is int and 0 <= value < LARGEST
+
+
+def is_cost(value: Any) -> bool:
+    """Whether a value is [seconds, bytes, rounds]."""
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    seconds, sent, rounds = value
+    return type(seconds) in (int, float) and 0 <= seconds < LARGEST and is_count(sent) and is_count(rounds)
