@@ -19,6 +19,7 @@ from mpcify.cli.distill import distill
 from mpcify.cli.estimate import estimate
 from mpcify.cli.evaluate import evaluate
 from mpcify.cli.export import export
+from mpcify.cli.gateway import gateway
 from mpcify.cli.infer import infer
 from mpcify.cli.profile import profile
 from mpcify.cli.verb import complain, debugging
@@ -33,7 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (check, convert, distill, evaluate, infer, export, profile, estimate, bench, demo):
+for command in (check, convert, distill, evaluate, infer, export, profile, estimate, bench, gateway, demo):
     app.command()(command)
 
 

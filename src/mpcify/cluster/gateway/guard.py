@@ -1,0 +1,126 @@
+"""What stands before every route: who may ask, what every answer says to browsers, and one line of log a request."""
+
+import ipaddress
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mpcify.cluster.gateway.refusals import (
+    MISDIRECTED,
+    UNAUTHORIZED,
+    refusal_of,
+    refused,
+    response_of,
+)
+
+LOGGER = logging.getLogger("mpcify.gateway")
+PROTECTED = "/v1/"
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+UNEXPECTED = 903
+POLICY = "default-src 'none'; frame-ancestors 'none'"  # of answers that are no page
+
+
+class Guard:
+    """Lets through what may ask. token: of every route under /v1. routes: the paths that a log may name."""
+
+    def __init__(self, app: ASGIApp, token: str, routes: Iterable[str]) -> None:
+        self.app, self.token, self.routes = app, token.encode(), frozenset(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"the gateway speaks no {scope['type']}")
+        start, status, code = time.monotonic(), 0, None
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Content-Security-Policy", POLICY)
+            await send(message)
+
+        scope.setdefault("state", {})
+        try:
+            self.check(scope)
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            refusal = refusal_of(error)
+            code = refusal.error.code
+            if code == UNEXPECTED:
+                LOGGER.error("%s at %s", type(error).__name__, place_of(error))
+            if not status:
+                await response_of(refusal)(scope, receive, answer)
+        finally:
+            self.log(scope, status, code, time.monotonic() - start)
+
+    def check(self, scope: Scope) -> None:
+        """Raises MPC-709 for a request to another host, and one without the token if its route needs that."""
+        hosts = values(scope, b"host")
+        if len(hosts) != 1 or not is_own(hosts[0], scope):
+            what = "it is not for this machine's own address"
+            raise refused(MISDIRECTED, what, "ask for localhost or 127.0.0.1, and the gateway's port")
+        if not scope["path"].startswith(PROTECTED):
+            return
+        given = values(scope, b"authorization")
+        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        if scheme.lower() != b"bearer" or not secrets.compare_digest(token.strip(), self.token):
+            what = "it has no token" if not given else "its token is not the gateway's"
+            remedy = "send Authorization: Bearer and the token in the gateway's token file"
+            raise refused(UNAUTHORIZED, what, remedy, WWW_Authenticate="Bearer")
+
+    def log(self, scope: Scope, status: int, code: int | None, seconds: float) -> None:
+        """One line: what is public of a request. A path that is no route may hold anything, and is not named."""
+        facts = {
+            "route": scope["path"] if scope["path"] in self.routes else "other",
+            "status": status,
+            "code": code,
+            "ms": round(1000 * seconds, 1),
+            "buckets": scope["state"].get("buckets"),
+        }
+        line = " ".join(f"{name}={value}" for name, value in facts.items() if value)
+        LOGGER.info("request %s", line.replace(": ", ":").replace(", ", ","), extra=facts)
+
+
+def values(scope: Scope, name: bytes) -> list[bytes]:
+    """A request's values of a header."""
+    return [value for key, value in scope["headers"] if key == name]
+
+
+def is_own(host: bytes, scope: Scope) -> bool:
+    """Whether a Host header names this machine itself, by number or as localhost, and the port that was asked.
+
+    A page of another site whose name was made to point here (DNS rebinding) sends its own name.
+    """
+    name, colon, port = host.decode("latin-1").rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host.decode("latin-1"), "80"
+    if port != str(scope["server"][1]):
+        return False
+    if name.lower() == "localhost":
+        return True
+    bracketed = name.startswith("[") and name.endswith("]")
+    try:
+        address = ipaddress.ip_address(name[1:-1] if bracketed else name)
+    except ValueError:
+        return False
+    return address.is_loopback and bracketed == (address.version == 6)
+
+
+def place_of(error: Exception) -> str:
+    """The file and line that raised an error; its text may quote an input, and stays out of the log."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

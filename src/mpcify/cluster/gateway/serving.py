@@ -1,0 +1,70 @@
+"""The gateway on the loopback until it is told to end."""
+
+import ipaddress
+import os
+import socket
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+from mpcify.cluster.gateway.turns import Turns
+from mpcify.errors import MpcifyError
+
+CONNECTIONS = 512
+IDLE = 30  # seconds that a connection may wait for its next request
+
+
+class Server(uvicorn.Server):
+    """Ends when the request that runs is answered; those that wait are refused."""
+
+    def __init__(self, config: uvicorn.Config, turns: Turns) -> None:
+        super().__init__(config)
+        self.turns = turns
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.turns.close()
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on the loopback. port: 0 for any that is free. Raises MPC-901 for another address or a port in use."""
+    address = "127.0.0.1" if host == "localhost" else host
+    remedy = "use 127.0.0.1 or ::1; a program elsewhere asks through a proxy of yours that speaks TLS"
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        raise MpcifyError(901, f"--host {host}", "it is no address", remedy) from None
+    if not found.is_loopback:
+        raise MpcifyError(901, f"--host {host}", "others than this machine would reach it", remedy)
+    family = socket.AF_INET6 if found.version == 6 else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=CONNECTIONS)
+    except OSError as problem:
+        what = os.strerror(problem.errno) if problem.errno else "it cannot be used"
+        raise MpcifyError(901, f"--port {port}", what, "choose another port") from None
+
+
+def address_of(listening: socket.socket) -> str:
+    """Where a browser finds a socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def serve(app: Starlette, listening: socket.socket) -> None:
+    """Serves until SIGINT or SIGTERM; returns when the request that ran then is answered."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=IDLE,
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
+        Server(config, app.state.turns).run(sockets=[listening])
