@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.early import check_runnable
-from mpcify.cli.options import ColumnNames, Data, EngineSettings, Runnable
+from mpcify.cli.options import Cluster, ColumnNames, Data, EngineSettings, RunnableOrNone
 from mpcify.cli.verb import Answer, table, together, verb
 from mpcify.engines.cost import line
 from mpcify.errors import MpcifyError
@@ -33,36 +33,38 @@ COLUMNS = {
 
 @verb
 def evaluate(
-    model: Runnable,
     settings: EngineSettings,
     columns: ColumnNames,
     data: Data,
+    model: RunnableOrNone = None,
     limit: Limit = None,
     compare: Other = None,
     answers: Answers = None,
+    cluster: Cluster = None,
 ) -> Answer:
-    """Measure a model on labelled examples, on an engine."""
-    settings.check()
+    """Measure a model on labelled examples, on an engine or by the parties of a cluster."""
+    settings.check_model(model, cluster)
     if answers is not None and answers.exists() and not answers.is_dir():
         raise MpcifyError(109, str(answers), "it is not a folder", "name a new folder")
     from mpcify.data.files import read_examples
 
+    if cluster is not None and compare is not None:
+        raise typer.BadParameter("--compare needs MODEL: both models run on one engine")
     examples = read_examples(data, limit=limit, **columns.keywords())
     if examples.labels is None:
         raise MpcifyError(103, data, "there is no column label", "add a column label with the right answers")
-    for name in (model, *([] if compare is None else [compare])):
-        check_runnable(name)
-    from mpcify.lowering.compile import compile
+    if compare is not None:
+        check_runnable(compare)
     from mpcify.measure import evaluate as measure
 
     with progress_bar("examples", len(examples)) as advance:
-        with compile(model, **settings.keywords()) as private:
+        with settings.open(model, cluster) as private:
             first = measure.evaluate(private, examples, answers=answers, progress=advance)
         if compare is None:
             report = first.report
-            whole = table(heading(report), ("", model), zip(*named_values(report), strict=True))
+            whole = table(heading(report), ("", model or "cluster"), zip(*named_values(report), strict=True))
             return Answer(report, together(whole, *by_length(report)))
-        with compile(compare, **settings.keywords()) as private:
+        with settings.open(compare, None) as private:
             measure.refuse_other_task(first.about, private.about)
             second = measure.evaluate(private, examples, answers=answers, progress=advance)
     both = measure.compare(first, second)
@@ -70,7 +72,7 @@ def evaluate(
     _, others = named_values(both["b"])
     p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
     rows = [*zip(names, numbers, others, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
-    whole = table(heading(both["a"]), ("", model, compare), rows)
+    whole = table(heading(both["a"]), ("", model or "cluster", compare), rows)
     return Answer(both, together(whole, *compared(both, compare)))
 
 

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_runnable
-from mpcify.cli.options import ColumnNames, EngineSettings, Runnable
+from mpcify.cli.options import Cluster, ColumnNames, EngineSettings, RunnableOrNone
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.engines.cost import line
 from mpcify.errors import MpcifyWarning
@@ -22,22 +21,23 @@ DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Ta
 
 @verb
 def infer(
-    model: Runnable,
     settings: EngineSettings,
     columns: ColumnNames,
+    model: RunnableOrNone = None,
     texts: Texts = None,
     pair: Pairs = None,
     data: DataFile = None,
+    cluster: Cluster = None,
 ) -> Answer:
-    """Predict labels for texts, pairs of texts or images, on an engine."""
-    settings.check()
+    """Predict labels for texts, pairs of texts or images, on an engine or by the parties of a cluster."""
+    if cluster is not None and model is not None:  # there is no MODEL then: what stands first is a text
+        model, texts = None, [model, *(texts or [])]
     items = inputs(texts or [], pair or [], data, columns)
-    check_runnable(model)
+    settings.check_model(model, cluster)
     from mpcify.graph.about import NOTICE
-    from mpcify.lowering.compile import compile
 
-    with compile(model, **settings.keywords()) as private:
-        if private.engine.parties:
+    with settings.open(model, cluster) as private:
+        if private.engine.parties and cluster is None:
             warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
         with progress_bar("inputs", len(items)) as advance:
             logits, cost = private(items, advance)
@@ -46,9 +46,9 @@ def infer(
         for item, answer in zip(items, private.about.task.answers(logits), strict=True)
     ]
     values = {
-        "model": model,
+        "model": model or private.about.model,
         "recipe": private.about.recipe,
-        "engine": settings.engine,
+        "engine": private.engine.name,
         "results": results,
         "cost": cost.to_json(),
     }

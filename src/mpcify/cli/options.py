@@ -2,17 +2,28 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_embeddings
+from mpcify.cli.early import check_embeddings, check_runnable
 from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.config import ENGINES, settings, switches
+
+if TYPE_CHECKING:
+    from mpcify.inference import PrivateModel
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained wrote, or a hub name.")]
 Runnable = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder that save_pretrained or export wrote, or a hub name.")
+]
+RunnableOrNone = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help="A folder that save_pretrained or export wrote, or a hub name."),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER", help="A deployed client's folder, in place of MODEL: parties on other machines."),
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
 Data = Annotated[str, typer.Option(metavar="FILE", help="TSV, CSV or JSONL, or name:split of a data set.")]
@@ -88,6 +99,34 @@ class EngineSettings:
     def keywords(self) -> dict[str, Any]:
         """The keywords of `mpcify.compile`."""
         return {"engine": self.engine, **self.values}
+
+    def check_model(self, model: str | None, cluster: str | None) -> None:
+        """Raises a usage error unless there is a model or a cluster, and what is wrong with either for sure.
+
+        A cluster's settings stand in its cluster.toml: none but those of a request may be given.
+        """
+        if (model is None) == (cluster is None):
+            raise typer.BadParameter("give either MODEL or --cluster FOLDER")
+        if model is not None:
+            self.check()
+            check_runnable(model)
+            return
+        given = {**self.keywords(), "length": None, "truncate": False}
+        for name, (_, default) in self.options().items():
+            if given[name] != default:
+                flag = f"--{name.replace('_', '-')}"
+                raise typer.BadParameter(f"{flag} stands in the cluster.toml of --cluster, and is not given beside it")
+
+    def open(self, model: str | None, cluster: str | None) -> "PrivateModel":
+        """The model on its engine, or at the parties of a cluster; `check_model` comes first."""
+        if cluster is not None:
+            from mpcify.cluster.deployed import connect
+
+            return connect(cluster, length=self.values["length"], truncate=self.values["truncate"])
+        from mpcify.lowering.compile import compile
+
+        assert model is not None
+        return compile(model, **self.keywords())
 
 
 REQUEST: dict[str, tuple[Any, Any]] = {

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mpcify.cli.early import check_plot, check_runnable
-from mpcify.cli.options import EngineSettings, Runnable
+from mpcify.cli.early import check_plot
+from mpcify.cli.options import Cluster, EngineSettings, RunnableOrNone
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.engines.cost import line
 from mpcify.progress import progress_bar
@@ -15,16 +15,16 @@ Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="A pic
 
 
 @verb
-def profile(model: Runnable, settings: EngineSettings, plot: Plot = None) -> Answer:
+def profile(
+    settings: EngineSettings, model: RunnableOrNone = None, plot: Plot = None, cluster: Cluster = None
+) -> Answer:
     """Measure a request operation by operation: seconds, bytes, rounds."""
     check_plot(plot)
-    settings.check()
-    check_runnable(model)
-    from mpcify.lowering.compile import compile
+    settings.check_model(model, cluster)
     from mpcify.measure.profile import STEPS
     from mpcify.measure.profile import profile as measure
 
-    with progress_bar("profile", STEPS) as advance, compile(model, **settings.keywords()) as private:
+    with progress_bar("profile", STEPS) as advance, settings.open(model, cluster) as private:
         found = measure(private, advance)
     if plot is not None:
         draw_profile(found, plot)

@@ -121,7 +121,9 @@ class Connection(Sessions):
         self.setup(length)
         return self.connect().parties[length]
 
-    def order(self, word: Word, length: int, work: Callable[[], tuple[dict[str, Cost], T]]) -> tuple[dict[str, Cost], T]:
+    def order(
+        self, word: Word, length: int, work: Callable[[], tuple[dict[str, Cost], T]]
+    ) -> tuple[dict[str, Cost], T]:
         """Gives every party an order, does the client's own part, and adds up what all spent."""
         links = self.links
         if links is None:

@@ -1,0 +1,125 @@
+"""An engine of three parties that trust each other: messages over links as any engine's, and nothing secret in them.
+
+The owner sends its weights to the helper, the client its inputs, and the helper computes in floats and answers. What the
+cluster's code promises of sessions, orders, failures and costs is tested with it in milliseconds.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from mpcify.engines.config import EngineConfig, setting
+from mpcify.engines.cost import Cost
+from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
+from mpcify.engines.plain import PlainEngine, PlainSession
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
+from mpcify.network.links import Links
+
+PARTIES = ("client", "owner", "helper")
+
+
+@dataclass(frozen=True)
+class TrustingConfig(EngineConfig):
+    """word: any; parties whose words differ do not agree."""
+
+    name = "trusting"
+
+    word: str = setting("a", "trusting: a word.")
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        return PARTIES
+
+    def build(self) -> "TrustingEngine":
+        return TrustingEngine(self)
+
+    def for_made_up_numbers(self) -> Self:
+        return self
+
+
+class TrustingEngine(Engine):
+    undeclared = "run"
+
+    def __init__(self, config: TrustingConfig) -> None:
+        self.config: TrustingConfig = config
+
+    def compile(self, graph: Graph) -> "TrustingProgram":
+        return TrustingProgram(graph, self.config)
+
+
+class TrustingProgram(Program):
+    def __init__(self, graph: Graph, config: TrustingConfig) -> None:
+        self.graph, self.config = graph, config
+
+    def facts(self) -> dict[str, Any]:
+        return {"graph": self.graph.to_json(), "word": self.config.word}
+
+    @property
+    def largest_message(self) -> int:
+        return 1 << 22
+
+    def load(self, weights: Arrays, beside: Session | None = None) -> Session:
+        raise NotImplementedError
+
+    def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> Party:
+        return TrustingParty(role, self.graph, links, beside if isinstance(beside, TrustingParty) else None)
+
+
+class TrustingParty(Party):
+    """beside: parties of a session share the weights at the helper, and the count of their messages."""
+
+    def __init__(self, role: str, graph: Graph, links: Links, beside: "TrustingParty | None") -> None:
+        self.role, self.graph, self.links = role, graph, links
+        self.shared: dict[str, Any] = beside.shared if beside else {"weights": None, "turn": 0}
+
+    def key(self, kind: str) -> str:
+        self.shared["turn"] += 1
+        return f"trusting/{kind}#{self.shared['turn']}"
+
+    @contextmanager
+    def counted(self) -> Iterator[list[Cost]]:
+        start, before, found = time.perf_counter(), self.links.sent, list[Cost]()
+        yield found
+        sent = self.links.sent - before
+        found.append(Cost(time.perf_counter() - start, sent.bytes, sent.messages, {self.role: sent.bytes}))
+
+    def hold(self, weights: Arrays | None) -> Cost:
+        if (weights is not None) != (self.role == "owner"):
+            raise MpcifyError(503, "trusting engine", "weights are the owner's", "give them to the owner")
+        key = self.key("weights")
+        with self.counted() as cost:
+            if self.shared["weights"] is None:
+                if self.role == "owner":
+                    self.links.send("helper", key, save(dict(weights or {})))
+                if self.role == "helper":
+                    self.shared["weights"] = load(self.links.receive("owner", key))
+                else:
+                    self.shared["weights"] = ()
+        return cost[0]
+
+    def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
+        asked, answered = self.key("inputs"), self.key("outputs")
+        outputs: dict[str, np.ndarray] | None = None
+        with self.counted() as cost:
+            if self.role == "client":
+                self.links.send("helper", asked, save({k: np.ascontiguousarray(v) for k, v in (inputs or {}).items()}))
+                outputs = load(self.links.receive("helper", answered))
+            if self.role == "helper":
+                session: PlainSession = PlainEngine().compile(self.graph).load(self.shared["weights"])
+                found, _ = session.run(load(self.links.receive("client", asked)))
+                self.links.send("client", answered, save({k: np.ascontiguousarray(v) for k, v in found.items()}))
+        return outputs, cost[0]
+
+    def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
+        outputs, cost = self.answer(inputs)
+        return outputs, {"all": cost}
+
+    def close(self) -> None:
+        self.links.close()
