@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mpcify.cluster.deployed import connect
     from mpcify.conversion.check import Finding
     from mpcify.conversion.convert import load
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
@@ -35,6 +36,7 @@ HOMES = {
     "calibrate": "lowering.calibrate",
     "check": "lowering.check",
     "compile": "lowering.compile",
+    "connect": "cluster.deployed",
     "convert": "lowering.convert",
     "load": "conversion.convert",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "calibrate",
     "check",
     "compile",
+    "connect",
     "convert",
     "load",
 ]

@@ -30,9 +30,10 @@ def infer(
     cluster: Cluster = None,
 ) -> Answer:
     """Predict labels for texts, pairs of texts or images, on an engine or by the parties of a cluster."""
+    given = list(texts or [])
     if cluster is not None and model is not None:  # there is no MODEL then: what stands first is a text
-        model, texts = None, [model, *(texts or [])]
-    items = inputs(texts or [], pair or [], data, columns)
+        model, given = None, [model, *given]
+    items = inputs(given, pair or [], data, columns)
     settings.check_model(model, cluster)
     from mpcify.graph.about import NOTICE
 

@@ -26,8 +26,8 @@ WHOLE = frozenset({""})
 class Connection(Sessions):
     """The client's end of a cluster: one session with all parties, which threads share and take turns in.
 
-    A request that fails ends the session and raises; the next one opens another, with all randomness drawn anew. So does
-    one that finds the session ended while nobody asked. connecting: seconds to wait until all parties are there.
+    A request that fails ends the session and raises; the next one opens another, with all randomness drawn anew. So
+    does one that finds the session ended while nobody asked. connecting: seconds to wait until all parties are there.
     """
 
     def __init__(
@@ -101,11 +101,10 @@ class Connection(Sessions):
     def echo(self, peer: str, size: int) -> float:
         """Seconds until so many bytes, at most 1 MiB, have gone to a peer and come back."""
         with self.turn:
-            links = self.connect().links
-            message = bytes(size)
+            links, message = self.connect().links, bytes(size)
 
             def there_and_back() -> tuple[dict[str, Cost], float]:
-                key, seconds = echo_key(self.number), {}
+                key, seconds = echo_key(self.number), dict[str, float]()
                 for name in links.peers:
                     start = time.perf_counter()
                     links.send(name, key, message)

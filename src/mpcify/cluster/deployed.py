@@ -34,8 +34,8 @@ def connect(
     request that ran raises, and the next opens another. length: one padded length for all texts, None: each text's
     smallest. truncate: cut longer texts. witness: who hears of sessions and requests.
 
-    Raises MPC-404 for the exported model, MPC-701 and MPC-702 for the folder, MPC-703 if a party is not reached, MPC-704
-    if one refuses, MPC-705 if they do not agree.
+    Raises MPC-404 for the exported model, MPC-701 and MPC-702 for the folder, MPC-703 if a party is not reached,
+    MPC-704 if one refuses, MPC-705 if they do not agree.
     """
     deployment = read_deployment(folder, DIALLER)
     programs = programs_of(deployment)
@@ -79,7 +79,8 @@ def network_of(deployment: Deployment, programs: Programs) -> Network:
 def serve(folder: str | Path, form: Form = "json") -> None:
     """Serves a party's part until SIGTERM or SIGINT; a request that runs then is answered first.
 
-    form: of its log on stderr. Raises what `connect` raises for a folder, MPC-701 for the client's, which serves nobody.
+    form: of its log on stderr. Raises what `connect` raises for a folder, MPC-701 for the client's, which serves
+    nobody.
     """
     deployment = read_deployment(folder)
     if deployment.role == DIALLER:

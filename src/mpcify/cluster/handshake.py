@@ -2,8 +2,8 @@
 
 1. Each party draws a nonce of 32 bytes and sends it to every peer, with a digest of each thing that must be equal.
 2. Each computes id = SHA-256(every party's name and nonce, in the order of the names; the digests), and sends it.
-A party that told two peers different nonces is found in step 2; one that holds another graph, in step 1. Nobody can bring
-about an id that was used before, as every party's nonce is in it.
+A party that told two peers different nonces is found in step 2; one that holds another graph, in step 1. Nobody can
+bring about an id that was used before, as every party's nonce is in it.
 """
 
 import hashlib

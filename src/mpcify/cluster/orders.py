@@ -20,8 +20,8 @@ LARGEST = 1 << 62
 
 @dataclass(frozen=True)
 class Order:
-    """What to do. open: share the weights of a length's program. answer: a request of that length. profile: the same, by
-    operation. echo: send the next message back, which has `length` bytes.
+    """What to do. open: share the weights of a length's program. answer: a request of that length. profile: the same,
+    by operation. echo: send the next message back, which has `length` bytes.
     """
 
     do: Word

@@ -92,8 +92,9 @@ class Links(ABC):
     def receive(self, peer: str, key: str, timeout: float | None = None) -> bytes:
         """Waits for a peer's message of this key, and takes it.
 
-        timeout: in seconds, if it is not that of the links. Raises TimeoutError (the message may be asked for again), ConnectionError if the link is closed and the message
-        has not arrived, ValueError for a name that is no peer's and for a key that was taken before.
+        timeout: in seconds, if it is not that of the links. Raises TimeoutError (the message may be asked for again),
+        ConnectionError if the link is closed and the message has not arrived, ValueError for a name that is no peer's
+        and for a key that was taken before.
         """
         self.check(peer)
         patience = self.timeout if timeout is None else timeout
