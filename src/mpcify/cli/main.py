@@ -20,6 +20,8 @@ from mpcify.cli.estimate import estimate
 from mpcify.cli.evaluate import evaluate
 from mpcify.cli.export import export
 from mpcify.cli.infer import infer
+from mpcify.cli.keys import keys
+from mpcify.cli.party import party
 from mpcify.cli.profile import profile
 from mpcify.cli.verb import complain, debugging
 
@@ -35,6 +37,8 @@ app = typer.Typer(
 )
 for command in (check, convert, distill, evaluate, infer, export, profile, estimate, bench, demo):
     app.command()(command)
+for group in (keys, party):
+    app.add_typer(group)
 
 
 def print_version(wanted: bool) -> None:

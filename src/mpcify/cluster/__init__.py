@@ -1,0 +1,1 @@
+"""A cluster: the parties of one model, each on a machine of its own."""
