@@ -32,11 +32,13 @@ def refuse_unwritable(path: str | Path) -> None:
         raise MpcifyError(109, str(path), "its folder is not there, or you may not write in it", remedy)
 
 
-def write_whole(path: str | Path, content: str | bytes, mode: int = 0o644) -> None:
+def write_whole(
+    path: str | Path, content: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
     """Writes a file (text as UTF-8), in place of the one that is there; if anything fails, that one stays as it is.
 
-    mode: the new file's permissions, less the umask's; an old file's are not kept. A symbolic link is replaced, not
-    followed. Raises MPC-109.
+    mode: the new file's permissions, less the umask's; an old file's are not kept. owner: its user and group; None:
+    this process's. A symbolic link is replaced, not followed. Raises MPC-109.
     """
     target = Path(path)
     refuse_unwritable(target)
@@ -45,6 +47,8 @@ def write_whole(path: str | Path, content: str | bytes, mode: int = 0o644) -> No
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fsync(file.fileno())
         draft.replace(target)
         flush(target.parent)

@@ -21,6 +21,8 @@ from mpcify.cli.evaluate import evaluate
 from mpcify.cli.export import export
 from mpcify.cli.gateway import gateway
 from mpcify.cli.infer import infer
+from mpcify.cli.keys import keys
+from mpcify.cli.party import party
 from mpcify.cli.profile import profile
 from mpcify.cli.verb import complain, debugging
 
@@ -36,6 +38,8 @@ app = typer.Typer(
 )
 for command in (check, convert, distill, evaluate, infer, export, profile, estimate, bench, gateway, demo):
     app.command()(command)
+for group in (keys, party):
+    app.add_typer(group)
 
 
 def print_version(wanted: bool) -> None:

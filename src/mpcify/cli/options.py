@@ -8,7 +8,7 @@ import typer
 
 from mpcify.cli.early import check_embeddings, check_runnable
 from mpcify.engines import DEFAULT, engine_named
-from mpcify.engines.config import ENGINES, settings, switches
+from mpcify.engines.config import ENGINES, EngineConfig, config_named, settings, switches
 
 if TYPE_CHECKING:
     from mpcify.inference import PrivateModel
@@ -56,6 +56,12 @@ class ColumnNames:
             raise typer.BadParameter(f"columns are those of {option} FILE, which is not given")
 
 
+def engine_name() -> tuple[Any, Any]:
+    """The option that names an engine."""
+    *first, last = ENGINES
+    return Annotated[str, typer.Option(help=f"{', '.join(first)} or {last}.")], DEFAULT
+
+
 def engine_options(**words: str) -> dict[str, tuple[Any, Any]]:
     """An option for each setting of the registered engines; None chooses an engine's own default.
 
@@ -71,6 +77,22 @@ def engine_options(**words: str) -> dict[str, tuple[Any, Any]]:
     return found
 
 
+class EngineChoice:
+    """An engine and its settings, and nothing of any request: the values of `options`, by their names."""
+
+    def __init__(self, engine: str, **values: Any) -> None:
+        self.engine, self.values = engine, values
+
+    @staticmethod
+    def options() -> dict[str, tuple[Any, Any]]:
+        """The options by name, each with its default."""
+        return {"engine": engine_name(), **engine_options()}
+
+    def config(self) -> EngineConfig:
+        """The engine's config. Raises MPC-501."""
+        return config_named(self.engine, **self.values)
+
+
 class EngineSettings:
     """Which engine runs a model, and how: the values of `options`, by their names."""
 
@@ -80,11 +102,9 @@ class EngineSettings:
     @staticmethod
     def options() -> dict[str, tuple[Any, Any]]:
         """The options by name, each with its default: those of the engines between those of every request."""
-        *first, last = ENGINES
-        engines = f"{', '.join(first)} or {last}."
         of_engines, permits = engine_options(), switches()
         return {
-            "engine": (Annotated[str, typer.Option(help=engines)], DEFAULT),
+            "engine": engine_name(),
             **{name: option for name, option in of_engines.items() if name not in permits},
             **REQUEST,
             **{name: option for name, option in of_engines.items() if name in permits},

@@ -89,7 +89,7 @@ class Verb:
             if rank() == 0:
                 present(answer, format)
         except (KeyboardInterrupt, OSError, ImportError) as error:  # typer would make something else of them
-            raise numbered(error, f"mpcify {self.__name__}") from error
+            raise numbered(error, f"mpcify {self.__name__.replace('_', ' ')}") from error
         return 0 if answer.error is None else complain(answer.error)
 
 

@@ -1,0 +1,104 @@
+"""A deployed folder: `cluster.toml`, the party's kit, and its part of the exported model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpcify.cluster.addresses import Address
+from mpcify.cluster.config import DIALLER, EXPORTED, FILE, KIT, ClusterConfig, Timeouts, read_config, refuse
+from mpcify.engines.config import EngineConfig
+from mpcify.graph.exported import MOST, read_text
+from mpcify.graph.index import INDEX, Index, Role
+
+COPY = "give each party its own folder of one mpcify party init"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What one party of a cluster runs from. kit, exported: folders, read by `read_kit` and `graph.exported.read`."""
+
+    folder: Path
+    config: ClusterConfig
+
+    @property
+    def role(self) -> Role:
+        return self.config.role
+
+    @property
+    def kit(self) -> Path:
+        return self.folder / KIT
+
+    @property
+    def exported(self) -> Path:
+        return self.folder / EXPORTED
+
+    @property
+    def engine(self) -> EngineConfig:
+        return self.config.engine
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self.config.lengths
+
+    @property
+    def batch(self) -> int:
+        return self.config.batch
+
+    @property
+    def addresses(self) -> Mapping[str, Address]:
+        """Where peers dial each party that listens."""
+        return self.config.parties
+
+    @property
+    def peers(self) -> dict[str, str | None]:
+        """Every other party: the address that this one dials, or None if it is dialled from there.
+
+        The client dials everybody; of two others, the one that comes later among the engine's parties dials.
+        """
+        order = [DIALLER, *(name for name in reversed(self.engine.parties) if name != DIALLER)]
+        dialled = order[order.index(self.role) + 1 :]
+        return {name: str(self.addresses[name]) if name in dialled else None for name in order if name != self.role}
+
+    @property
+    def listen(self) -> str | None:
+        """Where this party listens; None if nobody dials it."""
+        if self.role == DIALLER:
+            return None
+        return str(self.config.listen.address or self.addresses[self.role])
+
+    @property
+    def health(self) -> Address | None:
+        """Where it is asked for its health and metrics; None for nowhere."""
+        return self.config.health.address
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self.config.timeouts
+
+    @property
+    def queue(self) -> int:
+        """Requests that may wait while another runs."""
+        return self.config.limits.queue
+
+
+def read_deployment(folder: str | Path, role: Role | None = None) -> Deployment:
+    """What a folder that `party init` wrote says, checked against the index of its exported model.
+
+    role: whose it must be; None: anybody's. Graphs, weights and kit are not read. Raises MPC-701, and MPC-404 for an
+    index that cannot be read.
+    """
+    folder = Path(folder)
+    config = read_config(folder / FILE)
+    if role not in (None, config.role):
+        refuse(folder / FILE, f"it is the folder of the {config.role}, not of the {role}", COPY)
+    where = folder / EXPORTED / INDEX
+    index = Index.from_text(read_text(where, MOST["index"]), where)
+    if index.role != config.role:
+        refuse(where, f"it is of the {index.role}, and {FILE} of the {config.role}", COPY)
+    if index.batch != config.batch:
+        refuse(folder / FILE, f"batch: the model was exported for {index.batch}")
+    for length in config.lengths:
+        if length not in index.lengths:
+            there = ", ".join(map(str, index.lengths))
+            refuse(folder / FILE, f"lengths: the exported model has {there}, and not {length}")
+    return Deployment(folder, config)
