@@ -1,5 +1,6 @@
-"""mpcify party: what each party of a cluster gets."""
+"""mpcify party: what each party of a cluster gets, and the parties at work."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from mpcify.cli.options import EngineChoice
 from mpcify.cli.verb import Answer, verb
+from mpcify.progress import say
 
 Address = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the others reach it.")]
 
@@ -38,3 +40,44 @@ def party_init(
     }
     lacking = "".join(f"\nThe {role} puts its key.pem into {out / role / 'kit'}" for role in made.lacking)
     return Answer(values, f"{out}: {', '.join(made.roles)}. Copy each to its own machine, and to no other.{lacking}")
+
+
+class LogForm(StrEnum):
+    """How a party writes its log."""
+
+    json = "json"
+    text = "text"
+
+
+@party.command("serve")
+@verb
+def party_serve(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The deployed folder of the owner or the helper.")],
+    log: Annotated[LogForm, typer.Option(help="json: an object a line on stderr; text: for people.")] = LogForm.json,
+) -> Answer:
+    """Serve a party's part to the client, until SIGTERM or Ctrl-C; a request that runs then is answered first."""
+    from mpcify.cluster.deployed import serve
+
+    answered = serve(folder, log.value)
+    return Answer({"answered": answered}, f"{answered} requests were answered")
+
+
+@party.command("up")
+@verb
+def party_up(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that `party init` wrote.")],
+) -> Answer:
+    """Run owner and helper as processes of this machine, for a first try, until Ctrl-C or one of them ends."""
+    from mpcify.cluster.config import DIALLER
+    from mpcify.cluster.local import LocalParties
+    from mpcify.errors import MpcifyError
+
+    with LocalParties(folder, say) as parties:
+        say(f"ready: in another terminal, mpcify infer --cluster {folder / DIALLER} TEXT")
+        try:
+            ended = parties.wait()
+        except KeyboardInterrupt:
+            return Answer({"parties": list(parties.roles)}, "the parties have stopped")
+        raise MpcifyError(
+            706, f"party {ended}", "its process ended", f"see its log: mpcify party serve {folder / ended}"
+        )

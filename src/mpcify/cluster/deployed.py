@@ -76,8 +76,8 @@ def network_of(deployment: Deployment, programs: Programs) -> Network:
     )
 
 
-def serve(folder: str | Path, form: Form = "json") -> None:
-    """Serves a party's part until SIGTERM or SIGINT; a request that runs then is answered first.
+def serve(folder: str | Path, form: Form = "json") -> int:
+    """Serves a party's part until SIGTERM or SIGINT; a request that runs then is answered first. How many were.
 
     form: of its log on stderr. Raises what `connect` raises for a folder, MPC-701 for the client's, which serves
     nobody.
@@ -102,6 +102,7 @@ def serve(folder: str | Path, form: Form = "json") -> None:
                 if health:
                     health.ready(False, "draining")
         log.event("stopped")
+        return service.answered
 
 
 @contextmanager

@@ -122,6 +122,7 @@ class Service:
         self.programs, self.network = programs, network
         self.witness, self.patience, self.watch = witness or Witness(), patience or Patience(), watch
         self.stopping = threading.Event()
+        self.answered = 0  # requests
 
     def serve(self) -> None:
         """Takes sessions until `stop`; a request that runs then is answered first."""
@@ -173,6 +174,7 @@ class Service:
             self.witness.works()
             costs = self.obey(order, number, seats)
             if order.do == "answer":
+                self.answered += 1
                 self.witness.answered(session, number, order.length, costs[""])
             links.send(CLIENT, cost_key(number), costs_to_bytes(costs))
 

@@ -1,0 +1,100 @@
+"""All parties that serve, as processes of this machine: for a first try, for tests and for measurements."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Self
+
+from mpcify.cluster.config import DIALLER, refuse
+from mpcify.cluster.deployment import read_deployment
+from mpcify.cluster.logs import readable
+from mpcify.errors import MpcifyError
+
+STARTING, STOPPING = 120.0, 60.0  # seconds until a party is ready, and until it has stopped
+
+
+class LocalParties:
+    """The owner's and the helper's processes over the folders of one deployment, from `start` until `stop`.
+
+    They are what runs on machines of their own, with the same keys, and end with this process. folder: that `party init`
+    wrote. tell: gets each line of their logs, for people. Raises MPC-701 for another folder, MPC-703 for a party that
+    does not start; what it said before is in its log.
+    """
+
+    def __init__(self, folder: str | Path, tell: Callable[[str], None] = lambda line: None) -> None:
+        self.folder, self.tell = Path(folder), tell
+        client = read_deployment(self.folder / DIALLER, DIALLER)
+        self.roles = tuple(name for name in client.engine.parties if name != DIALLER)
+        for role in self.roles:
+            if not (self.folder / role).is_dir():
+                refuse(self.folder / role, "there is no such folder", "name the folder that mpcify party init wrote")
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.ready = {role: threading.Event() for role in self.roles}
+        self.failed: dict[str, str] = {}  # the last line of a party that ended by itself
+
+    def start(self) -> None:
+        """Starts them, and returns when all are ready."""
+        try:
+            for role in self.roles:
+                words = [sys.executable, "-P", "-m", "mpcify", "party", "serve", str(self.folder / role)]
+                self.processes[role] = subprocess.Popen(
+                    words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                )
+                threading.Thread(target=self.follow, args=(role, self.processes[role].stderr), daemon=True).start()
+            for role, ready in self.ready.items():
+                if not ready.wait(STARTING) or role in self.failed:
+                    what = self.failed.get(role, f"it is not ready after {STARTING:.0f} s")
+                    raise MpcifyError(703, f"party {role}", what, f"see why: mpcify party serve {self.folder / role}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def follow(self, role: str, stream: IO[str] | None) -> None:
+        """Reads a party's log: passes it on, and notes when it is ready, or has ended before."""
+        last = "it ended"
+        for line in stream or ():
+            try:
+                facts = json.loads(line)
+                if facts["event"] == "ready":
+                    self.ready[role].set()
+                self.tell(readable(facts))
+            except (ValueError, KeyError, TypeError):  # an error before the log began
+                last = line.strip()
+                self.tell(f"{role}: {last}")
+        if not self.ready[role].is_set():
+            self.failed[role] = last
+            self.ready[role].set()
+
+    def wait(self) -> str:
+        """Returns when one has ended by itself: which."""
+        while True:
+            for role, process in self.processes.items():
+                try:
+                    process.wait(0.2)
+                    return role
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def stop(self) -> None:
+        """Stops them, each after the request that runs; a second call does nothing."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(STOPPING)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        self.processes = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
