@@ -19,9 +19,8 @@ STARTING, STOPPING = 120.0, 60.0  # seconds until a party is ready, and until it
 class LocalParties:
     """The owner's and the helper's processes over the folders of one deployment, from `start` until `stop`.
 
-    They are what runs on machines of their own, with the same keys, and end with this process. folder: that `party init`
-    wrote. tell: gets each line of their logs, for people. Raises MPC-701 for another folder, MPC-703 for a party that
-    does not start; what it said before is in its log.
+    They are what runs on machines of their own, with the same keys. folder: that `party init` wrote. tell: gets each
+    line of their logs, for people. Raises MPC-701 for another folder, MPC-703 for a party that does not start.
     """
 
     def __init__(self, folder: str | Path, tell: Callable[[str], None] = lambda line: None) -> None:
@@ -41,7 +40,7 @@ class LocalParties:
             for role in self.roles:
                 words = [sys.executable, "-P", "-m", "mpcify", "party", "serve", str(self.folder / role)]
                 self.processes[role] = subprocess.Popen(
-                    words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                    words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
                 )
                 threading.Thread(target=self.follow, args=(role, self.processes[role].stderr), daemon=True).start()
             for role, ready in self.ready.items():
@@ -88,8 +87,6 @@ class LocalParties:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
         self.processes = {}
 
     def __enter__(self) -> Self:

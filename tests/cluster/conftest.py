@@ -1,0 +1,91 @@
+"""A cluster in this process: an exported folder, an engine of trusting parties, and threads that serve."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpcify.cluster.client import Connection
+from mpcify.cluster.party import Patience, Programs, Service
+from mpcify.engines.engine import Engine
+from mpcify.graph.exported import read, write
+from mpcify.inference import PrivateModel
+from mpcify.network.memory import MemoryNetwork, Switchboard
+from tests.cluster.trusting import PARTIES, TrustingConfig
+from tests.graph.bags import LENGTHS, Bag
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported folder of all roles, not to be changed."""
+    out = tmp_path_factory.mktemp("cluster") / "parties"
+    out.mkdir()
+    write(Bag(), LENGTHS, out)
+    return out
+
+
+class Cluster:
+    """Parties of one process. engines: by role, if one is to have another than the rest."""
+
+    def __init__(self, exported: Path, engines: dict[str, Engine] | None = None, timeout: float = 20.0) -> None:
+        self.exported, self.engines = exported, engines or {}
+        self.board = Switchboard(PARTIES, "client", timeout)
+        self.services: dict[str, Service] = {}
+        self.threads: dict[str, threading.Thread] = {}
+
+    def programs(self, role: Any) -> Programs:
+        engine = self.engines.get(role) or TrustingConfig().build()
+        return Programs(role, read(self.exported / role, role), engine)
+
+    def start(self, role: str, **options: Any) -> None:
+        """Begins to serve a role."""
+        service = Service(self.programs(role), MemoryNetwork(role, self.board), **options)
+        thread = threading.Thread(target=service.serve, daemon=True)
+        self.services[role], self.threads[role] = service, thread
+        thread.start()
+
+    def stop(self, role: str) -> None:
+        """Ends a role as SIGTERM does, and waits until it has ended."""
+        service = self.services.pop(role)
+        service.stop()
+        self.threads[role].join(10)
+        assert not self.threads[role].is_alive()
+        service.network.close()
+
+    def crash(self, role: str) -> None:
+        """Takes a role off the network, in the middle of whatever it does."""
+        service = self.services.pop(role)
+        service.stop()
+        service.network.close()
+        self.threads[role].join(10)
+        assert not self.threads[role].is_alive()
+
+    def connect(self, connecting: float = 5.0, **options: Any) -> PrivateModel:
+        """The client's model."""
+        programs = self.programs("client")
+        connection = Connection(programs, MemoryNetwork("client", self.board), connecting, **options)
+        engine = self.engines.get("client") or TrustingConfig().build()
+        return PrivateModel(programs.exported, engine, connection)
+
+
+@pytest.fixture
+def cluster(exported: Path) -> Callable[..., Any]:
+    """`with cluster() as running`: owner and helper serve in threads; all has ended afterwards."""
+
+    @contextmanager
+    def running(
+        engines: dict[str, Engine] | None = None, timeout: float = 20.0, patience: Patience | None = None
+    ) -> Iterator[Cluster]:
+        made = Cluster(exported, engines, timeout)
+        for role in ("owner", "helper"):
+            made.start(role, patience=patience)
+        try:
+            yield made
+        finally:
+            for role in [*made.services]:
+                made.stop(role)
+
+    return running
