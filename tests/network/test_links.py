@@ -1,8 +1,9 @@
 """Links in one process keep the contract; keys that were used are remembered exactly, in little room."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +14,28 @@ from mpcify.network.links import Links
 from mpcify.network.mailbox import Keys, Mailbox
 from mpcify.network.memory import connect
 from tests.network.contract import LinkContract
+from tests.network.network_contract import opened
+from tests.network.parties import Cluster
 
 
 class TestMemory(LinkContract):
     def connect(self, names: Sequence[str], session: str, timeout: float) -> Mapping[str, Links]:
         return connect(names, session, timeout)
+
+
+class TestGrpc(LinkContract):
+    @pytest.fixture(autouse=True)
+    def clusters(self) -> Iterator[None]:
+        """Closes what a test has connected."""
+        with ExitStack() as self.stack:
+            yield
+
+    def connect(self, names: Sequence[str], session: str, timeout: float) -> Mapping[str, Links]:
+        cluster = self.stack.enter_context(Cluster(*names, timeout=timeout))
+        links = dict(zip(names, opened(*(cluster.network(name) for name in names)), strict=True))
+        for end in links.values():
+            end.session = session
+        return links
 
 
 class TestTcp(LinkContract):

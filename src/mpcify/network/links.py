@@ -31,7 +31,8 @@ class Limits:
     """What one peer may leave at this end, in one session, before it is read.
 
     message: bytes of a message at most. waiting: bytes of all messages that wait; one more than fits is let in only for
-    a reader that waits. key: characters of a key. keys: how many that differ in more than the number at their end.
+    a reader that waits. key: characters of a key. keys: how many, where a run of whole numbers at the end of the same
+    text is one.
     """
 
     message: int
@@ -44,7 +45,8 @@ class Links(ABC):
     """One party's end of its links to all its peers, in one session. Any thread may send and receive.
 
     name: of this party. peers: the names of the others. session: its id; links of another session neither see its
-    messages nor know its keys. timeout: of `receive`, in seconds.
+    messages nor know its keys. timeout: of `receive`, in seconds; also of `send`, if the peer leaves too
+    much unread.
 
     A key stands for one message to one peer in a session. It is any text; if a counter stands at its end, the keys that
     were used take no more memory however many they are (see `Keys`). A message waits until its key is asked for, so
@@ -73,10 +75,12 @@ class Links(ABC):
         return next((box.closed for box in self.inboxes.values() if box.closed is not None), None)
 
     def send(self, peer: str, key: str, message: bytes) -> None:
-        """Sends a message, without waiting for the peer to take it.
+        """Sends a message, without waiting for the peer to take it: over a network only as long as no more waits than
+        its limits let.
 
-        Raises ValueError for a name that is no peer's and for a key that was used towards this peer before,
-        ConnectionError if the link is closed.
+        Raises ValueError for a name that is no peer's, for a key that was used towards this peer before and for what is
+        above the limits, TimeoutError if the peer takes nothing (the key is used then), ConnectionError if the link is
+        closed.
         """
         self.check(peer)
         with self._lock:

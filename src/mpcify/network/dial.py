@@ -1,0 +1,104 @@
+"""Dialling a peer over gRPC: again and again while it is not there; a numbered error if it stays away or refuses."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpcify.errors import MpcifyError
+from mpcify.network.links import Limits
+from mpcify.network.stream import Stream
+from mpcify.network.tls import ANSWER, KEEPALIVE, Credentials, secure_channel
+from mpcify.network.wire import VERSION, largest_frame, one_line
+
+METHOD = "/mpcify.Links/Stream"
+SESSION, WIRE = "mpcify-session", "mpcify-wire"  # what a stream is for, in its metadata
+PAUSE = 0.2  # seconds between tries
+BUSY = KEEPALIVE + ANSWER + 1  # seconds until a connection under our name that is dead has been found
+REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT", "FAILED_PRECONDITION"}
+# words of gRPC's reason if a peer is not who it should be, or does not take us for a party
+UNTRUSTED = (
+    "CERTIFICATE",
+    "not in peer certificate",
+    "SSL_ERROR_SSL",
+)
+
+
+@dataclass(frozen=True)
+class Dialler:
+    """Opens streams for one party. credentials: read anew for each try."""
+
+    name: str
+    credentials: Callable[[], Credentials]
+    limits: Limits
+
+    def reach(self, peer: str, address: str, session: str, timeout: float, wanted: Callable[[], bool]) -> Stream:
+        """A stream to a peer, as soon as the session stands there.
+
+        Raises MPC-703 if the peer has not let this party in after `timeout` seconds, or as soon as the session is not
+        wanted any more, MPC-704 if the peer refuses, MPC-705 if it speaks another version.
+        """
+        end = time.monotonic() + timeout
+        busy: float | None = None  # since when the peer says that we are connected
+        while True:
+            stream = self.attempt(peer, address, session)
+            in_time = True
+            while in_time and not stream.wait_until_it_stands(PAUSE) and stream.reason is None:
+                in_time = wanted() and (stream.let_in or time.monotonic() < end)
+            if stream.stands:
+                return stream
+            stream.end("nobody waits for it")
+            if not in_time:
+                reason = "it waits for the others" if stream.let_in else "no answer"
+                raise not_reached(peer, address, timeout, reason)
+            code, reason = why(stream)
+            now = time.monotonic()
+            busy = (busy or now) if code == "ALREADY_EXISTS" else None
+            if code == "UNIMPLEMENTED":
+                raise disagree(peer)
+            if code in REFUSALS or any(word in reason for word in UNTRUSTED) or (busy and now - busy > BUSY):
+                raise refused(peer, reason)
+            if now > end or not wanted():
+                raise not_reached(peer, address, timeout, reason)
+            time.sleep(PAUSE)
+
+    def attempt(self, peer: str, address: str, session: str) -> Stream:
+        """A stream that has been asked for; what becomes of it is its own to say."""
+        channel = secure_channel(address, peer, self.credentials(), largest_frame(self.limits))
+        stream = Stream(peer, session, self.limits, dialled=True)
+        call = channel.stream_stream(METHOD)(stream.outgoing(), metadata=((SESSION, session), (WIRE, VERSION)))
+
+        def cut() -> None:
+            call.cancel()
+            channel.close()
+
+        stream.cut = cut
+        call.add_callback(stream.lose)
+        threading.Thread(target=stream.pump, args=(call,), daemon=True).start()
+        return stream
+
+
+def why(stream: Stream) -> tuple[str, str]:
+    """gRPC's code, and the reason in one line, for a stream that ended before its session stood."""
+    stream.finished.wait(1.0)
+    error = stream.error
+    if error is None or not hasattr(error, "code"):
+        return "", stream.reason or ""
+    return error.code().name, one_line(error.details() or error.code().name)
+
+
+def refused(peer: str, reason: str) -> MpcifyError:
+    """The error for a peer that does not let this party in, or is not who it should be."""
+    remedy = "check both parties' certificates (mpcify doctor), and end any other process under this party's name"
+    return MpcifyError(704, peer, f"it refuses this party, or proves to be another: {reason}", remedy)
+
+
+def not_reached(peer: str, address: str, timeout: float, reason: str) -> MpcifyError:
+    """The error for a peer that nobody reaches."""
+    what = f"not reached at {address} within {timeout:g} s ({reason})"
+    return MpcifyError(703, peer, what, "start it (mpcify party serve), and check its address and the firewall")
+
+
+def disagree(peer: str) -> MpcifyError:
+    """The error for a peer whose frames are of another version."""
+    return MpcifyError(705, peer, "it speaks another version of the protocol", "install the same version of mpcify")
