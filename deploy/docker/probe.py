@@ -1,4 +1,4 @@
-"""A container's health check: asks /live where the deployed folder's cluster.toml says. Exit code 0 if the party lives."""
+"""A container's health check: asks /live where the folder's cluster.toml says. Exit code 0 if the party lives."""
 
 import sys
 import tomllib

@@ -68,9 +68,9 @@ class Log:
         """Writes an event with its public facts.
 
         event, reason, peer: words with hyphens. session: its id, of which the first 8 digits are written. code: of an
-        error. position: in the file of known answers. route, status: of an HTTP request. library: that logged something.
-        error: the type of an exception. place: where in mpcify it was raised. Raises ValueError for a fact that has not
-        its form, TypeError for another.
+        error. position: in the file of known answers. route, status: of an HTTP request. library: that logged something
+        itself. error: the type of an exception. place: where in mpcify it was raised. Raises ValueError for a fact that
+        has not its form, TypeError for another.
         """
         facts: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
