@@ -14,6 +14,7 @@ import pytest
 
 import mpcify
 from mpcify.cluster.logs import Form, Log, libraries
+from mpcify.data.tables import read_text
 from mpcify.errors import MpcifyError
 
 SECRET = "a gripping film"
@@ -34,10 +35,12 @@ def make(form: Form = "json") -> Log:
 def test_an_event_is_a_json_object_a_line() -> None:
     log = make()
     log.event("request-answered", session=SESSION, request=3, length=64, seconds=1.23456, bytes=900)
+    log.event("http", route="/v1/classify", status=200)
     log.event("peer-gone", "warning", peer="helper", reason="timed-out", code=706, address="[::1]:7000")
     assert written(log) == [
         {"level": "info", "party": "owner", "event": "request-answered", "session": "01234567", "request": 3}
         | {"length": 64, "seconds": 1.235, "bytes": 900},
+        {"level": "info", "party": "owner", "event": "http", "route": "/v1/classify", "status": 200},
         {"level": "warning", "party": "owner", "event": "peer-gone", "code": 706, "peer": "helper"}
         | {"reason": "timed-out", "address": "[::1]:7000"},
     ]
@@ -74,6 +77,8 @@ def test_there_is_no_field_for_anything_else() -> None:
         {"reason": "x" * 21},
         {"address": f"{SECRET}:80"},
         {"address": "127.0.0.1"},
+        {"route": f"/v1/{SECRET}"},
+        {"status": "200"},
         {"request": SECRET},
         {"length": "64"},
         {"bytes": b"share"},
@@ -101,22 +106,22 @@ def test_an_event_is_words_with_hyphens(event: str) -> None:
         make().event(event)
 
 
-def test_an_error_is_its_number_type_and_place() -> None:
+def test_an_error_is_its_number_type_and_place(tmp_path: Path) -> None:
     log = make()
     try:
-        mpcify.load("nowhere-at-all")
+        read_text(tmp_path / SECRET)
     except MpcifyError as error:
         log.failure("request-failed", error, level="warning", session=SESSION, request=4, peer="owner")
     (event,) = written(log)
-    place = event.pop("place")
+    place = event.pop("place").split(":")
     assert event == {"level": "warning", "party": "owner", "event": "request-failed", "session": "01234567"} | {
         "request": 4,
-        "code": 201,
+        "code": 101,
         "peer": "owner",
         "error": "MpcifyError",
     }
-    assert place.split(":")[0].endswith(".py")
-    assert (Path(mpcify.__file__).parent / place.split(":")[0]).is_file()
+    line = (Path(mpcify.__file__).parent / place[0]).read_text(encoding="utf-8").splitlines()[int(place[1]) - 1]
+    assert "raise MpcifyError(101" in line
 
 
 def test_what_an_exception_says_is_not_written() -> None:

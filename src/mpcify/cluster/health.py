@@ -43,7 +43,7 @@ class Health:
             what = f"nothing can listen at {host}, port {port} ({getattr(error, 'strerror', 'no such port')})"
             raise MpcifyError(701, "health", what, "name a free port, and an address of this machine") from None
         self.port = int(listener.getsockname()[1])
-        self.exchanges = 0
+        self.writers: set[asyncio.StreamWriter] = set()
         self.ended = asyncio.Event()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.serve, args=(listener,), name="health", daemon=True)
@@ -59,6 +59,10 @@ class Health:
         server = await asyncio.start_server(self.exchange, sock=listener, limit=LONGEST)
         await self.ended.wait()
         server.close()
+        while self.writers:
+            for writer in self.writers:
+                writer.transport.abort()
+            await asyncio.sleep(0)
 
     def beat(self, within: float = PATIENCE) -> None:
         """The service works. within: seconds until it will say so again, more before a long step."""
@@ -87,17 +91,17 @@ class Health:
 
     async def exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request and its answer; who is slow, long or one too many is cut off."""
-        self.exchanges += 1
+        self.writers.add(writer)
         try:
             with suppress(TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
                 async with asyncio.timeout(DEADLINE):
-                    if self.exchanges <= PLACES:
+                    if len(self.writers) <= PLACES:
                         writer.write(self.reply(await reader.readuntil(b"\r\n\r\n")))
                         writer.close()
                         await writer.wait_closed()
         finally:
-            self.exchanges -= 1
             writer.transport.abort()
+            self.writers.remove(writer)
 
     def reply(self, head: bytes) -> bytes:
         """The whole answer to a request's head."""

@@ -28,6 +28,7 @@ WORDS = re.compile(r"[a-z]{1,20}(-[a-z]{1,20}){0,5}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}")
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}")
 SESSION = re.compile(r"[0-9a-f]{8,}")
+ROUTE = re.compile(r"(/[a-z0-9.]{0,20}){1,3}|other")
 PLACE = re.compile(r"[a-z_/]{1,80}\.py:[0-9]{1,6}")
 UNEXPECTED = 903
 
@@ -58,6 +59,8 @@ class Log:
         address: str | None = None,
         days: float | None = None,
         position: int | None = None,
+        route: str | None = None,
+        status: int | None = None,
         library: str | None = None,
         error: str | None = None,
         place: str | None = None,
@@ -65,8 +68,9 @@ class Log:
         """Writes an event with its public facts.
 
         event, reason, peer: words with hyphens. session: its id, of which the first 8 digits are written. code: of an
-        error. position: in the file of known answers. library: that logged something. error: the type of an exception.
-        place: where in mpcify it was raised. Raises ValueError for a fact that has not its form, TypeError for another.
+        error. position: in the file of known answers. route, status: of an HTTP request. library: that logged something
+        itself. error: the type of an exception. place: where in mpcify it was raised. Raises ValueError for a fact that
+        has not its form, TypeError for another.
         """
         facts: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -84,6 +88,8 @@ class Log:
             "address": fitting("address", address, ADDRESS),
             "days": measured("days", days, 1),
             "position": counted("position", position),
+            "route": fitting("route", route, ROUTE),
+            "status": counted("status", status),
             "library": fitting("library", library, NAME),
             "error": fitting("error", error, NAME),
             "place": fitting("place", place, PLACE),
