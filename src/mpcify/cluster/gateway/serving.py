@@ -52,8 +52,8 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: Starlette, listening: socket.socket) -> None:
-    """Serves until SIGINT or SIGTERM; returns when the request that ran then is answered."""
+def server_of(app: Starlette) -> Server:
+    """What serves an application."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -66,5 +66,10 @@ def serve(app: Starlette, listening: socket.socket) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=IDLE,
     )
+    return Server(config, app.state.turns)
+
+
+def serve(app: Starlette, listening: socket.socket) -> None:
+    """Serves until SIGINT or SIGTERM; returns when the request that ran then is answered."""
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
-        Server(config, app.state.turns).run(sockets=[listening])
+        server_of(app).run(sockets=[listening])
