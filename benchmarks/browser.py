@@ -78,9 +78,9 @@ class Tab:
             raise RuntimeError(f"{expression}: {found['exceptionDetails'].get('exception', {}).get('description')}")
         return found["result"].get("value")
 
-    def wait(self, expression: str) -> None:
+    def wait(self, expression: str, seconds: float = WAIT) -> None:
         """Returns once an expression is true. Raises TimeoutError."""
-        end = time.monotonic() + WAIT
+        end = time.monotonic() + seconds
         while not self.value(expression):
             if time.monotonic() > end:
                 raise TimeoutError(expression)
