@@ -51,7 +51,7 @@ async def body_of(request: Request, bounds: Bounds) -> bytes:
                 received += piece
     except TimeoutError:
         what = f"its body was not there within {bounds.seconds:.0f} s"
-        raise refused(TIMED_OUT, what, "send it at once") from None
+        raise refused(TIMED_OUT, what, "send it at once", Connection="close") from None
     except ClientDisconnect:
         raise refused(CLOSED, "its caller went away", "wait for the answer") from None
     return bytes(received)
@@ -105,7 +105,7 @@ def text_of(value: Any, where: str) -> str | tuple[str, str]:
 
 
 def image_of(value: Any, where: str) -> Image.Image:
-    """A decoded image. Raises MPC-709 for what is not base64, MPC-107 for what is no PNG or JPEG or has > 2²⁴ pixels."""
+    """A decoded image. Raises MPC-709 for what is not base64, MPC-107 for no PNG or JPEG, or more than 2²⁴ pixels."""
     try:
         content = base64.b64decode(value, validate=True) if isinstance(value, str) else None
     except ValueError:
@@ -123,4 +123,4 @@ def image_of(value: Any, where: str) -> Image.Image:
 def too_large(bounds: Bounds) -> RefusedError:
     """The refusal of a body beyond its bounds."""
     what = f"its body is larger than {bounds.body} bytes"
-    return refused(TOO_LARGE, what, "send fewer inputs at once")
+    return refused(TOO_LARGE, what, "send fewer inputs at once", Connection="close")

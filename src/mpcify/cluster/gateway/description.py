@@ -9,6 +9,7 @@ from mpcify.graph.about import Task
 CLASSIFY, REGRESS = "/v1/classify", "/v1/regress"
 NUMBER: dict[str, Any] = {"type": "number"}
 COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+WORDS: dict[str, Any] = {"type": "string"}
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
 WRONG = {
     "400": "The body is not the JSON that is asked for.",
@@ -32,7 +33,7 @@ def description(task: Task, bounds: Bounds) -> dict[str, Any]:
         "info": {
             "title": "mpcify gateway",
             "version": __version__,
-            "description": "One model, run by several parties.",
+            "description": "A model that several parties run.",
         },
         "paths": {
             route: {"post": asking(name)},
@@ -83,7 +84,7 @@ def schemas(task: Task, bounds: Bounds) -> dict[str, Any]:
         "Request": fields(inputs={"type": "array", **inputs}),
         "Answers": versioned(results={"type": "array", "items": result}, lengths=lengths, cost=another),
         "Cost": cost,
-        "Error": versioned(error=fields(**dict.fromkeys(("code", "where", "what", "remedy"), {"type": "string"}))),
+        "Error": versioned(error=fields(code=WORDS, where=WORDS, what=WORDS, remedy=WORDS)),
         "Alive": versioned(alive={"const": True}),
         "Ready": versioned(ready={"const": True}),
     }

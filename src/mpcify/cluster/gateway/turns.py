@@ -27,7 +27,7 @@ class Turns:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A request's place, from before its body is read: bodies that wait take memory. Raises MPC-708 if all are taken."""
+        """A request's place, from before its body is read. Raises MPC-708 if all are taken."""
         if self.closed or self.inside >= self.most:
             raise self.busy()
         self.inside += 1

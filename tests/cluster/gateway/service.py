@@ -1,0 +1,105 @@
+"""A gateway in a thread, around a model that is not there, and a client that asks it."""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+
+from mpcify.cluster.gateway.serving import listen, server_of
+from mpcify.engines.cost import Cost
+from mpcify.graph.about import About, TextFacts, task_named
+from mpcify.requests.text import TextRequests
+from tests.makers import WORDS, make_tokenizer
+
+TOKEN = "a-token-of-more-than-thirty-two-letters"
+PARTIES = ("client", "owner", "helper")
+COST = Cost(1.25, 6_000_000, 700, {"client": 3_000_000, "owner": 2_000_000, "helper": 1_000_000})
+LABELS = ("negative", "positive")
+
+
+class FakeModel:
+    """What the gateway uses of a private model: real requests, and logits that a function makes."""
+
+    truncate, length = False, None
+
+    def __init__(
+        self, answer: Callable[[list[Any]], Sequence[Sequence[float]]] | None = None, task: str = "classification"
+    ) -> None:
+        facts = TextFacts(len(WORDS), 40, True, "right", 40, 2, None)
+        labels = ("value",) if task == "regression" else LABELS
+        self.about = About("", "reviews", "bert", task_named(task, labels), "2quad-freediv", "client", facts)
+        self.requests = TextRequests(make_tokenizer(), facts)
+        self.engine = SimpleNamespace(parties=PARTIES)
+        self.answer = answer or (lambda items: [[0.0, 1.0]] * len(items))
+        self.opened: list[int] = []
+
+    def __call__(self, items: list[Any]) -> tuple[np.ndarray, Cost]:
+        return np.array(self.answer(items), np.float32), COST
+
+    def open(self, length: int) -> None:
+        self.opened.append(length)
+
+
+class Service:
+    """A gateway that runs; `ask` and `get` are its caller."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (in lower case) and body. headers: with _ for -."""
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            line.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = line.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            line.close()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON."""
+        status, _, body = self.send("GET", path)
+        return status, json.loads(body)
+
+    def ask(self, inputs: Any, route: str = "/v1/classify") -> tuple[int, Any]:
+        """Status and JSON of a request as it should be."""
+        return self.post(json.dumps({"inputs": inputs}).encode(), route)
+
+    def post(self, body: bytes, route: str = "/v1/classify", **headers: str) -> tuple[int, Any]:
+        """Status and JSON of any body."""
+        usual = {"Authorization": f"Bearer {TOKEN}", "Content_Type": "application/json"}
+        status, _, answer = self.send("POST", route, body, **{**usual, **headers})
+        return status, json.loads(answer)
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[Service]:
+    """Serves an application for the time of a block."""
+    with listen("127.0.0.1", 0) as listening:
+        server = server_of(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield Service(listening.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def until(happened: Callable[[], object]) -> None:
+    """Returns once something has happened. Raises TimeoutError after 5 s."""
+    end = time.monotonic() + 5
+    while not happened():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.005)

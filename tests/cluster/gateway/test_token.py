@@ -1,0 +1,42 @@
+"""The token's file."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from mpcify.cluster.gateway.token import token_in
+from mpcify.errors import MpcifyError
+
+
+def test_a_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "gateway-token"
+    token = token_in(path)
+    assert len(token) == 43  # 256 bits in base64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert token_in(path) == token
+    assert token_in(tmp_path / "another") != token
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_token_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "gateway-token"
+    token_in(path)
+    path.chmod(mode)
+    with pytest.raises(MpcifyError, match=r"MPC-702 .* chmod 600"):
+        token_in(path)
+
+
+@pytest.mark.parametrize("content", ["", "short", "a token with spaces, although it is long enough", "ü" * 40])
+def test_what_is_no_token_is_refused_and_not_quoted(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "gateway-token"
+    path.touch(mode=0o600)
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(MpcifyError, match="MPC-702") as found:
+        token_in(path)
+    assert not content or content not in str(found.value)
+
+
+def test_a_folder_is_no_token(tmp_path: Path) -> None:
+    with pytest.raises(MpcifyError, match="MPC-702"):
+        token_in(tmp_path)
