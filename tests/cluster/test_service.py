@@ -85,7 +85,7 @@ def test_threads_share_a_client_and_none_gets_anothers_answer(cluster: Clusters,
 def test_a_client_has_no_answers_in_floats(cluster: Clusters) -> None:
     with cluster() as running, running.connect() as private:
         assert not private.has_weights
-        with pytest.raises(MpcifyError, match="MPC-506 .*weights are the owner's"):
+        with pytest.raises(MpcifyError, match=r"MPC-506 .*weights are the owner's"):
             private.plain(TEXTS)
 
 
@@ -134,7 +134,7 @@ def test_a_party_that_restarts_while_nobody_asks_costs_no_request(cluster: Clust
 def test_a_party_that_is_not_there_is_named_in_time(cluster: Clusters) -> None:
     with cluster() as running, running.connect(connecting=0.2) as private:
         running.stop("helper")
-        with pytest.raises(MpcifyError, match="MPC-703 .*helper"):
+        with pytest.raises(MpcifyError, match=r"MPC-703 .*helper"):
             private(TEXTS)
 
 
@@ -142,7 +142,7 @@ def test_a_party_that_fails_ends_the_session_and_not_the_service(cluster: Cluste
     with cluster() as running, running.connect() as private:
         service = running.services["helper"]
         obey, service.obey = service.obey, lambda *_: 1 / 0
-        with pytest.raises(MpcifyError, match="MPC-706 .*MPC-903 at helper"):
+        with pytest.raises(MpcifyError, match=r"MPC-706 .*MPC-903 at helper"):
             private(TEXTS)
         service.obey = obey
         assert private(TEXTS)[0].shape == (3, 2)
@@ -162,7 +162,7 @@ def test_a_draining_party_answers_what_runs_and_says_why_it_goes(cluster: Cluste
     with cluster() as running, running.connect(witness=seen) as private:
         private(TEXTS)
         running.stop("owner")
-        with pytest.raises(MpcifyError, match="MPC-703 .*owner"):
+        with pytest.raises(MpcifyError, match=r"MPC-703 .*owner"):
             private(TEXTS)
     assert [event for event, _ in seen.events] == ["opened", "ended"]
 

@@ -1,7 +1,7 @@
 """An engine of three parties that trust each other: messages over links as any engine's, and nothing secret in them.
 
-The owner sends its weights to the helper, the client its inputs, and the helper computes in floats and answers. What the
-cluster's code promises of sessions, orders, failures and costs is tested with it in milliseconds.
+The owner sends its weights to the helper, the client its inputs, and the helper computes in floats and answers. What
+the cluster's code promises of sessions, orders, failures and costs is tested with it in milliseconds.
 """
 
 import time
@@ -21,6 +21,7 @@ from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.network.links import Links
+from tests.engines.toy import ToyRules
 
 PARTIES = ("client", "owner", "helper")
 
@@ -49,6 +50,7 @@ class TrustingEngine(Engine):
 
     def __init__(self, config: TrustingConfig) -> None:
         self.config: TrustingConfig = config
+        self.rules = ToyRules()
 
     def compile(self, graph: Graph) -> "TrustingProgram":
         return TrustingProgram(graph, self.config)

@@ -32,7 +32,8 @@ def infer(
     """Predict labels for texts, pairs of texts or images, on an engine or by the parties of a cluster."""
     given = list(texts or [])
     if cluster is not None and model is not None:  # there is no MODEL then: what stands first is a text
-        model, given = None, [model, *given]
+        given.insert(0, model)
+        model = None
     items = inputs(given, pair or [], data, columns)
     settings.check_model(model, cluster)
     from mpcify.graph.about import NOTICE

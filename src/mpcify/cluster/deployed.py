@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from mpcify.cluster.witness import Witness
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read
 from mpcify.inference import PrivateModel
-from mpcify.network.grpc import Credentials, GrpcNetwork
+from mpcify.network.grpc import GrpcNetwork
 from mpcify.network.network import Network
+from mpcify.network.tls import Credentials
 
-HOUR, SOON = 3600.0, 30.0  # seconds between two looks at the certificate; days ahead of which it is warned of
+HOUR, MINUTE = 3600.0, 60.0  # seconds between two looks at a certificate, and at one that is not valid
+SOON = 30.0  # days ahead of which a certificate's end is warned of
 
 
 def connect(
@@ -94,13 +96,16 @@ def serve(folder: str | Path, form: Form = "json") -> int:
         with network_of(deployment, programs) as network:
             witness = Witness(log, metrics, health)
             service = Service(programs, network, witness, Patience(deployment.timeouts.idle), watch)
-            with stopping(service):
+
+            def stop() -> None:
+                watch.draining = True
+                watch.tell()
+                service.stop()
+
+            with on_signal(stop):
                 log.event("ready", address=deployment.listen)
                 watch.started = True
                 service.serve()
-                watch.started = False
-                if health:
-                    health.ready(False, "draining")
         log.event("stopped")
         return service.answered
 
@@ -116,13 +121,13 @@ def health_of(deployment: Deployment, metrics: Metrics) -> Iterator[Health | Non
 
 
 @contextmanager
-def stopping(service: Service) -> Iterator[None]:
-    """While open, SIGTERM and SIGINT stop the service after what it does; in the main thread alone."""
+def on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """While open, SIGTERM and SIGINT call `stop`; in the main thread alone."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     caught = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: service.stop()) for number in caught}
+    before = {number: signal.signal(number, lambda *_: stop()) for number in caught}
     try:
         yield
     finally:
@@ -133,35 +138,38 @@ def stopping(service: Service) -> Iterator[None]:
 class CertificateWatch:
     """Looks at a party's certificate once an hour: how many days it has, said to metrics, log and probes.
 
-    started: whether the party serves; only then can it be ready.
+    started: whether the party serves; only then can it be ready. draining: whether it answers its last request.
     """
 
     def __init__(self, deployment: Deployment, log: Log, metrics: Metrics, health: Health | None) -> None:
         self.deployment, self.log, self.metrics, self.health = deployment, log, metrics, health
-        self.started, self.due = False, 0.0
+        self.started = self.draining = False
+        self.valid, self.due = True, 0.0
 
     def __call__(self) -> None:
         if time.monotonic() < self.due:
-            self.tell(True)
-            return
+            return self.tell()
+        self.due = time.monotonic() + HOUR
         try:
             days = read_kit(self.deployment.kit, self.deployment.role).days_left
         except MpcifyError as error:
             self.log.failure("certificate", error)
             self.metrics.certificate(0)
-            self.tell(False)
-            return
-        self.due = time.monotonic() + HOUR
-        self.metrics.certificate(days)
-        if days < SOON:
-            self.log.event("certificate-expires", "warning", days=days)
-        self.tell(True)
+            self.valid, self.due = False, time.monotonic() + MINUTE
+        else:
+            self.valid = True
+            self.metrics.certificate(days)
+            if days < SOON:
+                self.log.event("certificate-expires", "warning", days=days)
+        self.tell()
 
-    def tell(self, valid: bool) -> None:
+    def tell(self) -> None:
         """Tells the probes."""
         if self.health is None:
             return
-        if not valid:
+        if self.draining:
+            self.health.ready(False, "draining")
+        elif not self.valid:
             self.health.ready(False, "certificate")
         elif self.started:
             self.health.ready(True)

@@ -87,7 +87,7 @@ def session_errors(links: Links) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, TimeoutError) as error:
-        links.close(str(error) if isinstance(error, TimeoutError) else "")
+        links.close(str(error))
         raise MpcifyError(706, f"session of {links.name}", str(error), ASK_AGAIN) from error
     except MpcifyError as error:
         links.close(f"MPC-{error.code} at {links.name}")
