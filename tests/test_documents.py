@@ -23,10 +23,11 @@ def commands(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("line", sorted({line for page in PAGES for line in commands(page)}))
 def test_the_command_line_understands_every_command_shown(line: str) -> None:
-    group = typer.main.get_command(app)
-    with group.make_context("mpcify", shlex.split(line)[1:]) as context:
-        name, verb, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-        verb.make_context(name, rest, parent=context)
+    command, name, rest, parent = typer.main.get_command(app), "mpcify", shlex.split(line)[1:], None
+    while hasattr(command, "resolve_command"):
+        parent = command.make_context(name, rest, parent=parent)
+        name, command, rest = command.resolve_command(parent, [*parent._protected_args, *parent.args])
+    command.make_context(name, rest, parent=parent)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -130,6 +130,20 @@ def test_the_umask_still_takes_away(tmp_path: Path) -> None:
     assert mode(tmp_path / "report.json") == 0o600
 
 
+def test_a_file_belongs_to_whom_it_should_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, ...]] = []
+
+    def change(_: int, *owner: int) -> None:
+        assert not (tmp_path / "key").exists()
+        given.append(owner)
+
+    monkeypatch.setattr(os, "fchown", change)
+    write_whole(tmp_path / "key", "secret", 0o600, owner=(12, 34))
+    assert (given, (tmp_path / "key").read_text()) == ([(12, 34)], "secret")
+
+
 def test_a_link_is_replaced_and_what_it_names_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("theirs")
     path = tmp_path / "report.json"

@@ -1,5 +1,6 @@
-"""A cluster in this process: an exported folder, an engine of trusting parties, and threads that serve."""
+"""A cluster in this process: an exported folder, kits, an engine of trusting parties, and threads that serve."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mpcify.cluster.authority import create_kits
 from mpcify.cluster.client import Connection
 from mpcify.cluster.party import Patience, Programs, Service
 from mpcify.engines.engine import Engine
@@ -25,6 +27,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out.mkdir()
     write(Bag(), LENGTHS, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def made_kits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of kits, not to be changed."""
+    folder = tmp_path_factory.mktemp("made") / "kits"
+    create_kits(folder, PARTIES)
+    return folder
+
+
+@pytest.fixture
+def kits(made_kits: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made_kits, tmp_path / "kits"))
 
 
 class Cluster:

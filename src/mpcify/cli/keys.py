@@ -76,9 +76,9 @@ def keys_sign(
 @verb
 def keys_accept(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the key is.")],
-    signed: Annotated[Path, typer.Argument(metavar="SIGNED", help="certificate.pem and authority.pem, as signed.")],
+    signed: Annotated[Path, typer.Argument(metavar="SIGNED", help="What was signed, or a renewed kit.")],
 ) -> Answer:
-    """On a party's own machine: put the certificate to its key."""
+    """On a party's own machine: put what was signed to its key, or a renewed kit in place of the old one."""
     from mpcify.cluster.authority import accept
 
     return answer(folder, [accept(folder, signed)])

@@ -79,19 +79,23 @@ def renew_kit(folder: str | Path, name: str, place: str | Path | None = None) ->
     """
     place, issuer = Path(folder) / name if place is None else Path(place), read_issuer(folder)
     with alone(place):
-        owner = owner_of(place / KEY)
-        old = read_certificates(place / CERTIFICATE)
-        if (called := name_in(old[0], place / CERTIFICATE)) != name:
-            refuse(place, f"it is the kit of {called}, not of {name}", "name the party, or its kit")
+        check_whose(place, name)
         if issuer.certificate not in read_certificates(place / AUTHORITY):
             refuse(place, "its authority is not the one that would sign", "name the folder of its own authority")
         key = new_key()
-        new = issue(issuer, name, key.public_key())
-        # whichever of the files a reader has in its old state, it finds a certificate that fits the key
-        write_whole(place / CERTIFICATE, as_pem([new, *old]), owner=owner)
-        write_whole(place / KEY, private_pem(key), 0o600, owner=owner)
-        write_whole(place / CERTIFICATE, as_pem([new]), owner=owner)
+        switch(place, private_pem(key), as_pem([issue(issuer, name, key.public_key())]))
         return read_kit(place, name)
+
+
+def switch(place: Path, key: bytes, certificate: bytes) -> None:
+    """Puts a key and its certificate in place of others.
+
+    After each step, and whichever files a reader has from before it, a certificate is there that fits the key.
+    """
+    owner, old = owner_of(place / KEY), as_pem(read_certificates(place / CERTIFICATE))
+    write_whole(place / CERTIFICATE, certificate + old, owner=owner)
+    write_whole(place / KEY, key, 0o600, owner=owner)
+    write_whole(place / CERTIFICATE, certificate, owner=owner)
 
 
 def request(folder: str | Path, name: str) -> bytes:
@@ -102,8 +106,8 @@ def request(folder: str | Path, name: str) -> bytes:
     check_parties([name])
     folder = Path(folder)
     if (folder / KEY).exists():
-        if (folder / CERTIFICATE).exists() and name_in(read_certificates(folder / CERTIFICATE)[0], folder) != name:
-            refuse(folder, f"it is not the kit of {name}", "name the party that the kit belongs to")
+        if (folder / CERTIFICATE).exists():
+            check_whose(folder, name)
         refuse_there(folder / REQUEST)
         key = load_key(read_secret(folder / KEY), folder / KEY)
         write_whole(folder / REQUEST, request_pem(key, name), owner=owner_of(folder / KEY))
@@ -137,9 +141,12 @@ def accept(folder: str | Path, signed: str | Path) -> Kit:
     """Puts a signed certificate to the key in a folder, which then holds a kit.
 
     signed: a folder with the certificate and the authority's. In the folder of a kit the certificate takes the place of
-    the old one; the authority stays, and must vouch for it. Raises MPC-702.
+    the old one; the authority stays, and must vouch for it. If `signed` is a kit with a key of its own, that key takes
+    the old one's place too. Raises MPC-702.
     """
     folder, signed = Path(folder), Path(signed)
+    if (signed / KEY).exists():
+        return exchange(folder, signed)
     with alone(folder):
         owner = owner_of(folder / KEY)
         public = load_key(read_secret(folder / KEY), folder / KEY).public_key()
@@ -158,6 +165,25 @@ def accept(folder: str | Path, signed: str | Path) -> Kit:
         write_whole(folder / CERTIFICATE, new.certificate, owner=owner)
         (folder / REQUEST).unlink(missing_ok=True)
         return read_kit(folder, name)
+
+
+def exchange(place: Path, other: Path) -> Kit:
+    """Puts what another kit of the same party holds in place of what a kit holds, but for its authority."""
+    with alone(place):
+        kit = read_kit(other)
+        check_whose(place, kit.name)
+        own, *between = x509.load_pem_x509_certificates(kit.certificate)
+        checked(other, own, between, kit.name, place / AUTHORITY)
+        switch(place, kit.key, kit.certificate)
+        (place / REQUEST).unlink(missing_ok=True)
+        return read_kit(place, kit.name)
+
+
+def check_whose(place: Path, name: str) -> None:
+    """Raises MPC-702 unless a kit, which may have expired, is a party's."""
+    called = name_in(read_certificates(place / CERTIFICATE)[0], place / CERTIFICATE)
+    if called != name:
+        refuse(place, f"it is the kit of {called}, not of {name}", "name the party, or its kit")
 
 
 def read_issuer(folder: str | Path) -> Issuer:

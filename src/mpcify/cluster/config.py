@@ -32,8 +32,10 @@ def engine_of(values: Any) -> EngineConfig:
     if not isinstance(values, dict):
         raise ValueError("it is no table")
     given = dict(values)
+    if "engine" not in given:
+        raise ValueError("it names no engine")
     try:
-        name = given.pop("engine", None)
+        name = given.pop("engine")
         known = {item.name for item in fields(registered(name))}
         for unknown in given.keys() - known:
             raise ValueError(f"the engine {name} has no setting {unknown}")
@@ -97,7 +99,7 @@ class ClusterConfig(Section):
     health: where health and metrics are asked for, None for nowhere. listen: if it is not where peers dial.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1]
     role: Role
     lengths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, strict=False)]
     batch: int = Field(ge=1)
@@ -131,7 +133,10 @@ class ClusterConfig(Section):
 def read_config(path: Path) -> ClusterConfig:
     """The config in a file. Raises MPC-701, which names the field and says what is wrong with it."""
     try:
-        content = path.read_bytes() if path.stat().st_size <= MOST else b""
+        with path.open("rb") as file:
+            content = file.read(MOST + 1)
+        if len(content) > MOST:
+            refuse(path, "it is larger than a MiB")
         values = tomllib.loads(content.decode())
     except FileNotFoundError:
         refuse(path, "there is no such file", "name a folder that mpcify party init wrote")

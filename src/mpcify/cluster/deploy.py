@@ -91,6 +91,7 @@ def check_addresses(roles: tuple[Role, ...], addresses: Mapping[str, str]) -> No
 def config_for(role: Role, index: Index, engine: EngineConfig, addresses: Mapping[str, str]) -> ClusterConfig:
     """A party's config, with the defaults of what is its own."""
     values = {
+        "format": 1,
         "role": role,
         "lengths": index.lengths,
         "batch": index.batch,
