@@ -99,8 +99,11 @@ class MemoryNetwork(Network):
             return links
 
     def _opened(self) -> MemoryLinks | None:
-        """The session that stands, if it has not ended before anybody took it."""
-        return None if self._standing is None or self._standing.closed is not None else self._standing
+        """The session that stands. One that has ended before anybody took it is closed towards all its parties."""
+        if self._standing is not None and self._standing.closed is not None:
+            self._standing.close(self._standing.closed)
+            self._standing = None
+        return self._standing
 
     def close(self) -> None:
         with self.board.change:
