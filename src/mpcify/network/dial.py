@@ -1,5 +1,6 @@
 """Dialling a peer over gRPC: again and again while it is not there; a numbered error if it stays away or refuses."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -16,12 +17,11 @@ SESSION, WIRE = "mpcify-session", "mpcify-wire"  # what a stream is for, in its 
 PAUSE = 0.2  # seconds between tries
 BUSY = KEEPALIVE + ANSWER + 1  # seconds until a connection under our name that is dead has been found
 REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT", "FAILED_PRECONDITION"}
-# words of gRPC's reason if a peer is not who it should be, or does not take us for a party
-UNTRUSTED = (
-    "CERTIFICATE",
-    "not in peer certificate",
-    "SSL_ERROR_SSL",
-)
+# words of gRPC's reason if a peer is not who it should be
+UNTRUSTED = re.compile(r"SSL_ERROR_SSL|certificate|verification check", re.IGNORECASE)
+# what TLS 1.3 shows of a refused certificate: the peer closes right after the handshake
+CLOSED = "Socket closed"
+LAST = "last error: "  # what gRPC says before it is the same for every failure
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Dialler:
         wanted any more, MPC-704 if the peer refuses, MPC-705 if it speaks another version.
         """
         end = time.monotonic() + timeout
-        busy: float | None = None  # since when the peer says that we are connected
+        doubt: float | None = None  # since when every try looked like a refusal
         while True:
             stream = self.attempt(peer, address, session)
             in_time = True
@@ -53,10 +53,10 @@ class Dialler:
                 raise not_reached(peer, address, timeout, reason)
             code, reason = why(stream)
             now = time.monotonic()
-            busy = (busy or now) if code == "ALREADY_EXISTS" else None
+            doubt = (doubt or now) if code == "ALREADY_EXISTS" or CLOSED in reason else None
             if code == "UNIMPLEMENTED":
                 raise disagree(peer)
-            if code in REFUSALS or any(word in reason for word in UNTRUSTED) or (busy and now - busy > BUSY):
+            if code in REFUSALS or UNTRUSTED.search(reason) or (doubt and now > min(doubt + BUSY, end)):
                 raise refused(peer, reason)
             if now > end or not wanted():
                 raise not_reached(peer, address, timeout, reason)
@@ -84,7 +84,7 @@ def why(stream: Stream) -> tuple[str, str]:
     error = stream.error
     if error is None or not hasattr(error, "code"):
         return "", stream.reason or ""
-    return error.code().name, one_line(error.details() or error.code().name)
+    return error.code().name, one_line((error.details() or error.code().name).rpartition(LAST)[2])
 
 
 def refused(peer: str, reason: str) -> MpcifyError:
