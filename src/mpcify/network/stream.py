@@ -150,7 +150,10 @@ class Stream:
             threading.Thread(target=self._finish, daemon=True).start()
 
     def _finish(self) -> None:
-        self.finished.wait(LINGER)
+        """Gives the peer time for all that is queued, then for the goodbye alone, then ends the stream anyhow."""
+        if not self.finished.wait(LINGER / 2):
+            self._flush = False
+            self.finished.wait(LINGER / 2)
         self.cut()
 
     def join(self, deadline: float) -> None:
