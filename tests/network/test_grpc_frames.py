@@ -84,7 +84,8 @@ def test_a_compressed_frame_is_not_unpacked(intrude: Intrude) -> None:
     assert "UNIMPLEMENTED" in stream.last_words()
 
 
-def test_a_caller_that_speaks_before_all_are_there_is_refused() -> None:
+@pytest.mark.parametrize("frame", [head(b"k", 1) + b"1", LET_IN, STANDS, b"", goodbye("early")])
+def test_a_caller_that_speaks_before_all_are_there_is_refused(frame: bytes) -> None:
     with (
         Cluster("client", "owner", "helper") as cluster,
         Hostile(cluster.addresses["owner"], "owner", cluster.credentials["client"]) as peer,
@@ -92,7 +93,7 @@ def test_a_caller_that_speaks_before_all_are_there_is_refused() -> None:
         owner = cluster.network("owner")
         stream = peer.open(new_session())
         assert stream.hear() == LET_IN
-        stream.say(head(b"k", 1) + b"1")
+        stream.say(frame)
         assert "MPC-707 client broke the protocol: it spoke before the session stood" in stream.last_words()
         talk(opened(cluster.network("client"), owner, cluster.network("helper")))
 
@@ -199,8 +200,8 @@ def test_what_a_caller_leaves_unread_is_bounded_until_somebody_asks(owner: GrpcN
 def test_empty_messages_take_room_too(owner: GrpcNetwork, intrude: Intrude) -> None:
     stream, links = entered(intrude(), owner)
     stream.say(*(head(b"k%d" % number, 0) for number in range(5000)))
-    settled(lambda: held(links))
-    assert len(links.inboxes["client"]._messages) <= (2 << 20) // 512
+    settled(lambda: len(links.inboxes["client"]._messages))
+    assert len(links.inboxes["client"]._messages) == (2 << 20) // 512
     assert links.receive("client", "k4999") == b""
 
 
@@ -210,6 +211,16 @@ def test_a_caller_that_sends_ever_more_than_is_asked_for_is_refused(owner: GrpcN
     with pytest.raises(ConnectionError, match=f"{BROKEN}it sends ever more that nobody asks for"):
         links.receive("client", "never")
     assert held(links) <= 8 << 20
+
+
+def test_what_the_peer_would_refuse_is_not_sent(cluster: Cluster, owner: GrpcNetwork) -> None:
+    links = opened(cluster.network("client"), owner)
+    for key, message in (("k", bytes((4 << 20) + 1)), ("k" * 65, b"")):
+        with pytest.raises(ValueError, match="above the limits"):
+            links[0].send("owner", key, message)
+    for key, message in (("m", bytes(4 << 20)), ("k" * 64, b"")):
+        links[0].send("owner", key, message)
+        assert links[1].receive("client", key) == message
 
 
 def test_who_sends_to_a_peer_that_reads_nothing_waits_and_gives_up(owner: GrpcNetwork, intrude: Intrude) -> None:

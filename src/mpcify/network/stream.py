@@ -90,12 +90,11 @@ class Stream:
             for frame in incoming:
                 if self.reason is None:
                     self._take(frame)
-            self._end(f"{self.peer} ended the connection")
         except Exception as error:  # gRPC raises several, a bare Exception among them
             self.error = error
-            details = one_line(str(getattr(error, "details", str)() or ""))
-            self._end(f"the connection to {self.peer} was lost{f' ({details})' if details else ''}")
         finally:
+            details = one_line(str(getattr(self.error, "details", str)() or ""))
+            self._end(f"the connection to {self.peer} was lost{f' ({details})' if details else ''}")
             self.finished.set()
 
     def _take(self, frame: bytes) -> None:
