@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpcify.network import dial
+from mpcify.errors import MpcifyError
+from mpcify.network import dial, grpc
 from mpcify.network.memory import MemoryNetwork, Switchboard
 from mpcify.network.network import Network
-from tests.network.network_contract import NAMES, NetworkContract
-from tests.network.parties import Cluster
+from tests.network.network_contract import NAMES, NetworkContract, new_session
+from tests.network.parties import Cluster, free_port
 
 
 class TestMemory(NetworkContract):
@@ -34,3 +35,17 @@ class TestGrpc(NetworkContract):
 
     def network(self, name: str) -> Network:
         return self.cluster.network(name)
+
+    def test_a_pair_of_peers_that_do_not_reach_each_other_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(grpc, "RELAY", 0.3)
+        client, _ = self.network("client"), self.network("owner")
+        with monkeypatch.context() as patch:
+            patch.setitem(self.cluster.addresses, "owner", f"127.0.0.1:{free_port()}")
+            self.network("helper")
+        with pytest.raises(MpcifyError, match=r"MPC-703 helper: .*helper does not reach owner: .*Connection refused"):
+            client.dial(new_session(), 2)
+
+    def test_an_address_that_is_taken_is_refused(self) -> None:
+        self.network("owner")
+        with pytest.raises(MpcifyError, match="MPC-701 listen: cannot listen at 127"):
+            self.network("owner")

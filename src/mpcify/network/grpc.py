@@ -8,17 +8,16 @@ there, so whoever has a session has all of it.
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent import futures
 from typing import Any
 
 from mpcify.errors import MpcifyError
-from mpcify.network.dial import METHOD, PAUSE, SESSION, WIRE, Dialler
+from mpcify.network.dial import METHOD, SESSION, WIRE, Dialler
 from mpcify.network.links import Limits
 from mpcify.network.network import Network
 from mpcify.network.sessions import GrpcLinks, RefusedError, Sessions
 from mpcify.network.stream import LINGER, Stream
+from mpcify.network.threads import Threads
 from mpcify.network.tls import Credentials, options, proven_name, server_credentials
 from mpcify.network.wire import LET_IN, STANDS, VERSION, largest_frame
 
@@ -27,26 +26,10 @@ from grpc_health.v1 import health, health_pb2  # isort: skip
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}\Z")
 GATHERING = 60.0  # seconds that a stream waits for the others of its session
-RELAY = 5.0  # seconds for which a party dials on, before it tells the dialling party that it does not get through
+RELAY = 3.0  # seconds for which a party dials on, before it tells the dialling party that it does not get through
 CALLS = 64  # at a time, of all peers
 
 log = logging.getLogger(__name__)
-
-
-class Threads(futures.Executor):
-    """A daemon thread a call: nothing waits at exit for a stream that stays open."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
-        future: futures.Future[Any] = futures.Future()
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as error:
-                future.set_exception(error)
-
-        threading.Thread(target=run, daemon=True).start()
-        return future
 
 
 class GrpcNetwork(Network):
@@ -86,8 +69,10 @@ class GrpcNetwork(Network):
             health_pb2.HealthCheckRequest.FromString,
             health_pb2.HealthCheckResponse.SerializeToString,
         )
+        _, service, name = METHOD.split("/")
+        streams = grpc.stream_stream_rpc_method_handler(self._serve)
         handlers = [
-            grpc.method_handlers_generic_handler(METHOD.split("/")[1], {METHOD.split("/")[2]: self._handler()}),
+            grpc.method_handlers_generic_handler(service, {name: streams}),
             grpc.method_handlers_generic_handler(health.SERVICE_NAME, {"Check": check}),
         ]
         server = grpc.server(
@@ -102,9 +87,6 @@ class GrpcNetwork(Network):
         server.start()
         return server
 
-    def _handler(self) -> Any:
-        return grpc.stream_stream_rpc_method_handler(self._serve)
-
     def health(self, serving: bool) -> None:
         """What gRPC's health service answers to the parties, on the same port: at first that it does not serve."""
         states = health_pb2.HealthCheckResponse
@@ -115,41 +97,11 @@ class GrpcNetwork(Network):
             raise ValueError(f"{self.dialler} opens sessions, under ids of 32 hexadecimal digits")
         if self._links is not None:
             self._links.close("another session begins")
-        end, given_up = time.monotonic() + timeout + 2 * PAUSE, threading.Event()  # first who is not there gives up
         dialler = Dialler(self.name, self.credentials, self.limits)
-        pool = Threads()
-
-        def wanted() -> bool:
-            return time.monotonic() < end and not given_up.is_set() and not self._closed.is_set()
-
-        reached = {
-            peer: pool.submit(dialler.reach, peer, str(address), session, timeout, wanted)
-            for peer, address in self.peers.items()
-        }
-        try:
-            streams = self._together(reached)
-        except BaseException as error:
-            given_up.set()
-            reason = str(error)
-            for future in reached.values():
-                future.add_done_callback(lambda future: abandon(future, reason))
-            raise
+        addresses = {peer: str(address) for peer, address in self.peers.items()}
+        streams = dialler.reach_all(addresses, session, timeout, self._closed)
         self._links = GrpcLinks(self.name, session, self.timeout, streams)
         return self._links
-
-    def _together(self, reached: Mapping[str, "futures.Future[Stream]"]) -> dict[str, Stream]:
-        """The streams to all peers, once all are there; the first error ends it, and so does the first that leaves."""
-        missing = {*reached.values()}
-        while missing:
-            done, missing = futures.wait(missing, 0.2, futures.FIRST_COMPLETED)
-            if self._closed.is_set():
-                raise ConnectionError("the network is closed")
-            for future in done:
-                future.result()
-            for peer, future in reached.items():
-                if future.done() and (reason := future.result().reason) is not None:
-                    raise gone(peer, reason)
-        return {peer: future.result() for peer, future in reached.items()}
 
     def accept(self, timeout: float | None = None) -> GrpcLinks:
         return self._sessions.accept(timeout)
@@ -214,14 +166,3 @@ class GrpcNetwork(Network):
             self._links.close(reason)
         if self._server is not None:
             self._server.stop(None).wait(LINGER)
-
-
-def abandon(reached: "futures.Future[Stream]", reason: str) -> None:
-    """Ends a stream that was reached for a session that came to nothing."""
-    if reached.exception() is None:
-        reached.result().end(reason)
-
-
-def gone(peer: str, reason: str) -> MpcifyError:
-    """The error for a peer that left while others were still dialled."""
-    return MpcifyError(703, peer, f"it left before the session stood ({reason})", "ask again; see that party's log")

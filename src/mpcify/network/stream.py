@@ -90,12 +90,11 @@ class Stream:
             for frame in incoming:
                 if self.reason is None:
                     self._take(frame)
-            self._end(f"{self.peer} ended the connection")
         except Exception as error:  # gRPC raises several, a bare Exception among them
             self.error = error
-            details = one_line(str(getattr(error, "details", str)() or ""))
-            self._end(f"the connection to {self.peer} was lost{f' ({details})' if details else ''}")
         finally:
+            details = one_line(str(getattr(self.error, "details", str)() or ""))
+            self._end(f"the connection to {self.peer} was lost{f' ({details})' if details else ''}")
             self.finished.set()
 
     def _take(self, frame: bytes) -> None:
@@ -150,7 +149,10 @@ class Stream:
             threading.Thread(target=self._finish, daemon=True).start()
 
     def _finish(self) -> None:
-        self.finished.wait(LINGER)
+        """Gives the peer time for all that is queued, then for the goodbye alone, then ends the stream anyhow."""
+        if not self.finished.wait(LINGER / 2):
+            self._flush = False
+            self.finished.wait(LINGER / 2)
         self.cut()
 
     def join(self, deadline: float) -> None:
