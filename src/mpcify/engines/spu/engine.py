@@ -22,12 +22,12 @@ from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.encoding import encodable, shareable
 from mpcify.engines.spu.failure import INSTALL
 from mpcify.engines.spu.joined import JoinedParty, Place
+from mpcify.engines.spu.messages import largest_message
 from mpcify.engines.spu.rules import SPU_KINDS, SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import prove, refuse_undeclared
 from mpcify.network.links import Links
-
 
 PACKAGES = ("spu", "jax", "jaxlib")  # they make and run what every party compiles for itself
 
@@ -99,6 +99,10 @@ class SpuProgram(Program):
             "graph": hashlib.sha256(text.encode()).hexdigest(),
             "versions": {"mpcify": __version__, **{name: version(name) for name in PACKAGES}},
         }
+
+    @property
+    def largest_message(self) -> int:
+        return largest_message(self.graph, self.config)
 
     def request(self) -> dict[str, Any]:
         """What the child compiles."""

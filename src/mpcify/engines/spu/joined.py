@@ -82,13 +82,9 @@ class JoinedParty(Party):
 
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
         reply, outputs = self.ask("profile", self.given(inputs))
-        return outputs if self.role == "client" else None, {
-            name: Cost(**cost) for name, cost in reply["costs"].items()
-        }
+        return outputs if self.role == "client" else None, {name: Cost(**cost) for name, cost in reply["costs"].items()}
 
-    def ask(
-        self, verb: str, arrays: Arrays | None = None, **more: str
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def ask(self, verb: str, arrays: Arrays | None = None, **more: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The child's reply to a request for this program."""
         return self.place.ask({"do": verb, "program": self.program, **more}, arrays)
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from mpcify.engines.spu.failure import REPORT, WHERE
 from mpcify.errors import MpcifyError
 
-OPERATIONS = frozenset(
-    "abs add bitcast_convert broadcast concatenate constant convert divide dot dot_general exponential free less "
-    "multiply negate pad reciprocal reduce reshape return select slice subtract tanh transpose".split()
-) | {"custom_call mhlo.erf"}
+OPERATIONS = {
+    *("abs", "add", "bitcast_convert", "broadcast", "concatenate", "constant", "convert", "custom_call mhlo.erf"),
+    *("divide", "dot", "dot_general", "exponential", "free", "less", "multiply", "negate", "pad", "reciprocal"),
+    *("reduce", "reshape", "return", "select", "slice", "subtract", "tanh", "transpose"),
+}
 SECRET = "!pphlo.secret<"
 TYPE = r"tensor<(?:\d+x)*(?:!pphlo\.secret<\w+>|\w+)>"
 TYPES = rf"\(?{TYPE}(?:, {TYPE})*\)?"
@@ -49,7 +50,8 @@ def refuse_opened(code: str, inputs: Sequence[bool], outputs: Sequence[bool]) ->
                 raise opens("return")
         elif form == "operation":
             name = match["name"] if match["call"] is None else f"{match['name']} {match['call']}"
-            if name not in OPERATIONS or (any(secrets(match["arguments"] or "")) and not all(secrets(match["results"]))):
+            reads, gives = secrets(match["arguments"] or ""), secrets(match["results"])
+            if name not in OPERATIONS or (any(reads) and not all(gives)):
                 raise opens(name)
     if functions != 1:
         raise opens("a second function, or none")
@@ -60,7 +62,7 @@ def form_of(line: str) -> tuple[str, re.Match[str]]:
     for form, pattern in FORMS.items():
         if match := pattern.fullmatch(line):
             return form, match
-    raise opens(line.split("(")[0][:60])
+    raise opens(" ".join(line.split()[:3]).split("(")[0])
 
 
 def secrets(types: str) -> list[bool]:

@@ -25,7 +25,6 @@ from mpcify.graph.graph import Graph, Input
 from mpcify.network.links import Links, Sent
 
 
-
 class Compiled:
     """A graph as every party runs it: SPU's programs, made once a process.
 

@@ -40,7 +40,8 @@ class Worker:
     """One session in the child: a seat for each of its roles, in a thread each; and their programs.
 
     opener: of a real party's links, which the parent relays: it has that one role. None: all roles, over links in
-    memory. A request is {"do": a verb below, …}; the reply to one that fails is {"error", "code", …}, and it ends the child.
+    memory. A request is {"do": a verb below, …}; the reply to one that fails is {"error", "code", …}, and it ends the
+    child.
     """
 
     def __init__(self, opener: socket.socket | None = None) -> None:
@@ -127,24 +128,31 @@ class Worker:
         futures = {role: self.threads.submit(action, role) for role in self.links}
         done, running = wait(futures.values(), return_when=FIRST_EXCEPTION)
         if any(future.exception() for future in done):
-            for end in self.links.values():
-                end.close()
+            if len(futures) > 1:  # the parent of a single one closes its links
+                for end in self.links.values():
+                    end.close()
             if not causes(done):
                 wait(running)  # a closed link is no cause: whoever closed it is about to say why
             raise next(iter(causes(futures.values()) or errors(done)))
         return {role: future.result() for role, future in futures.items()}
 
     def reply(self, request: Request, arrays: Arrays) -> Reply:
-        """The reply to one request: what its parties sent is then with the links."""
+        """The reply to one request. What its parties sent is then with the links, even if they failed afterwards."""
         try:
             reply = self.verbs[request["do"]](request, arrays)
-            for links in self.links.values():
-                if isinstance(links, PipeLinks):
-                    links.flush()
+            self.flush()
             return reply
         except Exception as error:
+            with suppress(ConnectionError, ValueError):
+                self.flush()
             found = failure(error)
             return {"error": found.what, "code": found.code, "where": found.where, "remedy": found.remedy}, {}
+
+    def flush(self) -> None:
+        """Waits until what was sent is with the parent's links, if it relays them."""
+        for links in self.links.values():
+            if isinstance(links, PipeLinks):
+                links.flush()
 
 
 def errors(futures: Iterable[Future]) -> list[BaseException]:
