@@ -1,4 +1,4 @@
-"""No message between parties is larger than the bound, whatever operation runs, and none that matters is far below it."""
+"""No message between parties is larger than the bound, whatever operation runs, and the largest is not far below it."""
 
 import math
 from collections.abc import Iterator

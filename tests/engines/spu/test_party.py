@@ -154,7 +154,6 @@ def test_parties_that_would_not_compute_the_same_refuse_each_other(change: str) 
 
 
 def test_links_cannot_be_joined_twice(joined: Joined) -> None:
-    _, links = joined
     program = FORCED.build().compile(small_model()[0])
     with pytest.raises(MpcifyError, match="MPC-501 role owner: the other program was joined over other links"):
         program.join("owner", connect(ROLES)["owner"], beside=joined[0]["owner"])
