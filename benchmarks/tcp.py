@@ -64,9 +64,9 @@ class TcpLinks(Links):
                 self.inboxes[peer].put(*read_message(stream))
         self.inboxes[peer].close()
 
-    def close(self) -> None:
+    def close(self, reason: str = "") -> None:
         for peer, line in self.sockets.items():
-            self.inboxes[peer].close()
+            self.inboxes[peer].close(reason)
             with suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
 

@@ -1,13 +1,19 @@
 """What every engine keeps: the same answers as floats, and the same behaviour at a session's ends."""
 
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
 from mpcify.engines.config import EngineConfig
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import Engine
+from mpcify.engines.engine import Arrays, Engine, Party, Program
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
+from mpcify.network.memory import connect
+from tests.engines.parties import alone, answer, join, measured, own, together
 from tests.engines.samples import LOWERED, drawn_model, drawn_request, in_numpy, one_of_each
 
 
@@ -128,3 +134,117 @@ def takes(engine: Engine, kind: str) -> bool:
             raise
         return False
     return True
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Programs, their weights, their parties by role, and the sizes of all messages between these."""
+
+    programs: list[Program]
+    weights: Arrays
+    parties: list[Mapping[str, Party]]
+    sizes: list[int]
+
+
+class PartyContract:
+    """What parties keep, each joined alone, over links in memory: together they are a session.
+
+    largest: how many times larger than the largest message `largest_message` may be.
+    """
+
+    config: EngineConfig
+    tolerance: float
+    largest: int
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def opened(cls) -> Iterator[Opened]:
+        """Two lengths of a model, joined over the same links, and the sizes of all messages."""
+        engine = cls.config.build()
+        links = connect(engine.parties, timeout=60)
+        sizes = measured(links)
+        programs, weights = [engine.compile(drawn_model(1, length)[0]) for length in (2, 5)], drawn_model(1, 2)[1]
+        first = join(programs[0], links, weights)
+        second = join(programs[1], links, None, first)
+        yield Opened(programs, weights, [first, second], sizes)
+        first["client"].close()
+
+    def test_each_role_joined_alone_gives_what_a_session_gives(self, opened: Opened) -> None:
+        for program, parties in zip(opened.programs, opened.parties, strict=True):
+            inputs = drawn_request(program.graph, 3)
+            for _ in range(2):
+                found = answer(parties, inputs)
+                outputs, cost = found["client"]
+                expected = in_numpy(opened.weights, inputs)
+                np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=self.tolerance)
+                assert all(found[role][0] is None for role in parties if role != "client")
+                assert all(spent.bytes_per_party == {role: spent.bytes} for role, (_, spent) in found.items())
+                assert cost.bytes > 0
+
+    def test_a_second_length_shares_no_weight_again(self, opened: Opened) -> None:
+        parties = opened.parties[1]
+        held = together(lambda role: parties[role].hold(alone(opened.weights, role, "owner")), parties)
+        assert {role: cost.bytes for role, cost in held.items()} == dict.fromkeys(parties, 0)
+
+    def test_no_message_is_larger_than_the_program_says_and_the_largest_is_not_far_from_it(
+        self, opened: Opened
+    ) -> None:
+        for program, parties in zip(opened.programs, opened.parties, strict=True):
+            answer(parties, drawn_request(program.graph, 3))
+        bound = max(program.largest_message for program in opened.programs)
+        assert max(opened.sizes) <= bound <= self.largest * max(opened.sizes)
+
+    def test_each_role_refuses_what_is_another_roles_and_the_session_goes_on(self, opened: Opened) -> None:
+        program, parties = opened.programs[0], opened.parties[0]
+        inputs = drawn_request(program.graph, 4)
+        for role, party in parties.items():
+            for holder, give, given in (
+                ("owner", party.hold, opened.weights),
+                ("client", party.answer, inputs),
+                ("client", party.profile, inputs),
+            ):
+                if role != holder:
+                    with pytest.raises(MpcifyError, match=f"MPC-503 .*{role} was given .*, which {holder} alone holds"):
+                        give(given)
+        outputs, _ = answer(parties, inputs)["client"]
+        expected = in_numpy(opened.weights, inputs)
+        np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=self.tolerance)
+
+    def test_facts_are_json_and_equal_if_and_only_if_the_same_runs(self) -> None:
+        engine = self.config.build()
+        one, same, other = (engine.compile(drawn_model(1, length)[0]).facts() for length in (2, 2, 5))
+        assert json.loads(json.dumps(one)) == one == same != other
+        allowed = replace(self.config, force=not self.config.force)
+        assert self.config.shared() == allowed.shared()
+
+    def test_closing_one_ends_all_with_its_reason(self) -> None:
+        engine = self.config.build()
+        links = connect(engine.parties, timeout=60)
+        graph, weights = drawn_model(0)
+        first = join(engine.compile(graph), links, weights)
+        second = join(engine.compile(graph), links, None, first)
+        inputs = drawn_request(graph, 0)
+
+        def act(role: str) -> object:
+            return (
+                second[role].close("the power failed")
+                if role == "owner"
+                else first[role].answer(own(first[role], inputs))
+            )
+
+        found = together(act, engine.parties)
+        assert found.pop("owner") is None
+        for error in found.values():
+            assert isinstance(error, MpcifyError)
+            assert (error.code, "the power failed" in error.what) == (706, True)
+        with pytest.raises(MpcifyError, match=r"MPC-503 .*its session has ended"):
+            first["owner"].answer(own(first["owner"], inputs))
+
+    def test_links_of_another_role_or_to_others_and_another_sessions_party_are_refused(self) -> None:
+        engine = self.config.build()
+        program = engine.compile(drawn_model(0)[0])
+        links, others = connect(engine.parties), connect(("client", "owner", "dealer", "fourth"))
+        with pytest.raises(MpcifyError, match="MPC-501 role owner: the links are those of client"):
+            program.join("owner", links["client"])
+        with pytest.raises(MpcifyError, match=r"MPC-501 .*the links join owner, client, dealer, fourth"):
+            program.join("owner", others["owner"])

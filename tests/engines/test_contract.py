@@ -6,7 +6,7 @@ from mpcify.engines.config import PlainConfig
 from mpcify.engines.fixed.config import FixedConfig
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.errors import MpcifyError
-from tests.engines.contract import EngineContract
+from tests.engines.contract import EngineContract, PartyContract
 from tests.engines.samples import one_of_each
 from tests.engines.toy import ToyConfig
 
@@ -48,6 +48,18 @@ class TestSpuIn32Bits(EngineContract):
     wide = 1.5  # squares stay below 64
     refuses_not_finite = True
     refuses = AS_JAX_WRITES_THEM | {"reciprocal", "gelu", "exp"}
+
+
+class TestSpuParties(PartyContract):
+    config = SpuConfig(force=True)
+    tolerance = 5e-3
+    largest = 2
+
+
+class TestTwoSpuParties(PartyContract):
+    config = SpuConfig("semi2k", force=True, trust_first_party=True)
+    tolerance = 5e-3
+    largest = 4
 
 
 class TestToy(EngineContract):

@@ -64,6 +64,11 @@ class EngineConfig(ABC):
         """{"engine": its name} and every field."""
         return {"engine": self.name, **asdict(self)}
 
+    def shared(self) -> dict[str, Any]:
+        """What must be equal at every party, as `to_json`: not where one computes, and not what one permits."""
+        own = {"device"} | {item.name for item in fields(self) if kind_of(type(self), item) is bool}
+        return {name: value for name, value in self.to_json().items() if name not in own}
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The config in a JSON object that `to_json` made. Raises MPC-501 for any other."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -75,7 +75,9 @@ class Party(ABC):
     Every party calls the same methods in the same order, each at its own place; a simulation is all of them in one
     process. A cost is what this party alone spent: its wall time, what it sent, and its messages.
 
-    Raises MPC-503 for what another role holds, and if the engine, a peer or a link fails: then its links are closed.
+    Raises MPC-503 for what another role holds, and if the engine fails, MPC-705 if a peer runs something else, MPC-706
+    if a peer is gone or its link breaks, MPC-707 if it sends what no peer should: then its links are closed, and the
+    peers get the reason.
     """
 
     role: str
@@ -96,8 +98,8 @@ class Party(ABC):
         """As `answer`, operation by operation, with the costs that `Session.profile` names."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Closes its links: the session of all parties ends."""
+    def close(self, reason: str = "") -> None:
+        """Closes its links: the session of all parties ends. reason: what the peers are told."""
 
 
 class Program(ABC):
@@ -113,13 +115,28 @@ class Program(ABC):
         are used again, and closing either session closes both.
         """
 
-    def join(self, role: str, links: Links, state: Path | None = None) -> Party:
+    def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> Party:
         """Takes one role, over links to the others, whose names are the roles.
 
-        state: a folder for what must outlive the process, if the engine has any. Raises MPC-501 if the engine has no
-        parties, or no such role.
+        state: a folder for what must outlive the process, if the engine has any. beside: this role's party of another
+        program (another length, say) over the same links: weights that it holds are used again, and closing either
+        closes both. Raises MPC-501 if the engine has no parties, or no such role.
         """
-        raise MpcifyError(501, f"role {role}", "this engine has no parties", "choose one that shares values")
+        raise no_parties()
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that must be equal at every party, as JSON; nothing of it is secret. Raises MPC-501 as `join`."""
+        raise no_parties()
+
+    @property
+    def largest_message(self) -> int:
+        """A bound on the bytes of any one message between parties. Raises MPC-501 as `join`."""
+        raise no_parties()
+
+
+def no_parties() -> MpcifyError:
+    """The error for an engine that shares nothing."""
+    return MpcifyError(501, "parties", "this engine has no parties", "choose one that shares values")
 
 
 class Engine(ABC):

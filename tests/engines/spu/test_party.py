@@ -1,148 +1,190 @@
-"""One role of a program: it takes and gives what is its own, and all together are the session of a simulation."""
+"""One role of a program: what it takes and gives, what it costs, and how its session ends."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mpcify.engines.engine import Party, Program
 from mpcify.engines.plain import PlainEngine
+from mpcify.engines.spu.config import SpuConfig
 from mpcify.errors import MpcifyError
-from mpcify.network.memory import connect
+from mpcify.graph.build import Builder
+from mpcify.network.memory import MemoryLinks, connect
+from tests.engines.parties import alone, answer, join, together
 from tests.engines.spu.models import FORCED, INPUT, plain
-from tests.makers import small_model
+from tests.makers import declared, small_model
 
-ROOT = Path(__file__).parents[3]
 ROLES = ("client", "owner", "helper")
 
-
-def joined(*case: str) -> dict:
-    """What the parties of a case got, who joined it in a process that has one OpenMP thread and no torch."""
-    words = [sys.executable, "-P", "-m", "tests.engines.spu.joined", *case]
-    environment = {**os.environ, "OMP_THREAD_LIMIT": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+Joined = tuple[dict[str, Party], dict[str, MemoryLinks]]
 
 
 @pytest.fixture(scope="module")
-def requests() -> dict:
-    return joined("requests")
-
-
-def test_the_client_gets_the_answers_of_a_session_and_nobody_else_gets_any(requests: dict) -> None:
+def joined() -> Iterator[Joined]:
+    """The small model's parties with the weights in place, and their links."""
     graph, weights = small_model()
-    with FORCED.build().compile(graph).load(weights) as session:
-        expected = session.run({"x": INPUT})[0]["logits"]
-    for found in (*requests["client"]["answers"], requests["client"]["profiled"]):
-        np.testing.assert_allclose(found["logits"], expected, atol=2e-3)  # the error of rsqrt, 2e-4
-        np.testing.assert_allclose(found["logits"], plain((graph, weights), INPUT), atol=2e-3)
-    for role in ROLES[1:]:
-        assert requests[role]["answers"] == [None, None]
-        assert requests[role]["profiled"] is None
+    links = connect(ROLES, timeout=60)
+    parties = join(FORCED.build().compile(graph), links, weights)
+    yield parties, links
+    parties["client"].close()
 
 
-def test_what_the_parties_sent_together_is_the_cost_of_a_session(requests: dict) -> None:
+def errors(found: dict[str, Any], *roles: str) -> list[str]:
+    """What some roles raised, as text."""
+    assert all(isinstance(found[role], MpcifyError) for role in roles), found
+    return [str(found[role]) for role in roles]
+
+
+def test_what_the_parties_send_together_is_the_cost_of_a_session(joined: Joined) -> None:
+    parties, links = joined
     graph, weights = small_model()
+    before = {role: links[role].sent for role in ROLES}
+    answered = answer(parties, {"x": INPUT})
+    profiled = together(lambda role: parties[role].profile(alone({"x": INPUT}, role, "client")), ROLES)
     with FORCED.build().compile(graph).load(weights) as session:
         _, cost = session.run({"x": INPUT})
         _, operations = session.profile({"x": INPUT})
-        setup = session.setup
-    for turn in range(2):
-        assert sum(requests[role]["costs"][turn]["bytes"] for role in ROLES) == cost.bytes
-        rounds = max(requests[role]["costs"][turn]["rounds"] for role in ROLES)
-        assert abs(rounds - cost.rounds) <= 0.1 * cost.rounds  # ABY3 rotates roles by chance
-    for role in ROLES:
-        assert all(spent["bytes_per_party"] == {role: spent["bytes"]} for spent in requests[role]["costs"])
-        assert requests[role]["operations"].keys() == operations.keys()
+    costs = {role: answered[role][1] for role in ROLES}
+    assert sum(spent.bytes for spent in costs.values()) == cost.bytes
+    # ABY3 rotates roles by chance
+    assert abs(max(spent.rounds for spent in costs.values()) - cost.rounds) <= 0.1 * cost.rounds
     for name, spent in operations.items():
-        assert sum(requests[role]["operations"][name]["bytes"] for role in ROLES) == spent.bytes
-    assert {role: requests[role]["held"]["bytes"] > 0 for role in ROLES} == {
-        "client": False,
-        "owner": True,
-        "helper": False,
-    }
-    assert requests["owner"]["held"]["rounds"] == 2 * len(weights)
-    assert 0 <= setup.bytes - requests["owner"]["held"]["bytes"] < 1000, "what SPU itself sends to connect"
-
-
-def test_everything_that_is_sent_is_counted_but_the_agreement_and_the_connecting(requests: dict) -> None:
+        assert sum(profiled[role][1][name].bytes for role in ROLES) == spent.bytes
+    np.testing.assert_allclose(profiled["client"][0]["logits"], plain((graph, weights), INPUT), atol=2e-3)
+    assert (profiled["owner"][0], profiled["helper"][0]) == (None, None)
     for role in ROLES:
-        mine = requests[role]
-        spent = [mine["held"], *mine["costs"], *mine["operations"].values()]
-        messages, size = mine["sent"]
-        assert 4 * 32 <= size - sum(cost["bytes"] for cost in spent) < 4 * 32 + 1000
-        assert 4 <= messages - sum(cost["rounds"] for cost in spent) < 20
+        assert profiled[role][1].keys() == operations.keys()
+        counted = [costs[role], *profiled[role][1].values()]
+        sent = links[role].sent - before[role]
+        assert (sent.messages, sent.bytes) == (sum(c.rounds for c in counted), sum(c.bytes for c in counted))
 
 
-def test_links_are_one_sessions_and_cannot_be_joined_twice(requests: dict) -> None:
-    assert all(text.startswith("MPC-503 spu engine: ") for text in requests["again"].values())
-    assert any("has sent 'agree#1'" in text for text in requests["again"].values())
-
-
-def test_a_party_that_leaves_ends_the_others_request() -> None:
-    found = joined("leaving")
-    assert found["helper"] is None
-    for role in ("client", "owner"):
-        assert found[role].startswith("MPC-503 spu engine: ConnectionError: ")
+def test_the_owner_alone_sends_weights_each_once_to_each_peer() -> None:
+    graph, weights = small_model()
+    links = connect(ROLES, timeout=60)
+    parties = join(FORCED.build().compile(graph), links, None)
+    held = together(lambda role: parties[role].hold(alone(weights, role, "owner")), ROLES)
+    elements = sum(weight.size for weight in weights.values())
+    assert (held["client"].bytes, held["helper"].bytes, held["owner"].rounds) == (0, 0, 2 * len(weights))
+    assert 0 <= held["owner"].bytes - 2 * 16 * elements <= 2 * 64 * len(weights)  # two peers, 16 bytes an element
+    again = together(lambda role: parties[role].hold(alone(weights, role, "owner")), ROLES)
+    assert [cost.bytes for cost in again.values()] == [0, 0, 0]
+    parties["helper"].close()
 
 
 def test_every_role_gives_what_is_public() -> None:
-    found = joined("public")
-    np.testing.assert_allclose(found["client"]["y"], 3 * np.arange(4.0), atol=1e-4)
-    assert (found["owner"], found["helper"]) == (None, None)
+    builder = Builder(1, 1)
+    builder.emit("y", "mul", [builder.input("x", "client", (4,)), builder.input("p", "public", (4,))])
+    parties = join(FORCED.build().compile(builder.finish(None, ["y"])), connect(ROLES, timeout=60), {})
+    found = answer(parties, {"x": np.arange(4.0), "p": np.full(4, 3.0)})
+    np.testing.assert_allclose(found["client"][0]["y"], 3 * np.arange(4.0), atol=1e-4)
+    with pytest.raises(MpcifyError, match="MPC-503 public input p"):
+        parties["owner"].answer(None)
+    parties["client"].close()
 
 
-def test_each_role_refuses_what_is_another_roles_before_it_sends_anything() -> None:
-    found = joined("foreign")
-    after = found.pop("after")
-    wrong = found.pop("client wrong")
-    assert wrong["client"].startswith("MPC-402 client input x")
-    assert len(found) == 3 * 3 - 3
-    for case, answer in found.items():
-        role, what = case.split()
-        holder = "owner" if what == "weights" else "client"
-        assert answer[role].startswith(f"MPC-503 spu engine: {role} was given "), case
-        assert f"which {holder} alone holds" in answer[role], case
-    np.testing.assert_allclose(after["client"]["logits"], plain(small_model(), INPUT), atol=2e-3)
+def test_an_input_that_the_ring_cannot_hold_is_refused_before_anything_is_sent(joined: Joined) -> None:
+    parties, links = joined
+    before = links["client"].sent
+    with pytest.raises(MpcifyError, match="MPC-402 client input x"):
+        parties["client"].answer({"x": INPUT * np.float32(np.nan)})
+    assert links["client"].sent == before
+    expected = plain(small_model(), INPUT)
+    np.testing.assert_allclose(answer(parties, {"x": INPUT})["client"][0]["logits"], expected, atol=2e-3)
+
+
+def test_a_weight_that_the_ring_cannot_hold_ends_the_session_and_the_peers_learn_no_more_than_that() -> None:
+    graph, weights = small_model()
+    parties = join(FORCED.build().compile(graph), connect(ROLES, timeout=60), None)
+    wrong = {**weights, "up.w": weights["up.w"] * np.float32(np.nan)}
+    found = together(lambda role: parties[role].hold(alone(wrong, role, "owner")), ROLES)
+    (owners,) = errors(found, "owner")
+    assert owners.startswith("MPC-402 owner input up.w")
+    for text in errors(found, "client", "helper"):
+        assert text.startswith("MPC-706 spu engine: the link between ")
+        assert "owner failed with MPC-402, values overflow the ring. Do this: " in text
+        assert "NaN" not in text
+
+
+def test_a_share_of_another_layout_is_a_message_against_the_protocol() -> None:
+    graph, _ = small_model()
+    links = connect(ROLES, timeout=60)
+    parties = join(FORCED.build().compile(graph), links, None)
+
+    def lies(role: str) -> Any:
+        if role != "owner":
+            return parties[role].hold(None)
+        for peer in links[role].peers:
+            links[role].send(peer, "share/owner#1", b"A" * 500)
+        return None
+
+    texts = errors(together(lies, ROLES), "client", "helper")
+    wrong = "MPC-707 spu engine: the share of norm.g from owner is wrong: it has 500 bytes in place of "
+    assert any(text.startswith(wrong) for text in texts), texts
+    with pytest.raises(ConnectionError, match="failed with MPC-707"):
+        links["owner"].receive("client", "any")
+
+
+def other(change: str) -> Program:
+    """A program that differs from the small model's."""
+    graph, _ = small_model()
+    settings = {"fraction": {"fraction_bits": 17}, "ring": {"ring": 32}}.get(change, {})
+    if change == "length":
+        graph, _ = small_model(length=5)
+    elif change == "constant":
+        norm, *rest = graph.operations
+        graph = replace(graph, operations=(replace(norm, attributes={"eps": 1e-3}), *rest))
+    elif change == "range":
+        graph = declared(graph)
+    return SpuConfig(force=True, **settings).build().compile(graph)
 
 
 @pytest.mark.parametrize("change", ["fraction", "ring", "length", "constant", "range"])
 def test_parties_that_would_not_compute_the_same_refuse_each_other(change: str) -> None:
-    found = joined("differing", change)
-    for role, peer in (("client", "owner"), ("helper", "owner"), ("owner", "client")):
-        assert found[role].startswith(f"MPC-503 spu engine: {peer} runs another graph, or other settings, than {role}")
-        assert "same versions" in found[role]
+    links = connect(ROLES, timeout=60)
+    programs = dict.fromkeys(ROLES, FORCED.build().compile(small_model()[0])) | {"owner": other(change)}
+    assert programs["client"].facts() != programs["owner"].facts()
+    found = together(lambda role: programs[role].join(role, links[role]), ROLES)
+    for text, peer in zip(errors(found, *ROLES), ("owner", "client", "owner"), strict=True):
+        assert text.startswith(f"MPC-705 spu engine: {peer} runs another graph, or other settings, than "), text
+        assert "same versions" in text
 
 
-def test_links_of_another_role_or_protocol_are_refused() -> None:
-    found = joined("misplaced")
-    assert found["role"].startswith("MPC-501 role owner: the links are those of client")
-    assert found["two"].startswith("MPC-501 protocol aby3: the links join owner, client.")
-    assert found["dealer"].startswith("MPC-501 protocol aby3: the links join owner, client, dealer.")
-
-
-def test_a_party_that_fails_ends_the_waiting_of_the_others() -> None:
-    found = joined("broken")
-    assert found["weight"]["owner"].startswith("MPC-402 owner input up.w")
-    assert found["share"]["owner"] == "sent"
-    for role in ("client", "helper"):
-        assert found["weight"][role].startswith("MPC-503 spu engine: ConnectionError: ")
-    refusals = [found["share"][role] for role in ("client", "helper")]
-    wrong = "MPC-503 spu engine: the share of norm.g from owner is wrong: it has 500 bytes in place of "
-    assert any(text.startswith(wrong) for text in refusals), refusals
-
-
-def test_an_engine_without_parties_says_so() -> None:
-    with pytest.raises(MpcifyError, match="MPC-501 role owner: this engine has no parties"):
-        PlainEngine().compile(small_model()[0]).join("owner", connect(ROLES)["owner"])
+def test_links_cannot_be_joined_twice(joined: Joined) -> None:
+    program = FORCED.build().compile(small_model()[0])
+    with pytest.raises(MpcifyError, match="MPC-501 role owner: the other program was joined over other links"):
+        program.join("owner", connect(ROLES)["owner"], beside=joined[0]["owner"])
+    graph, _ = small_model()
+    fresh = connect(ROLES, timeout=60)
+    join(FORCED.build().compile(graph), fresh, None)
+    texts = errors(together(lambda role: program.join(role, fresh[role]), ROLES), *ROLES)
+    assert all("agree#1' to" in text or "taken before" in text for text in texts), texts
 
 
 def test_a_weight_is_not_overwritten_by_another_programs_value_of_its_name() -> None:
     """Variables stay in the runtime from one program to the next: a profile of the second would delete the weight."""
-    for found in joined("named").values():
-        assert {found[role] for role in ROLES} == {found["client"]}
-        assert found["client"].startswith("MPC-503 spu engine: ValueError: a weight has the name of another program's")
+    first, second = Builder(1, 1), Builder(1, 1)
+    first.emit("y", "mul", [first.input("x", "client", (4,)), first.input("w", "owner", (4,))])
+    doubled = second.emit("w", "add", [second.input("x", "client", (4,))] * 2)
+    second.emit("y", "mul", [doubled, second.input("v", "owner", (4,))])
+    programs = [FORCED.build().compile(builder.finish(None, ["y"])) for builder in (first, second)]
+    for order, weight in (([0, 1], "w"), ([1, 0], "v")):
+        links = connect(ROLES, timeout=60)
+        parties = join(programs[order[0]], links, {weight: np.ones(4, np.float32)})
+        found = together(
+            lambda role, links=links, parties=parties, order=order: programs[order[1]].join(  # type: ignore[misc]
+                role, links[role], beside=parties[role]
+            ),
+            ROLES,
+        )
+        assert any("a weight has the name of another program's value" in text for text in errors(found, *ROLES))
+
+
+def test_an_engine_without_parties_says_so() -> None:
+    program = PlainEngine().compile(small_model()[0])
+    for ask in (lambda: program.join("owner", connect(ROLES)["owner"]), program.facts, lambda: program.largest_message):
+        with pytest.raises(MpcifyError, match="MPC-501 parties: this engine has no parties"):
+            ask()

@@ -52,7 +52,7 @@ def test_a_failed_request_is_a_reply_with_number_place_reason_and_remedy(worker:
     assert reply["error"] == "IndexError: list index out of range"
     assert "report" in reply["remedy"]
     assert failure(ImportError("no spu")).code == 504
-    assert "start all parties again" in failure(TimeoutError()).remedy
+    assert failure(TimeoutError("owner sent client no 'k' within 3 s")).code == 706
 
 
 def test_parties_spend_together_all_bytes_the_longest_time_and_the_busiests_rounds() -> None:

@@ -1,1 +1,4 @@
-"""SecretFlow SPU in a process of its own. Parent: engine, child. Child: worker, party, link, lowering. Both: config."""
+"""SecretFlow SPU in a process of its own.
+
+Parent: engine, joined, child. Child: worker, party, link, lowering, opened. Both: config.
+"""

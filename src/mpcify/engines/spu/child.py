@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays
 from mpcify.engines.spu.failure import WHERE
 from mpcify.errors import MpcifyError
@@ -34,11 +35,12 @@ class Child:
     """A running child. It ends when it is closed, when a request fails, with its last reference and with this process.
 
     Threads may share it: requests take turns. Whoever needs several requests in a row holds `turn`.
+    opener: the file descriptor of its end of a socket over which this process relays its links; None: it has its own.
     Raises MPC-503 if it cannot start, dies or is stopped, MPC-504 if SPU cannot be loaded in it, MPC-506 in another
     process than this one: after a fork, both would read from the same pipes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opener: int | None = None) -> None:
         self.parent, self.turn = os.getpid(), threading.RLock()
         self.closed, self.frozen, self.tail = False, False, ""
         request_end, self_end = os.pipe()
@@ -47,14 +49,15 @@ class Child:
         self.requests = os.fdopen(self_end, "wb", buffering=0)
         self.replies = os.fdopen(answer_end, "rb")
         files = (self.requests, self.replies, self.output)
+        given = (request_end, reply_end, *(() if opener is None else (opener,)))
         try:
             self.process = subprocess.Popen(
                 # -P: what lies in the working directory is not imported
-                [sys.executable, "-P", "-m", MODULE, str(request_end), str(reply_end)],
+                [sys.executable, "-P", "-m", MODULE, *map(str, given)],
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=self.output,
-                pass_fds=(request_end, reply_end),
+                pass_fds=given,
                 env={**os.environ, "OMP_THREAD_LIMIT": "1", "JAX_PLATFORMS": "cpu"},
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
@@ -132,6 +135,11 @@ class Child:
             if self.end.alive:
                 self.tail = last_line(self.output)
             self.end()
+
+
+def cost_of(reply: Mapping[str, Any]) -> Cost:
+    """The cost in a reply."""
+    return Cost(**reply["cost"])
 
 
 def end(process: subprocess.Popen, files: tuple[BinaryIO, ...], parent: int) -> None:

@@ -1,31 +1,39 @@
-"""SecretFlow SPU: a graph under ABY3, CHEETAH or SEMI2K, all parties simulated in one child process.
+"""SecretFlow SPU: a graph under ABY3, CHEETAH or SEMI2K, all parties simulated in one child process, or one a process.
 
 This module and what it imports know neither SPU nor JAX; `party` is where they live, one role each.
 """
 
+import hashlib
 import importlib.util
+import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mpcify import __version__
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
 from mpcify.engines.interpret import check_kinds
-from mpcify.engines.spu.child import Child
+from mpcify.engines.spu.child import Child, cost_of
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.encoding import encodable, shareable
 from mpcify.engines.spu.failure import INSTALL
+from mpcify.engines.spu.joined import JoinedParty, Place
+from mpcify.engines.spu.messages import largest_message
 from mpcify.engines.spu.rules import SPU_KINDS, SpuRules
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import prove, refuse_undeclared
 from mpcify.network.links import Links
 
+PACKAGES = ("spu", "jax", "jaxlib")  # they make and run what every party compiles for itself
+
 
 class SpuEngine(Engine):
-    """SPU with simulated parties (client, owner and, under ABY3, helper): semi-honest, no two of them collude.
+    """SPU with its parties (client, owner and, under ABY3, helper): semi-honest, no two of them collude.
 
     Raises MPC-502 under `semi2k` unless its first party is trusted (see `SpuConfig`), MPC-504 without SPU.
     """
@@ -64,19 +72,41 @@ class SpuProgram(Program):
     def __init__(self, graph: Graph, config: SpuConfig) -> None:
         self.graph, self.config = graph, config
 
-    def join(self, role: str, links: Links, state: Path | None = None) -> Party:
-        """One role in this process; SPU keeps nothing in `state`.
+    def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> JoinedParty:
+        """One role, in a child of its own; SPU keeps nothing in `state`. `load` runs the same code, all roles in one.
 
-        OMP_THREAD_LIMIT=1 must have been in the environment before libgomp was loaded (torch loads it): set later it is
-        ignored, and products take four times as long. What ends SPU ends this process. `load` runs the same class, one
-        a role, in a child of its own. Raises MPC-501 if the links are not this role's or do not lead to the protocol's
-        other parties, MPC-503 if a peer runs another graph, other settings or another SPU.
+        Raises MPC-501 if the links are not this role's, do not lead to the protocol's other parties, or are not those
+        of `beside`; and what every `Party` raises.
         """
-        from mpcify.engines.spu.party import Compiled, Seat, SpuParty
-
         if role != links.name:
             raise MpcifyError(501, f"role {role}", f"the links are those of {links.name}", "join with the role's own")
-        return SpuParty(Compiled(self.graph, self.config), Seat(self.config, links))
+        if {role, *links.peers} != {*self.config.parties}:
+            what = f"the links join {', '.join((role, *links.peers))}"
+            remedy = f"join the parties of {self.config.protocol}: {', '.join(self.config.parties)}"
+            raise MpcifyError(501, f"protocol {self.config.protocol}", what, remedy)
+        if beside is None:
+            return JoinedParty(self, Place.open(self.config, links))
+        if not isinstance(beside, JoinedParty) or beside.place.links is not links:
+            what, remedy = "the other program was joined over other links", "join both over the same links"
+            raise MpcifyError(501, f"role {role}", what, remedy)
+        return JoinedParty(self, beside.place)
+
+    def facts(self) -> dict[str, Any]:
+        """Settings, the graph that runs with its declared ranges, and the packages that compile and run it."""
+        text = json.dumps(self.graph.to_json(), sort_keys=True)
+        return {
+            "engine": self.config.shared(),
+            "graph": hashlib.sha256(text.encode()).hexdigest(),
+            "versions": {"mpcify": __version__, **{name: version(name) for name in PACKAGES}},
+        }
+
+    @property
+    def largest_message(self) -> int:
+        return largest_message(self.graph, self.config)
+
+    def request(self) -> dict[str, Any]:
+        """What the child compiles."""
+        return {"do": "compile", "graph": self.graph.with_ranges({}).to_json(), "facts": self.facts()}
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "SpuSession":
         """Starts the child and shares the weights, tensor by tensor. MPC-402 for one that the ring cannot hold.
@@ -103,12 +133,12 @@ class SpuSession(Session):
         self.program, self.child, self.environment = program, child, environment
         self.graph = program.graph
         with child.turn:  # what is missing stays so until it is shared
-            reply, _ = child.ask({"do": "compile", "graph": program.graph.with_ranges({}).to_json()})
-            self.number, missing = reply["program"], set(reply["missing"])
+            self.number = child.ask(program.request())[0]["program"]
+            missing = {*child.ask({"do": "missing", "program": self.number})[0]["missing"]}
             for item in program.graph.held_by("owner"):
                 if item.name in missing:
                     weight = shareable(item, weights, program.config.number)
-                    reply, _ = child.ask({"do": "weight", "program": self.number}, weight)
+                    reply, _ = child.ask({"do": "weight", "program": self.number, "name": item.name}, weight)
                     setup += cost_of(reply)
         self._setup = setup
 
@@ -146,8 +176,3 @@ class SpuSession(Session):
 
     def close(self) -> None:
         self.child.close()
-
-
-def cost_of(reply: Mapping[str, Any]) -> Cost:
-    """The cost in a reply."""
-    return Cost(**reply["cost"])

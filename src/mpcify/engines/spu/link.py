@@ -63,7 +63,7 @@ class SpuChannel(libspu.link.IChannel):
         """What is sent is on its way."""
 
     def Abort(self) -> None:  # noqa: N802
-        self.links.close()
+        self.links.close(f"SPU gave up at {self.links.name}")
 
     def SetThrottleWindowSize(self, size: int) -> None:  # noqa: N802
         """The links have their own window, or none."""

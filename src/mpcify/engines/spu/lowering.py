@@ -22,8 +22,9 @@ from mpcify.engines.engine import OUTPUT
 from mpcify.engines.spu import series
 from mpcify.engines.spu.config import STEP
 from mpcify.engines.spu.numbers import OWN_EXP, mean_power, merged, postpones
+from mpcify.engines.spu.opened import refuse_opened
 from mpcify.graph.graph import Graph, Input
-from mpcify.graph.parts import single
+from mpcify.graph.parts import public_values, single
 from mpcify.numerics import FixedPoint
 from mpcify.replacements.forms import GELU_POLY_HIGH, GELU_POLY_LOW, GELU_TANH_CUBE
 
@@ -226,7 +227,7 @@ def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     """The graph as one SPU executable: reads the variables named as its inputs, writes OUTPUT + each output's name.
 
     Inputs held by `public` are public, all others secret. Inputs that nothing reads are left out; STEP is there if
-    something reads it.
+    something reads it. Raises MPC-503 if SPU makes of it what opens a value.
     """
     given = (*graph.inputs, Input(STEP, "public", ()))
     # a weight is shared as integers: SPU's bitcast copies it at every request
@@ -242,11 +243,14 @@ def compile_graph(graph: Graph, point: FixedPoint) -> libspu.Executable:
     options.enable_optimize_denominator_with_broadcast = "softmax" not in graph.count()
     # it would join two factors below 2^−f, each a truncation, into one that is 0
     options.disable_reduce_truncation_optimization = True
+    code = libspu.compile(source, options)
+    secret, public = [item.holder != "public" for item in inputs], public_values(graph)
+    refuse_opened(code.decode(), secret, [name not in public for name in graph.outputs])
     return libspu.Executable(
         name="graph",
         input_names=[item.name for item in inputs],
         output_names=[OUTPUT + name for name in graph.outputs],
-        code=libspu.compile(source, options),
+        code=code,
     )
 
 

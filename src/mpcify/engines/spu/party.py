@@ -15,24 +15,24 @@ from spu import libspu
 from spu.api import Io, Runtime
 
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import OUTPUT, Arrays, Party
+from mpcify.engines.engine import OUTPUT, Arrays
 from mpcify.engines.spu.config import STEP, SpuConfig
-from mpcify.engines.spu.encoding import encodable, shareable
-from mpcify.engines.spu.failure import WHERE, failure
+from mpcify.engines.spu.failure import SAME, WHERE, failure, for_peers
 from mpcify.engines.spu.link import Layout, Layouts, context, pack, runtime_config
 from mpcify.engines.spu.lowering import compile_graph, compile_operations
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Input
 from mpcify.network.links import Links, Sent
 
-SAME = "give every party the same graphs, the same settings and the same versions of mpcify and SPU"
-
 
 class Compiled:
-    """A graph as every party runs it: SPU's programs, made once a process."""
+    """A graph as every party runs it: SPU's programs, made once a process.
 
-    def __init__(self, graph: Graph, config: SpuConfig) -> None:
-        self.graph, self.config = graph, config
+    facts: what else must be equal at every party (`Program.facts`).
+    """
+
+    def __init__(self, graph: Graph, config: SpuConfig, facts: Mapping[str, Any]) -> None:
+        self.graph, self.config, self.facts = graph, config, facts
         self.executable = compile_graph(graph, config.number)
         self._operations: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -52,10 +52,6 @@ class Seat:
     """
 
     def __init__(self, config: SpuConfig, links: Links) -> None:
-        if {links.name, *links.peers} != {*config.parties}:
-            what = f"the links join {', '.join((links.name, *links.peers))}"
-            remedy = f"join the parties of {config.protocol}: {', '.join(config.parties)}"
-            raise MpcifyError(501, f"protocol {config.protocol}", what, remedy)
         self.role, self.config, self.links = links.name, config, links
         self.shapes: dict[str, tuple[int, ...]] = {}  # of the weights that are shared
         self.passing: set[str] = set()  # the names of what a request makes, in any program
@@ -72,16 +68,17 @@ class Seat:
 
     @contextmanager
     def exchange(self) -> Iterator[list[Cost]]:
-        """Appends what the block cost this party to the list that it gives. Raises MPC-503 if the block fails."""
+        """Appends what the block cost this party to the list that it gives. Raises what `failure` makes of an error."""
         costs: list[Cost] = []
         before, start = self.links.sent, time.perf_counter()
         try:
             yield costs
-        except BaseException as error:
-            self.links.close()
-            if isinstance(error, MpcifyError) or not isinstance(error, Exception):
+        except Exception as error:
+            found = failure(error)
+            self.links.close(for_peers(self.role, found))
+            if found is error:
                 raise
-            raise failure(error) from error
+            raise found from error
         costs.append(cost_of(self.role, self.links.sent - before, time.perf_counter() - start))
 
     def key(self, kind: str) -> str:
@@ -90,7 +87,7 @@ class Seat:
         return f"{kind}#{self.turns[kind]}"
 
     def agree(self, facts: Mapping[str, Any]) -> None:
-        """Compares what must be the same at every party, by its SHA-256. Raises MPC-503 for a peer with another."""
+        """Compares what must be the same at every party, by its SHA-256. Raises MPC-705 for a peer with another."""
         key, digest = self.key("agree"), hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
         with self.exchange():
             for peer in self.links.peers:
@@ -98,7 +95,7 @@ class Seat:
             theirs = {peer: self.links.receive(peer, key) for peer in self.links.peers}
         for peer, other in theirs.items():  # by now each peer has this digest too, and refuses for itself
             if other != digest:
-                raise MpcifyError(503, WHERE, f"{peer} runs another graph, or other settings, than {self.role}", SAME)
+                raise MpcifyError(705, WHERE, f"{peer} runs another graph, or other settings, than {self.role}", SAME)
 
     def publish(self, name: str, array: np.ndarray) -> None:
         """Sets a variable to a value that all parties know."""
@@ -134,12 +131,12 @@ class Seat:
         return {name: np.asarray(self.io.reconstruct(shares))}
 
     def take(self, peer: str, key: str, layout: Layout, name: str) -> Any:
-        """A peer's share of a variable. Raises MPC-503 if it has another layout."""
+        """A peer's share of a variable. Raises MPC-707 if it has another layout."""
         message = self.links.receive(peer, key)
         try:
             return layout.unpack(message)
         except ValueError as error:
-            raise MpcifyError(503, WHERE, f"the share of {name} from {peer} is wrong: {error}", SAME) from None
+            raise MpcifyError(707, WHERE, f"the share of {name} from {peer} is wrong: {error}", SAME) from None
 
     def forget(self, names: Iterable[str]) -> None:
         """Deletes variables."""
@@ -147,16 +144,16 @@ class Seat:
             self.runtime.del_var(name)
 
 
-class SpuParty(Party):
-    """A program at one party, in this process. Others of the same parties may have the same seat, one at a time.
+class SpuParty:
+    """A program at one party. Others of the same parties may have the same seat, one at a time.
 
-    Raises MPC-503 if the peers run another graph, other settings or another SPU.
+    Each method is one role's part: every party calls the same ones in the same order. Raises MPC-705 if the peers run
+    another graph, other settings or another SPU.
     """
 
     def __init__(self, compiled: Compiled, seat: Seat) -> None:
         self.compiled, self.graph, self.seat, self.role = compiled, compiled.graph, seat, seat.role
-        code = hashlib.sha256(compiled.executable.code).hexdigest()
-        seat.agree({"graph": self.graph.to_json(), "code": code})
+        seat.agree({"facts": compiled.facts, "code": hashlib.sha256(compiled.executable.code).hexdigest()})
         weights = {item.name: item.shape for item in self.graph.held_by("owner")}
         passing = self.graph.shapes().keys() - weights
         if any(seat.shapes.get(name, shape) != shape for name, shape in weights.items()):
@@ -170,27 +167,15 @@ class SpuParty(Party):
         """The weights that are not shared yet."""
         return tuple(item for item in self.graph.held_by("owner") if item.name not in self.seat.shapes)
 
-    def hold(self, weights: Arrays | None) -> Cost:
-        self.refuse("owner", weights)
-        number, cost = self.compiled.config.number, Cost()
-        with self.seat.exchange():  # a weight that is refused ends the others' waiting too
-            for item in self.missing:
-                mine = shareable(item, weights or {}, number) if self.role == "owner" else None
-                cost += self.place(item, mine)
-        return cost
-
     def place(self, item: Input, weight: Arrays | None) -> Cost:
-        """Shares one of the missing weights, which the owner gives as SPU takes it."""
+        """Shares one of the missing weights, which the owner alone gives, as SPU takes it."""
         with self.seat.exchange() as spent:
             self.seat.share(item, weight)
         self.seat.shapes[item.name] = item.shape
         return spent[0]
 
-    def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
-        return self.run(self.given(inputs))
-
     def run(self, given: Arrays) -> tuple[dict[str, np.ndarray] | None, Cost]:
-        """As `answer`, of inputs as SPU takes them."""
+        """One request, of this party's own inputs as SPU takes them; the client gets its outputs, the others None."""
         with self.seat.exchange() as spent:
             for item in self.inputs:
                 self.enter(item, given)
@@ -200,11 +185,6 @@ class SpuParty(Party):
                 outputs |= self.seat.rebuild(OUTPUT + name, name)
         self.seat.forget(item.name for item in self.inputs)
         return outputs if self.role == "client" else None, spent[0]
-
-    def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
-        outputs: dict[str, np.ndarray] = {}
-        costs = dict(self.steps(self.given(inputs), outputs))
-        return outputs if self.role == "client" else None, costs
 
     def steps(self, given: Arrays, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, Cost]]:
         """The request one input, operation and output after the other, each with its cost; fills `outputs`."""
@@ -236,28 +216,12 @@ class SpuParty(Party):
         known = self.inputs if self.role == "client" else self.graph.held_by("public")
         return {item.name: inputs[item.name] for item in known if item.name in inputs}
 
-    def given(self, inputs: Arrays | None) -> dict[str, np.ndarray]:
-        """The inputs as SPU takes them. Raises MPC-503 for what is not this party's, MPC-402 as `SpuSession.run`."""
-        own = self.own(inputs or {})
-        self.refuse("client", {name: array for name, array in (inputs or {}).items() if name not in own})
-        known = self.inputs if self.role == "client" else self.graph.held_by("public")
-        return encodable(known, own, self.compiled.config.number)
-
-    def refuse(self, holder: str, given: Arrays | None) -> None:
-        """Raises MPC-503 if this party is given what another holds."""
-        if given and self.role != holder:
-            what = f"{self.role} was given {', '.join(list(given)[:3])}, which {holder} alone holds"
-            raise MpcifyError(503, WHERE, what, f"give {self.role} what is its own")
-
     def enter(self, item: Input, given: Arrays) -> None:
         """Sets an input of the request in this party."""
         if item.holder == "public":
             self.seat.publish(item.name, given[item.name])
         else:
             self.seat.share(item, given)
-
-    def close(self) -> None:
-        self.seat.links.close()
 
 
 def cost_of(role: str, sent: Sent, seconds: float) -> Cost:

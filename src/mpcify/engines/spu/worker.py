@@ -1,12 +1,13 @@
 """The child: answers the parent's frames, one reply a request, until the parent closes the pipe or is gone.
 
-Started as `python -m mpcify.engines.spu.worker REQUESTS REPLIES` (two pipe ends), with OMP_THREAD_LIMIT=1 in its
-environment. It never imports torch, which would load libgomp before SPU does.
+Started as `python -m mpcify.engines.spu.worker REQUESTS REPLIES [OPENER]` (two pipe ends, and a socket if the parent
+relays links), with OMP_THREAD_LIMIT=1 in its environment. It never imports torch, which would load libgomp before SPU.
 """
 
 import ctypes
 import os
 import select
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,9 @@ from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.failure import failure
 from mpcify.graph.graph import Graph
 from mpcify.network.frames import read_frame, write_frame
+from mpcify.network.links import Links
 from mpcify.network.memory import connect
+from mpcify.network.pipe import PipeLinks
 
 if TYPE_CHECKING:
     from mpcify.engines.spu.party import SpuParty
@@ -34,16 +37,21 @@ PULSE = 1000  # milliseconds between two looks for the parent
 
 
 class Worker:
-    """One session in the child: a seat for each role, in a thread each, over links in memory; and their programs.
+    """One session in the child: a seat for each of its roles, in a thread each; and their programs.
 
-    A request is {"do": a verb below, …}; the reply to one that fails is {"error", "code", …}, and it ends the child.
+    opener: of a real party's links, which the parent relays: it has that one role. None: all roles, over links in
+    memory. A request is {"do": a verb below, …}; the reply to one that fails is {"error", "code", …}, and it ends the
+    child.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opener: socket.socket | None = None) -> None:
+        self.opener = opener
+        self.links: Mapping[str, Links] = {}
         self.programs: list[dict[str, SpuParty]] = []  # each program's parties, by role
         self.verbs: dict[str, Callable[[Request, Arrays], Reply]] = {
             "start": self.start,
             "compile": self.compile,
+            "missing": self.missing,
             "weight": self.weight,
             "run": self.run,
             "profile": self.profile,
@@ -51,30 +59,37 @@ class Worker:
         }
 
     def start(self, request: Request, arrays: Arrays) -> Reply:
-        """{"settings"} → {"cost", "environment"}: connects the parties."""
+        """{"settings"}, and "links" of a real party → {"cost", "environment"}: connects the parties."""
         from mpcify.engines.spu.party import Seat
 
         self.config = SpuConfig.from_json(request["settings"])
-        self.links = connect(self.config.parties)
+        if self.opener is None:
+            self.links = connect(self.config.parties)
+        else:
+            links = PipeLinks(**request["links"], opener=self.opener)
+            self.links = {links.name: links}
         self.threads = ThreadPoolExecutor(len(self.links))
         self.seats = self.together(lambda role: Seat(self.config, self.links[role]))
         cost = combined({role: seat.connecting for role, seat in self.seats.items()})
         return {"cost": cost.to_json(), "environment": environment()}, {}
 
     def compile(self, request: Request, arrays: Arrays) -> Reply:
-        """{"graph"} → {"program": its index, "missing": the weights that are not shared yet}."""
+        """{"graph", "facts"} → {"program": its index}."""
         from mpcify.engines.spu.party import Compiled, SpuParty
 
-        compiled = Compiled(Graph.from_json(request["graph"]), self.config)
+        compiled = Compiled(Graph.from_json(request["graph"]), self.config, request["facts"])
         parties = self.together(lambda role: SpuParty(compiled, self.seats[role]))
         self.programs.append(parties)
-        missing = [item.name for item in parties["owner"].missing]
-        return {"program": len(self.programs) - 1, "missing": missing}, {}
+        return {"program": len(self.programs) - 1}, {}
+
+    def missing(self, request: Request, arrays: Arrays) -> Reply:
+        """{"program"} → {"missing": the weights that are not shared yet}."""
+        return {"missing": [item.name for item in self.any_party(request).missing]}, {}
 
     def weight(self, request: Request, arrays: Arrays) -> Reply:
-        """{"program"} and one of its missing weights → {"cost"}: the owner shares it; it stays."""
+        """{"program", "name": a missing weight}, and the weight from the owner → {"cost"}: it is shared, and stays."""
         parties = self.programs[request["program"]]
-        (item,) = (item for item in parties["owner"].missing if item.name in arrays)
+        (item,) = (item for item in self.any_party(request).missing if item.name == request["name"])
         costs = self.together(lambda role: parties[role].place(item, arrays if role == "owner" else None))
         return {"cost": combined(costs).to_json()}, {}
 
@@ -83,7 +98,7 @@ class Worker:
         parties = self.programs[request["program"]]
         answers = self.together(lambda role: parties[role].run(parties[role].own(arrays)))
         cost = combined({role: cost for role, (_, cost) in answers.items()})
-        return {"cost": cost.to_json()}, answers["client"][0] or {}
+        return {"cost": cost.to_json()}, answers["client"][0] or {} if "client" in answers else {}
 
     def profile(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} and its inputs → {"costs": by operation} and its outputs. All parties wait after each step."""
@@ -93,12 +108,17 @@ class Worker:
         costs: dict[str, Cost] = {}
         while None not in (done := self.together(lambda role: next(steps[role], None))).values():
             named = {role: step for role, step in done.items() if step is not None}
-            costs[named["client"][0]] = combined({role: cost for role, (_, cost) in named.items()})
-        return {"costs": {name: cost.to_json() for name, cost in costs.items()}}, outputs["client"]
+            ((name, _), *_) = named.values()
+            costs[name] = combined({role: cost for role, (_, cost) in named.items()})
+        return {"costs": {name: cost.to_json() for name, cost in costs.items()}}, outputs.get("client", {})
 
     def code(self, request: Request, arrays: Arrays) -> Reply:
         """{"program"} → {"code"}: what every party holds, as text."""
-        return {"code": self.programs[request["program"]]["client"].compiled.executable.code.decode()}, {}
+        return {"code": self.any_party(request).compiled.executable.code.decode()}, {}
+
+    def any_party(self, request: Request) -> "SpuParty":
+        """A party of the request's program: for what is the same at all."""
+        return next(iter(self.programs[request["program"]].values()))
 
     def together(self, action: Callable[[str], T]) -> dict[str, T]:
         """What `action(role)` gives, in a thread a role at once.
@@ -108,20 +128,31 @@ class Worker:
         futures = {role: self.threads.submit(action, role) for role in self.links}
         done, running = wait(futures.values(), return_when=FIRST_EXCEPTION)
         if any(future.exception() for future in done):
-            for end in self.links.values():
-                end.close()
+            if len(futures) > 1:  # the parent of a single one closes its links
+                for end in self.links.values():
+                    end.close()
             if not causes(done):
                 wait(running)  # a closed link is no cause: whoever closed it is about to say why
             raise next(iter(causes(futures.values()) or errors(done)))
         return {role: future.result() for role, future in futures.items()}
 
     def reply(self, request: Request, arrays: Arrays) -> Reply:
-        """The reply to one request."""
+        """The reply to one request. What its parties sent is then with the links, even if they failed afterwards."""
         try:
-            return self.verbs[request["do"]](request, arrays)
+            reply = self.verbs[request["do"]](request, arrays)
+            self.flush()
+            return reply
         except Exception as error:
+            with suppress(ConnectionError, ValueError):
+                self.flush()
             found = failure(error)
             return {"error": found.what, "code": found.code, "where": found.where, "remedy": found.remedy}, {}
+
+    def flush(self) -> None:
+        """Waits until what was sent is with the parent's links, if it relays them."""
+        for links in self.links.values():
+            if isinstance(links, PipeLinks):
+                links.flush()
 
 
 def errors(futures: Iterable[Future]) -> list[BaseException]:
@@ -158,9 +189,9 @@ def exit_with_parent(requests: int, parent: int) -> None:
 
 def main() -> None:
     """Serves until the pipe closes."""
-    requests, replies = int(sys.argv[1]), int(sys.argv[2])
+    requests, replies, *openers = map(int, sys.argv[1:])
     threading.Thread(target=exit_with_parent, args=(requests, os.getppid()), daemon=True).start()
-    worker = Worker()
+    worker = Worker(socket.socket(fileno=openers[0]) if openers else None)
     with os.fdopen(requests, "rb") as source, os.fdopen(replies, "wb", buffering=0) as sink:
         with suppress(EOFError, BrokenPipeError):
             reply: dict[str, Any] = {}
