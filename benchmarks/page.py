@@ -32,7 +32,8 @@ def ask(tab: Tab, address: str, text: str, width: int, dark: bool) -> bytes:
     tab.click("#ask")
     tab.wait("!document.querySelector('#result').hidden || !document.querySelector('#failure').hidden", 300)
     tab.value("document.activeElement.blur()")
-    tab.size(width, min(tab.value("document.documentElement.scrollHeight"), TALLEST), 2, dark=dark)
+    height = tab.value("Math.ceil(document.body.getBoundingClientRect().height)")
+    tab.size(width, min(height, TALLEST), 2, dark=dark)
     return tab.picture()
 
 

@@ -30,10 +30,12 @@ class FakeModel:
     truncate, length = False, None
 
     def __init__(
-        self, answer: Callable[[list[Any]], Sequence[Sequence[float]]] | None = None, task: str = "classification"
+        self,
+        answer: Callable[[list[Any]], Sequence[Sequence[float]]] | None = None,
+        task: str = "classification",
+        labels: tuple[str, ...] = LABELS,
     ) -> None:
         facts = TextFacts(len(WORDS), 40, True, "right", 40, 2, None)
-        labels = ("value",) if task == "regression" else LABELS
         self.about = About("", "reviews", "bert", task_named(task, labels), "2quad-freediv", "client", facts)
         self.requests = TextRequests(make_tokenizer(), facts)
         self.engine = SimpleNamespace(parties=PARTIES)
