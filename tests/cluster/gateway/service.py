@@ -87,7 +87,7 @@ class Service:
 def serving(app: Starlette) -> Iterator[Service]:
     """Serves an application for the time of a block."""
     with listen("127.0.0.1", 0) as listening:
-        server = server_of(app)
+        server = server_of(app, app.state.turns.close)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

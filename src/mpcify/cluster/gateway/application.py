@@ -1,7 +1,6 @@
 """The gateway as an ASGI application: its routes around a private model."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from mpcify.cluster.gateway.refusals import (
     response_of,
 )
 from mpcify.cluster.gateway.turns import Turns
+from mpcify.cluster.logs import Log
 
 if TYPE_CHECKING:
     from mpcify.inference import PrivateModel
@@ -44,17 +44,18 @@ def application(
     waiting: int = WAITING,
     ready: Callable[[], object] | None = None,
     metrics: Callable[[], bytes] | None = None,
+    log: Log | None = None,
 ) -> Starlette:
     """The application. Its `state.turns` is closed when the gateway is to end.
 
     token: what every request to the model must bring. simulated: whether all parties are on this machine, which the
     page says. waiting: how many requests may wait. ready: raises if no session is open and none can be opened; None
-    opens one. metrics: the text that Prometheus reads.
+    opens one. metrics: the text that Prometheus reads. log: gets an event a request.
     """
     gateway = Gateway(private, simulated, Turns(waiting), ready or partial(open_shortest, private), metrics)
     routes = gateway.routes()
     handlers: Mapping[Any, Any] = {HTTPException: refuse_route}
-    guard = Middleware(Guard, token=token, routes=[route.path for route in routes])
+    guard = Middleware(Guard, token=token, routes=[route.path for route in routes], log=log)
     made = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
     made.state.turns = gateway.turns
     return made
@@ -95,7 +96,6 @@ class Gateway:
         with self.turns.place():
             body = await body_of(request, self.bounds)
             items, lengths = await anyio.to_thread.run_sync(self.read, body)
-            request.state.buckets = dict(Counter(lengths))
             logits, cost = await self.turns.run(partial(self.private, items), request.is_disconnected)
         results = [
             {name: value for name, value in answer.items() if name != "score"} for answer in self.task.answers(logits)
