@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.cluster.gateway.service import TOKEN, Service
+from tests.cluster.gateway.service import TOKEN, FakeModel, Service
 
 STARTED = """
 import sys
@@ -111,7 +112,9 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deployed folder that is as it should be."""
     from mpcify.cluster.gateway import deployed
 
-    monkeypatch.setattr(deployed, "read_deployment", lambda folder, role: SimpleNamespace(lengths=(16,)))
+    config = SimpleNamespace(limits=SimpleNamespace(queue=3))
+    found = SimpleNamespace(role="client", lengths=(16,), config=config, health=None, kit=Path("none"))
+    monkeypatch.setattr(deployed, "read_deployment", lambda folder, role: found)
 
 
 @pytest.mark.usefixtures("deployed")
@@ -133,3 +136,16 @@ def test_a_port_in_use_is_refused(mpcify: Callable, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_deployed_is_refused(mpcify: Callable, tmp_path: Path) -> None:
     outcome = mpcify("gateway", tmp_path, "--port", 0)
     assert (outcome.code, outcome.err.startswith("MPC-701 ")) == (2, True)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_known_answers_are_read_before_anybody_may_ask(
+    mpcify: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpcify.cluster.gateway import deployed
+
+    monkeypatch.setattr(deployed, "connect", lambda folder, witness: nullcontext(FakeModel()))
+    outcome = mpcify("gateway", tmp_path, "--port", 0, "--canary", tmp_path / "known.jsonl")
+    assert outcome.code == 2
+    assert "MPC-101 " in outcome.err
+    assert '"ready"' not in outcome.err

@@ -40,13 +40,12 @@ class FakeModel:
         self.requests = TextRequests(make_tokenizer(), facts)
         self.engine = SimpleNamespace(parties=PARTIES)
         self.answer = answer or (lambda items: [[0.0, 1.0]] * len(items))
-        self.opened: list[int] = []
 
     def __call__(self, items: list[Any]) -> tuple[np.ndarray, Cost]:
         return np.array(self.answer(items), np.float32), COST
 
-    def open(self, length: int) -> None:
-        self.opened.append(length)
+    def ready(self) -> None:
+        """A session can be opened."""
 
 
 class Service:

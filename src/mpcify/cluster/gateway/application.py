@@ -42,17 +42,16 @@ def application(
     *,
     simulated: bool = False,
     waiting: int = WAITING,
-    ready: Callable[[], object] | None = None,
     metrics: Callable[[], bytes] | None = None,
     log: Log | None = None,
 ) -> Starlette:
     """The application. Its `state.turns` is closed when the gateway is to end.
 
     token: what every request to the model must bring. simulated: whether all parties are on this machine, which the
-    page says. waiting: how many requests may wait. ready: raises if no session is open and none can be opened; None
-    opens one. metrics: the text that Prometheus reads. log: gets an event a request.
+    page says. waiting: how many requests may wait. metrics: the text that Prometheus reads. log: gets an event a
+    request.
     """
-    gateway = Gateway(private, simulated, Turns(waiting), ready or partial(open_shortest, private), metrics)
+    gateway = Gateway(private, simulated, Turns(waiting), metrics)
     routes = gateway.routes()
     handlers: Mapping[Any, Any] = {HTTPException: refuse_route}
     guard = Middleware(Guard, token=token, routes=[route.path for route in routes], log=log)
@@ -69,14 +68,13 @@ class Gateway:
         private: "PrivateModel",
         simulated: bool,
         turns: Turns,
-        ready: Callable[[], object],
         metrics: Callable[[], bytes] | None,
     ) -> None:
-        self.private, self.turns, self.ready, self.metrics = private, turns, ready, metrics
+        self.private, self.turns, self.metrics = private, turns, metrics
         self.task = private.about.task
         self.bounds = IMAGES if self.task.images else TEXTS
         self.page, self.policy = page(private, simulated)
-        self.opening: asyncio.Task[object] | None = None
+        self.opening: asyncio.Task[None] | None = None
 
     def routes(self) -> list[Route]:
         """Every route; of the two that ask the model, one answers, and the other says which."""
@@ -121,7 +119,7 @@ class Gateway:
     async def readiness(self, request: Request) -> Response:
         """That a session is open; callers that ask at the same time wait for the same attempt."""
         if self.opening is None or self.opening.done():
-            self.opening = asyncio.create_task(anyio.to_thread.run_sync(self.ready))
+            self.opening = asyncio.create_task(anyio.to_thread.run_sync(self.private.ready))
         try:
             await asyncio.shield(self.opening)
         except Exception as error:
@@ -140,11 +138,6 @@ class Gateway:
     async def show_page(self, request: Request) -> Response:
         """The page for people."""
         return HTMLResponse(self.page, headers={"Content-Security-Policy": self.policy})
-
-
-def open_shortest(private: "PrivateModel") -> None:
-    """Opens the session of the shortest length, if it is not open."""
-    private.open(private.length or private.requests.lengths[0])
 
 
 async def refuse_route(request: Request, error: HTTPException) -> Response:
