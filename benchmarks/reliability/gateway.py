@@ -58,7 +58,8 @@ def run_gateway() -> None:
 
     with listen("127.0.0.1", 0) as listening:
         print(listening.getsockname()[1], flush=True)
-        serve(application(Instant(), TOKEN), listening)  # type: ignore[arg-type]
+        app = application(Instant(), TOKEN)  # type: ignore[arg-type]
+        serve(app, listening, app.state.turns.close)
 
 
 def direct() -> Callable[[], object]:

@@ -46,6 +46,9 @@ class Simulation(Sessions):
         self.first = self.first or session
         return session
 
+    def ready(self) -> None:
+        """Always: there is nobody who could be gone."""
+
     def close(self) -> None:
         """Nothing is held but the sessions, which close for themselves."""
 
@@ -224,6 +227,12 @@ class PrivateModel:
                     session.close()
                     self.check_open()
             return self.sessions[length]
+
+    def ready(self) -> None:
+        """Returns if a request could begin now; opens the session of the shortest length. Raises what `open` raises."""
+        self.open(self.length or self.requests.lengths[0])
+        if self.source:
+            self.source.ready()
 
     def proven(self, groups: list[Group]) -> dict[int, Session]:
         """Sessions for the present inputs alone, proven within the ranges measured on them, if the model declares none.

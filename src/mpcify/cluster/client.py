@@ -63,6 +63,12 @@ class Connection(Sessions):
                 self.seats = Seats(self.programs, links)
             return self.seats
 
+    def ready(self) -> None:
+        """Returns at once if a session is open, whoever asks in it; else opens one. Raises MPC-703 to MPC-707."""
+        links = self.links
+        if links is None or links.closed is not None:
+            self.connect()
+
     def setup(self, length: int) -> Cost:
         """Opens a length in the session, if it is not open; what that cost."""
         with self.turn:

@@ -65,6 +65,10 @@ class Sessions(ABC):
         """The session of a graph; weights that an earlier one placed are used again."""
 
     @abstractmethod
+    def ready(self) -> None:
+        """Returns if a request could begin now; else raises what a request would raise."""
+
+    @abstractmethod
     def close(self) -> None:
         """Lets go of what the sessions share. A second call does nothing."""
 

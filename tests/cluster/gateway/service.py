@@ -30,21 +30,22 @@ class FakeModel:
     truncate, length = False, None
 
     def __init__(
-        self, answer: Callable[[list[Any]], Sequence[Sequence[float]]] | None = None, task: str = "classification"
+        self,
+        answer: Callable[[list[Any]], Sequence[Sequence[float]]] | None = None,
+        task: str = "classification",
+        labels: tuple[str, ...] = LABELS,
     ) -> None:
         facts = TextFacts(len(WORDS), 40, True, "right", 40, 2, None)
-        labels = ("value",) if task == "regression" else LABELS
         self.about = About("", "reviews", "bert", task_named(task, labels), "2quad-freediv", "client", facts)
         self.requests = TextRequests(make_tokenizer(), facts)
         self.engine = SimpleNamespace(parties=PARTIES)
         self.answer = answer or (lambda items: [[0.0, 1.0]] * len(items))
-        self.opened: list[int] = []
 
     def __call__(self, items: list[Any]) -> tuple[np.ndarray, Cost]:
         return np.array(self.answer(items), np.float32), COST
 
-    def open(self, length: int) -> None:
-        self.opened.append(length)
+    def ready(self) -> None:
+        """A session can be opened."""
 
 
 class Service:
@@ -85,7 +86,7 @@ class Service:
 def serving(app: Starlette) -> Iterator[Service]:
     """Serves an application for the time of a block."""
     with listen("127.0.0.1", 0) as listening:
-        server = server_of(app)
+        server = server_of(app, app.state.turns.close)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -119,6 +119,19 @@ def test_a_number_is_shown_without_bars(tab: Tab) -> None:
 
 
 @in_a_browser
+def test_of_many_labels_the_likeliest_are_shown(tab: Tab) -> None:
+    labels = tuple(f"label {index}" for index in range(30))
+    with serving(application(FakeModel(lambda items: [range(30)], labels=labels), TOKEN)) as service:
+        fresh(tab, service, f"#token={TOKEN}")
+        tab.press("Tab")
+        tab.type("a film")
+        tab.click("#ask")
+        tab.wait("!document.querySelector('#result').hidden")
+        shown = text(tab, "#scores").split("\n")
+    assert (shown[0], shown[-1]) == ("label 29", "and 20 less likely labels")
+
+
+@in_a_browser
 def test_a_failure_says_what_to_do_and_a_wrong_token_is_asked_for_again(tab: Tab) -> None:
     def fail(items: list[Any]) -> Any:
         raise MpcifyError(706, "owner", "it is gone", "ask again")

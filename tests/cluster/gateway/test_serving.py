@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from mpcify.cluster.gateway.serving import address_of, listen
+from mpcify.cluster.gateway.serving import listen, name_of
 
 
 def test_no_answer_waits_for_an_acknowledgement() -> None:
@@ -14,9 +14,9 @@ def test_no_answer_waits_for_an_acknowledgement() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_an_address_is_one_that_a_browser_takes() -> None:
+def test_an_address_is_one_that_stands_in_a_url() -> None:
     with listen("localhost", 0) as listening:
-        assert address_of(listening) == f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        assert name_of(listening) == f"127.0.0.1:{listening.getsockname()[1]}"
 
 
 def has_version_6() -> bool:
@@ -29,6 +29,6 @@ def has_version_6() -> bool:
 
 
 @pytest.mark.skipif(not has_version_6(), reason="the loopback has no IPv6 here")
-def test_the_loopback_has_an_address_of_version_6_too() -> None:
+def test_the_loopback_has_an_name_of_version_6_too() -> None:
     with listen("::1", 0) as listening:
-        assert address_of(listening) == f"http://[::1]:{listening.getsockname()[1]}/"
+        assert name_of(listening) == f"[::1]:{listening.getsockname()[1]}"

@@ -126,7 +126,7 @@ interrupt_once()
 with listen("127.0.0.1", 0) as listening:
     print(listening.getsockname()[1], flush=True)
     app = application(FakeModel(answer), TOKEN)
-    serve(app, listening)
+    serve(app, listening, app.state.turns.close)
 print("answered", app.state.turns.answered, flush=True)
 """
 

@@ -1,7 +1,6 @@
 """The gateway as an ASGI application: its routes around a private model."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from mpcify.cluster.gateway.refusals import (
     response_of,
 )
 from mpcify.cluster.gateway.turns import Turns
+from mpcify.cluster.logs import Log
 
 if TYPE_CHECKING:
     from mpcify.inference import PrivateModel
@@ -42,19 +42,19 @@ def application(
     *,
     simulated: bool = False,
     waiting: int = WAITING,
-    ready: Callable[[], object] | None = None,
     metrics: Callable[[], bytes] | None = None,
+    log: Log | None = None,
 ) -> Starlette:
     """The application. Its `state.turns` is closed when the gateway is to end.
 
     token: what every request to the model must bring. simulated: whether all parties are on this machine, which the
-    page says. waiting: how many requests may wait. ready: raises if no session is open and none can be opened; None
-    opens one. metrics: the text that Prometheus reads.
+    page says. waiting: how many requests may wait. metrics: the text that Prometheus reads. log: gets an event a
+    request.
     """
-    gateway = Gateway(private, simulated, Turns(waiting), ready or partial(open_shortest, private), metrics)
+    gateway = Gateway(private, simulated, Turns(waiting), metrics)
     routes = gateway.routes()
     handlers: Mapping[Any, Any] = {HTTPException: refuse_route}
-    guard = Middleware(Guard, token=token, routes=[route.path for route in routes])
+    guard = Middleware(Guard, token=token, routes=[route.path for route in routes], log=log)
     made = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
     made.state.turns = gateway.turns
     return made
@@ -68,14 +68,13 @@ class Gateway:
         private: "PrivateModel",
         simulated: bool,
         turns: Turns,
-        ready: Callable[[], object],
         metrics: Callable[[], bytes] | None,
     ) -> None:
-        self.private, self.turns, self.ready, self.metrics = private, turns, ready, metrics
+        self.private, self.turns, self.metrics = private, turns, metrics
         self.task = private.about.task
         self.bounds = IMAGES if self.task.images else TEXTS
         self.page, self.policy = page(private, simulated)
-        self.opening: asyncio.Task[object] | None = None
+        self.opening: asyncio.Task[None] | None = None
 
     def routes(self) -> list[Route]:
         """Every route; of the two that ask the model, one answers, and the other says which."""
@@ -95,7 +94,6 @@ class Gateway:
         with self.turns.place():
             body = await body_of(request, self.bounds)
             items, lengths = await anyio.to_thread.run_sync(self.read, body)
-            request.state.buckets = dict(Counter(lengths))
             logits, cost = await self.turns.run(partial(self.private, items), request.is_disconnected)
         results = [
             {name: value for name, value in answer.items() if name != "score"} for answer in self.task.answers(logits)
@@ -121,7 +119,7 @@ class Gateway:
     async def readiness(self, request: Request) -> Response:
         """That a session is open; callers that ask at the same time wait for the same attempt."""
         if self.opening is None or self.opening.done():
-            self.opening = asyncio.create_task(anyio.to_thread.run_sync(self.ready))
+            self.opening = asyncio.create_task(anyio.to_thread.run_sync(self.private.ready))
         try:
             await asyncio.shield(self.opening)
         except Exception as error:
@@ -140,11 +138,6 @@ class Gateway:
     async def show_page(self, request: Request) -> Response:
         """The page for people."""
         return HTMLResponse(self.page, headers={"Content-Security-Policy": self.policy})
-
-
-def open_shortest(private: "PrivateModel") -> None:
-    """Opens the session of the shortest length, if it is not open."""
-    private.open(private.length or private.requests.lengths[0])
 
 
 async def refuse_route(request: Request, error: HTTPException) -> Response:

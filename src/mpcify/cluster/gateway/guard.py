@@ -1,12 +1,9 @@
 """What stands before every route: who may ask, what every answer says to browsers, and one line of log a request."""
 
 import ipaddress
-import logging
 import secrets
 import time
-import traceback
 from collections.abc import Iterable
-from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,8 +15,8 @@ from mpcify.cluster.gateway.refusals import (
     refused,
     response_of,
 )
+from mpcify.cluster.logs import Log
 
-LOGGER = logging.getLogger("mpcify.gateway")
 PROTECTED = "/v1/"
 HEADERS = {
     "Cache-Control": "no-store",
@@ -33,10 +30,10 @@ POLICY = "default-src 'none'; frame-ancestors 'none'"  # of answers that are no 
 
 
 class Guard:
-    """Lets through what may ask. token: of every route under /v1. routes: the paths that a log may name."""
+    """Lets through what may ask. token: of every route under /v1. routes: the paths that the log may name."""
 
-    def __init__(self, app: ASGIApp, token: str, routes: Iterable[str]) -> None:
-        self.app, self.token, self.routes = app, token.encode(), frozenset(routes)
+    def __init__(self, app: ASGIApp, token: str, routes: Iterable[str], log: Log | None) -> None:
+        self.app, self.token, self.routes, self.log = app, token.encode(), frozenset(routes), log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,19 +50,21 @@ class Guard:
                 headers.setdefault("Content-Security-Policy", POLICY)
             await send(message)
 
-        scope.setdefault("state", {})
         try:
             self.check(scope)
             await self.app(scope, receive, answer)
         except Exception as error:
             refusal = refusal_of(error)
             code = refusal.error.code
-            if code == UNEXPECTED:
-                LOGGER.error("%s at %s", type(error).__name__, place_of(error))
+            if code == UNEXPECTED and self.log:
+                self.log.failure("request-failed", error)
             if not status:
                 await response_of(refusal)(scope, receive, answer)
         finally:
-            self.log(scope, status, code, time.monotonic() - start)
+            if self.log:
+                route = scope["path"] if scope["path"] in self.routes else "other"  # a path may hold anything
+                seconds = time.monotonic() - start
+                self.log.event("request", route=route, status=status, code=code, seconds=seconds)
 
     def check(self, scope: Scope) -> None:
         """Raises MPC-709 for a request to another host, and one without the token if its route needs that."""
@@ -81,18 +80,6 @@ class Guard:
             what = "it has no token" if not given else "its token is not the gateway's"
             remedy = "send Authorization: Bearer and the token in the gateway's token file"
             raise refused(UNAUTHORIZED, what, remedy, WWW_Authenticate="Bearer")
-
-    def log(self, scope: Scope, status: int, code: int | None, seconds: float) -> None:
-        """One line: what is public of a request. A path that is no route may hold anything, and is not named."""
-        facts = {
-            "route": scope["path"] if scope["path"] in self.routes else "other",
-            "status": status,
-            "code": code,
-            "ms": round(1000 * seconds, 1),
-            "buckets": scope["state"].get("buckets"),
-        }
-        line = " ".join(f"{name}={value}" for name, value in facts.items() if value)
-        LOGGER.info("request %s", line.replace(": ", ":").replace(", ", ","), extra=facts)
 
 
 def values(scope: Scope, name: bytes) -> list[bytes]:
@@ -118,9 +105,3 @@ def is_own(host: bytes, scope: Scope) -> bool:
     except ValueError:
         return False
     return address.is_loopback and bracketed == (address.version == 6)
-
-
-def place_of(error: Exception) -> str:
-    """The file and line that raised an error; its text may quote an input, and stays out of the log."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

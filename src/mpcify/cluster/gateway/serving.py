@@ -3,28 +3,33 @@
 import ipaddress
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
 
-from mpcify.cluster.gateway.turns import Turns
 from mpcify.errors import MpcifyError
 
 CONNECTIONS = 512
 IDLE = 30  # seconds that a connection may wait for its next request
+TICK = 5  # seconds
+
+
+def nothing() -> None:
+    """Does nothing."""
 
 
 class Server(uvicorn.Server):
-    """Ends when the request that runs is answered; those that wait are refused."""
+    """Tells when it is asked to end, before it waits for the requests that are there. leave: what to call then."""
 
-    def __init__(self, config: uvicorn.Config, turns: Turns) -> None:
+    def __init__(self, config: uvicorn.Config, leave: Callable[[], None]) -> None:
         super().__init__(config)
-        self.turns = turns
+        self.leave = leave
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.turns.close()
+        self.leave()
         super().handle_exit(sig, frame)
 
 
@@ -48,14 +53,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def address_of(listening: socket.socket) -> str:
-    """Where a browser finds a socket."""
+def name_of(listening: socket.socket) -> str:
+    """A socket's address as it stands in a URL."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def server_of(app: Starlette) -> Server:
-    """What serves an application."""
+def server_of(app: Starlette, leave: Callable[[], None], tick: Callable[[], None] = nothing) -> Server:
+    """What serves an application. tick: is called every few seconds, as long as requests are taken."""
+
+    async def notify() -> None:
+        tick()
+
     config = uvicorn.Config(
         app,
         http="h11",
@@ -67,11 +76,15 @@ def server_of(app: Starlette) -> Server:
         server_header=False,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=IDLE,
+        callback_notify=notify,
+        timeout_notify=TICK,
     )
-    return Server(config, app.state.turns)
+    return Server(config, leave)
 
 
-def serve(app: Starlette, listening: socket.socket) -> None:
-    """Serves until SIGINT or SIGTERM; returns when the request that ran then is answered."""
+def serve(
+    app: Starlette, listening: socket.socket, leave: Callable[[], None], tick: Callable[[], None] = nothing
+) -> None:
+    """Serves until SIGINT or SIGTERM, then calls `leave`; returns when no request is left."""
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
-        server_of(app).run(sockets=[listening])
+        server_of(app, leave, tick).run(sockets=[listening])

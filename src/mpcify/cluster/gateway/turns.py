@@ -52,6 +52,11 @@ class Turns:
             self.answered += 1
             return found
 
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        return max(0, self.inside - 1)
+
     def close(self) -> None:
         """Lets no further request begin."""
         self.closed = True

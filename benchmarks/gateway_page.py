@@ -1,6 +1,6 @@
 """The picture of the gateway's page: a simulation answers a text that is typed into a browser.
 
-    python -m benchmarks.page STUDENT "TEXT" --out docs/pictures/gateway.png [--dark] [--narrow]
+    python -m benchmarks.gateway_page STUDENT "TEXT" --out docs/pictures/gateway.png [--dark] [--narrow]
 
 STUDENT is a student or an exported folder. The picture has at most 64 colours, which keeps it small.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 import mpcify
 from benchmarks.browser import Tab, browser, chromium
 from mpcify.cluster.gateway.application import application
-from mpcify.cluster.gateway.serving import address_of, listen, server_of
+from mpcify.cluster.gateway.serving import listen, name_of, server_of
 from mpcify.files import write_whole
 
 TOKEN = "of-a-gateway-that-lives-for-one-picture"
@@ -32,7 +32,8 @@ def ask(tab: Tab, address: str, text: str, width: int, dark: bool) -> bytes:
     tab.click("#ask")
     tab.wait("!document.querySelector('#result').hidden || !document.querySelector('#failure').hidden", 300)
     tab.value("document.activeElement.blur()")
-    tab.size(width, min(tab.value("document.documentElement.scrollHeight"), TALLEST), 2, dark=dark)
+    height = tab.value("Math.ceil(document.body.getBoundingClientRect().height)")
+    tab.size(width, min(height, TALLEST), 2, dark=dark)
     return tab.picture()
 
 
@@ -46,7 +47,7 @@ def small(picture: bytes) -> bytes:
 
 def main() -> None:
     """Reads the command line and writes the picture."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.page")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway_page")
     parser.add_argument("model")
     parser.add_argument("text")
     parser.add_argument("--out", type=Path, required=True)
@@ -57,13 +58,14 @@ def main() -> None:
     if program is None:
         raise SystemExit("no Chromium is installed")
     with mpcify.compile(given.model, accept_embedding_leak=True) as private, listen("127.0.0.1", 0) as listening:
-        server = server_of(application(private, TOKEN, simulated=True))
+        app = application(private, TOKEN, simulated=True)
+        server = server_of(app, app.state.turns.close)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
             with browser(program) as tab:
                 width = NARROW if given.narrow else WIDTH
-                write_whole(given.out, small(ask(tab, address_of(listening), given.text, width, given.dark)))
+                write_whole(given.out, small(ask(tab, f"http://{name_of(listening)}/", given.text, width, given.dark)))
         finally:
             server.should_exit = True
             thread.join()

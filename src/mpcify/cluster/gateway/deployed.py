@@ -1,0 +1,68 @@
+"""The gateway over a deployed client's folder: its session, log, metrics and probes."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from mpcify.cluster.canary import Canary
+from mpcify.cluster.config import DIALLER
+from mpcify.cluster.deployed import CertificateWatch, connect, health_of
+from mpcify.cluster.deployment import read_deployment
+from mpcify.cluster.gateway.application import application
+from mpcify.cluster.gateway.serving import listen, name_of, serve
+from mpcify.cluster.gateway.token import NAME, token_in
+from mpcify.cluster.logs import Form, Log, libraries
+from mpcify.cluster.metrics import Metrics
+from mpcify.cluster.witness import Witness
+from mpcify.progress import say
+
+CANARY_EVERY = 300.0  # seconds
+
+
+def serve_gateway(
+    folder: Path, host: str, port: int, token_file: Path | None = None, canary: Path | None = None, form: Form = "json"
+) -> int:
+    """Serves until SIGTERM or SIGINT; a request that runs then is answered first. How many were.
+
+    token_file: None for the folder's own. canary: known answers to ask for. form: of the log on stderr. Raises MPC-901
+    for an address that is not the loopback's or is in use, MPC-702 for the token, what `connect` raises for the folder
+    and its parties, and what `Canary` raises for the known answers.
+    """
+    deployment = read_deployment(folder, DIALLER)
+    log, metrics = Log(DIALLER, form), Metrics(DIALLER, deployment.lengths)
+    with ExitStack() as held:
+        listening = held.enter_context(listen(host, port))
+        token = token_in(token_file or folder / NAME)
+        held.enter_context(libraries(log))
+        health = held.enter_context(health_of(deployment, metrics))
+        witness, watch = Witness(log, metrics, health), CertificateWatch(deployment, log, metrics, health)
+        watch()
+        private = held.enter_context(connect(folder, witness=witness))
+
+        def counts() -> bytes:
+            metrics.waiting(app.state.turns.waiting)
+            return metrics.text()
+
+        app = application(private, token, waiting=deployment.config.limits.queue, metrics=counts, log=log)
+        if canary is not None:
+            asking = Canary(private, canary, CANARY_EVERY, metrics, log)
+            asking.start()
+            held.callback(asking.stop)
+
+        def tick() -> None:
+            witness.waits()
+            metrics.waiting(app.state.turns.waiting)
+            watch()
+
+        def leave() -> None:
+            app.state.turns.close()
+            watch.draining = True
+            watch.tell()
+
+        log.event("ready", address=name_of(listening))
+        if sys.stderr.isatty():  # a log is read by others than a terminal
+            say(f"in a browser: http://{name_of(listening)}/#token={token}")
+        watch.started = True
+        serve(app, listening, leave, tick)
+        log.event("stopped")
+        return int(app.state.turns.answered)
