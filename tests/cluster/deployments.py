@@ -1,18 +1,17 @@
 """Deployed folders of all parties on this machine, and their services in threads."""
 
-import shutil
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mpcify.cluster import deployed
 from mpcify.cluster.deploy import write_deployment
-from mpcify.cluster.deployed import network_of, programs_of
-from mpcify.cluster.deployment import read_deployment
-from mpcify.cluster.party import Service
 from mpcify.engines.rules import Rules
 from mpcify.engines.spu.config import SpuConfig
 from tests.cluster.trusting import TrustingConfig
@@ -33,7 +32,7 @@ def free_address() -> str:
         return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-def deployed(parties: Path, kits: Path, out: Path) -> Path:
+def deploy(parties: Path, kits: Path, out: Path) -> Path:
     """A folder of all parties' folders, with addresses that are free."""
     write_deployment(parties, kits, out, CountedConfig(), {name: free_address() for name in LISTENING})
     for role in ("client", *LISTENING):
@@ -58,20 +57,28 @@ def literal(value: Any) -> str:
 
 
 @contextmanager
-def serving(folder: Path, health: bool = True) -> Iterator[Service]:
-    """A party at work in a thread."""
-    deployment = read_deployment(folder)
-    programs = programs_of(deployment)
-    with network_of(deployment, programs) as network:
-        network.health(health)  # type: ignore[attr-defined]
-        service = Service(programs, network)
-        thread = threading.Thread(target=service.serve, daemon=True)
+def serving(folder: Path) -> Iterator[None]:
+    """A party at work in a thread, as `party serve` runs it."""
+    started, stops = threading.Event(), list[Callable[[], None]]()
+
+    @contextmanager
+    def stoppable(stop: Callable[[], None]) -> Iterator[None]:
+        stops.append(stop)
+        started.set()
+        yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deployed, "on_signal", stoppable)
+        patch.setattr(deployed, "libraries", lambda log: nullcontext())
+        thread = threading.Thread(target=deployed.serve, args=(folder,), daemon=True)
         thread.start()
-        try:
-            yield service
-        finally:
-            service.stop()
-            thread.join(10)
+        assert started.wait(10)
+    try:
+        yield
+    finally:
+        stops[0]()
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 @contextmanager
@@ -81,8 +88,3 @@ def all_serving(out: Path) -> Iterator[None]:
         for role in LISTENING:
             stack.enter_context(serving(out / role))
         yield
-
-
-def copied(out: Path, place: Path) -> Path:
-    """A copy of a deployment, to be broken."""
-    return Path(shutil.copytree(out, place))

@@ -30,7 +30,7 @@ from mpcify.cluster.keys import as_pem, load_key, now
 from mpcify.engines.config import ENGINES
 from mpcify.errors import MpcifyError
 from mpcify.network import dial
-from tests.cluster.deployments import CountedConfig, all_serving, deployed, edit, free_address, serving
+from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit, free_address, serving
 
 Break = Callable[[Path], object]
 ROLES = ("client", "owner", "helper")
@@ -54,7 +54,7 @@ def kits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def out(exported: Path, kits: Path, tmp_path: Path) -> Path:
     """All parties' folders."""
-    return deployed(exported, kits, tmp_path / "out")
+    return deploy(exported, kits, tmp_path / "out")
 
 
 def wrong(found: Diagnosis) -> dict[str, Finding]:
@@ -76,6 +76,7 @@ def test_a_cluster_that_works_has_nothing_wrong_at_any_party(out: Path) -> None:
         assert "ms" in of(found["client"], f"{peer}: line").value
     assert "rounds" in of(found["client"], "request of 4").value
     assert "this party's service" in of(found["owner"], "listen").value
+    assert of(found["owner"], "health").value.endswith("says: ok")
     assert of(found["helper"], "owner: service").value == "it serves"
     assert "they dial this party" in of(found["owner"], "peers").value
 
@@ -230,7 +231,7 @@ def test_an_authority_that_ends_within_a_month_is_warned_of(
 ) -> None:
     monkeypatch.setattr(certificates, "AUTHORITY_TIME", 20 * DAY)
     create_kits(tmp_path / "short", ROLES)
-    found = examine(deployed(exported, tmp_path / "short", tmp_path / "out") / "owner")
+    found = examine(deploy(exported, tmp_path / "short", tmp_path / "out") / "owner")
     assert "the authority expires" in of(found, "certificate").problem
     assert "keys init" in of(found, "certificate").remedy
 
@@ -404,7 +405,7 @@ def test_addresses_that_are_swapped_are_found(out: Path) -> None:
 
 def test_a_peer_of_another_cluster_is_found(out: Path, exported: Path, tmp_path: Path) -> None:
     create_kits(tmp_path / "others", ROLES)
-    other = deployed(exported, tmp_path / "others", tmp_path / "other")
+    other = deploy(exported, tmp_path / "others", tmp_path / "other")
     edit(out / "client", owner=address_of(other, "owner"))
     with serving(other / "owner"):
         found = at_client(out)
@@ -464,7 +465,8 @@ def test_a_peer_that_speaks_something_else_is_found(kind: Callable[[Path], Any],
 
 
 def test_a_peer_that_does_not_serve_is_found(out: Path) -> None:
-    with serving(out / "owner", health=False), serving(out / "helper"):
+    deployment = read_deployment(out / "owner")
+    with network_of(deployment, programs_of(deployment)):
         found = at_client(out)
     assert found.check == "owner: service"
     assert "does not serve" in found.problem
