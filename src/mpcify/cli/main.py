@@ -16,6 +16,7 @@ from mpcify.cli.check import check
 from mpcify.cli.convert import convert
 from mpcify.cli.demo import demo
 from mpcify.cli.distill import distill
+from mpcify.cli.doctor import doctor
 from mpcify.cli.estimate import estimate
 from mpcify.cli.evaluate import evaluate
 from mpcify.cli.export import export
@@ -36,7 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (check, convert, distill, evaluate, infer, export, profile, estimate, bench, gateway, demo):
+for command in (check, convert, distill, evaluate, infer, export, profile, estimate, bench, gateway, doctor, demo):
     app.command()(command)
 for group in (keys, party):
     app.add_typer(group)

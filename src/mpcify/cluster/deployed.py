@@ -20,7 +20,6 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read
 from mpcify.inference import PrivateModel
 from mpcify.network.grpc import GrpcNetwork
-from mpcify.network.network import Network
 from mpcify.network.tls import Credentials
 
 HOUR, MINUTE = 3600.0, 60.0  # seconds between two looks at a certificate, and at one that is not valid
@@ -59,7 +58,7 @@ def programs_of(deployment: Deployment) -> Programs:
     return Programs(deployment.role, exported, deployment.engine.build())
 
 
-def network_of(deployment: Deployment, programs: Programs) -> Network:
+def network_of(deployment: Deployment, programs: Programs) -> GrpcNetwork:
     """A party's place in the network. Raises MPC-701 if it cannot listen at its address, MPC-702 for its kit."""
 
     def credentials() -> Credentials:
@@ -100,11 +99,13 @@ def serve(folder: str | Path, form: Form = "json") -> int:
             def stop() -> None:
                 watch.draining = True
                 watch.tell()
+                network.health(False)
                 service.stop()
 
             with on_signal(stop):
                 log.event("ready", address=deployment.listen)
                 watch.started = True
+                network.health(True)
                 service.serve()
         log.event("stopped")
         return service.answered

@@ -1,0 +1,90 @@
+"""Deployed folders of all parties on this machine, and their services in threads."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpcify.cluster import deployed
+from mpcify.cluster.deploy import write_deployment
+from mpcify.engines.rules import Rules
+from mpcify.engines.spu.config import SpuConfig
+from tests.cluster.trusting import TrustingConfig
+
+LISTENING = ("owner", "helper")
+
+
+@dataclass(frozen=True)
+class CountedConfig(TrustingConfig):
+    """Parties that trust each other, with formulas of what a request costs."""
+
+    def rules(self) -> Rules:
+        return SpuConfig().rules()
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def deploy(parties: Path, kits: Path, out: Path) -> Path:
+    """A folder of all parties' folders, with addresses that are free."""
+    write_deployment(parties, kits, out, CountedConfig(), {name: free_address() for name in LISTENING})
+    for role in ("client", *LISTENING):
+        edit(out / role, health=free_address())
+    return out
+
+
+def edit(folder: Path, **words: Any) -> None:
+    """Writes cluster.toml with other values: health's address, listen's, or a party's, or of a line by its name."""
+    path = folder / "cluster.toml"
+    lines, section = [], ""
+    for line in path.read_text().splitlines():
+        section = line.split("]")[0].lstrip("[") if line.startswith("[") else section
+        name = line.split(" =")[0]
+        key = section if name == "address" else name
+        lines.append(f"{name} = {literal(words[key])}" if key in words and " = " in line else line)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[None]:
+    """A party at work in a thread, as `party serve` runs it."""
+    started, stops = threading.Event(), list[Callable[[], None]]()
+
+    @contextmanager
+    def stoppable(stop: Callable[[], None]) -> Iterator[None]:
+        stops.append(stop)
+        started.set()
+        yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deployed, "on_signal", stoppable)
+        patch.setattr(deployed, "libraries", lambda log: nullcontext())
+        thread = threading.Thread(target=deployed.serve, args=(folder,), daemon=True)
+        thread.start()
+        assert started.wait(10)
+    try:
+        yield
+    finally:
+        stops[0]()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def all_serving(out: Path) -> Iterator[None]:
+    """Owner and helper at work."""
+    with ExitStack() as stack:
+        for role in LISTENING:
+            stack.enter_context(serving(out / role))
+        yield
