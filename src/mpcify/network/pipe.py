@@ -114,14 +114,14 @@ class PipeLinks(Links):
         with lane.lock:
             lane.ask(SEND, self.places[peer], key, message)
 
-    def receive(self, peer: str, key: str) -> bytes:
+    def receive(self, peer: str, key: str, timeout: float | None = None) -> bytes:
         self.check(peer)
         try:
             lane = self.idle.pop()
         except IndexError:
             lane = self.open()
         try:
-            lane.ask(RECEIVE, self.places[peer], key)
+            lane.ask(RECEIVE, self.places[peer], key, b"" if timeout is None else str(timeout).encode())
             return lane.reply()
         finally:
             self.idle.append(lane)
@@ -185,7 +185,7 @@ class Relay:
     def answer(self, word: int, peer: int, key: str, content: bytes, lost: Exception | None) -> bytes:
         """The reply to what is asked. Raises as the links do, and for FLUSH why a message was lost."""
         if word == RECEIVE:
-            return self.links.receive(self.links.peers[peer], key)
+            return self.links.receive(self.links.peers[peer], key, float(content) if content else None)
         if word == CLOSE:
             self.links.close(content.decode())
         elif lost is not None:
