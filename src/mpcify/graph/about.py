@@ -12,7 +12,7 @@ import numpy as np
 from mpcify.data.metrics import TOLERANCE, Metrics, agreement, correct, mcnemar_p, metrics
 from mpcify.errors import MpcifyError
 
-NOTICE = "a run that simulates all parties on one machine protects nothing; real parties do, as far as the threat model says"
+NOTICE = "a run that simulates all parties on one machine protects nothing; real parties do, see the threat model"
 Sides = int | tuple[int, int]
 Channels = float | tuple[float, ...]
 Rule = Callable[[Any], bool]
