@@ -22,6 +22,7 @@ from mpcify.requests.requests import Group
 
 Weights = Mapping[str, np.ndarray]
 
+SIMULATED = "this run simulates all parties on one machine: it protects nothing"
 TABLE_LEAKS = "the embedding table is not recorded as public: a real client would hold the owner's weights"
 
 

@@ -215,5 +215,5 @@ def test_a_simulated_prediction_says_that_it_is_one(mpcify: Callable, model: Pat
     )
     assert outcome.code == 0
     assert outcome.json["engine"] == "spu"
-    assert "warning: this release simulates all parties on one machine: it protects nothing yet\n" in outcome.err
+    assert "warning: this run simulates all parties on one machine: it protects nothing\n" in outcome.err
     assert "simulates" not in mpcify("infer", model, "a film", "--engine", "plain").err

@@ -234,9 +234,9 @@ def test_what_stands_beside_a_model_of_the_hub_is_found(source, tmp_path):
     assert {"tokenizer.json", "config.json", "model.safetensors"} <= set(files(tmp_path / "out"))
 
 
-def test_every_party_reads_that_this_release_simulates(student, source, tmp_path):
+def test_every_party_reads_that_a_simulated_run_protects_nothing(student, source, tmp_path):
     make_public(student)
     export_folder(student, source, tmp_path / "out", [16])
     for party in ("client", "owner", "helper"):
         notice = Graph.read(tmp_path / "out" / party / "graph-16.json").about.notice
-        assert "simulates all parties" in notice
+        assert "simulates all parties on one machine protects nothing" in notice

@@ -36,11 +36,11 @@ def infer(
         model = None
     items = inputs(given, pair or [], data, columns)
     settings.check_model(model, cluster)
-    from mpcify.graph.about import NOTICE
+    from mpcify.inference import SIMULATED
 
     with settings.open(model, cluster) as private:
         if private.engine.parties and cluster is None:
-            warnings.warn(MpcifyWarning(NOTICE), stacklevel=2)
+            warnings.warn(MpcifyWarning(SIMULATED), stacklevel=2)
         with progress_bar("inputs", len(items)) as advance:
             logits, cost = private(items, advance)
     results = [

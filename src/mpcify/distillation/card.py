@@ -122,7 +122,7 @@ def leakage(result: Distilled) -> str:
     seen = f"To every party: the architecture, the recipe, the labels' names, that a request is made{length}."
     answer = (
         "The answer goes to the client alone. Whoever sees many answers can imitate the model, or learn something of "
-        "its training data; secure computation does not prevent that. This release of mpcify simulates all parties on "
-        "one machine: it protects nothing yet."
+        "its training data; secure computation does not prevent that. All this holds for parties on machines of "
+        "their own: a run that simulates them on one machine protects nothing."
     )
     return f"## What leaks\n\n{seen} {table} {answer}"

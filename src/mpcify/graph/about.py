@@ -12,7 +12,7 @@ import numpy as np
 from mpcify.data.metrics import TOLERANCE, Metrics, agreement, correct, mcnemar_p, metrics
 from mpcify.errors import MpcifyError
 
-NOTICE = "this release simulates all parties on one machine: it protects nothing yet"
+NOTICE = "a run that simulates all parties on one machine protects nothing; real parties do, see the threat model"
 Sides = int | tuple[int, int]
 Channels = float | tuple[float, ...]
 Rule = Callable[[Any], bool]
@@ -199,7 +199,7 @@ def sides(value: Sides) -> tuple[int, int]:
 class About:
     """What is public of a model.
 
-    notice: what a reader must know of this release. model: its folder's name. family: of Hugging Face. embeddings:
+    notice: what a reader must know before running it. model: its folder's name. family: of Hugging Face. embeddings:
     `client` (it looks its tokens up in a table that it holds), `one-hot`, or `patches` for images. taught: the buckets
     that a student was taught on enough texts of; None if that is not known, or there was nothing to teach.
     """
