@@ -62,11 +62,10 @@ def request(gigabits: float | None, work: Path, repeat: int) -> tuple[float, flo
     with Namespaces(PARTIES, gigabits) as spaces:
         round_trip = spaces.round_trip()
         words = [sys.executable, "-m", "benchmarks.network", "--work", str(work), "--repeat", str(repeat)]
-        environment = ("env", "OMP_THREAD_LIMIT=1", "JAX_PLATFORMS=cpu")
         said = [work / f"{role}.log" for role in PARTIES]
         runs = []
         for index, path in enumerate(said):
-            inside = spaces.inside(index, *environment, *words, "--role", PARTIES[index])
+            inside = spaces.inside(index, *words, "--role", PARTIES[index])
             with path.open("wb") as log:
                 runs.append(subprocess.Popen(inside, stdout=subprocess.DEVNULL, stderr=log))
         codes = [run.wait() for run in runs]

@@ -16,6 +16,7 @@ from mpcify.network.memory import connect
 from tests.network.contract import LinkContract
 from tests.network.network_contract import opened
 from tests.network.parties import Cluster
+from tests.network.piped import Piped
 
 
 class TestMemory(LinkContract):
@@ -36,6 +37,13 @@ class TestGrpc(LinkContract):
         for end in links.values():
             end.session = session
         return links
+
+
+class TestPipe(LinkContract):
+    """The links of a child, relayed over those in memory."""
+
+    def connect(self, names: Sequence[str], session: str, timeout: float) -> Mapping[str, Links]:
+        return {name: Piped(links) for name, links in connect(names, session, timeout).items()}
 
 
 class TestTcp(LinkContract):

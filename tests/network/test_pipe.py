@@ -1,4 +1,4 @@
-"""Links of a child keep the contract; the relay in the parent keeps nothing back and ends with either side."""
+"""The relay in the parent keeps nothing back, and ends with either side."""
 
 import os
 import socket
@@ -6,34 +6,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
 
 import pytest
 
-from mpcify.network.links import Links
 from mpcify.network.memory import MemoryLinks, connect
 from mpcify.network.pipe import HEAD, SEND, Lane, PipeLinks, Relay
-from tests.network.contract import LinkContract
-
-
-class Piped(PipeLinks):
-    """Links of a child in this process, whose `timeout` is set at the parent's too."""
-
-    def __init__(self, links: Links) -> None:
-        self.links = links
-        mine, theirs = socket.socketpair()
-        self.relay = Relay(links, mine, f"{links.name} has ended")
-        super().__init__(links.name, links.peers, links.session, links.timeout, theirs)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "timeout":
-            self.links.timeout = value  # type: ignore[assignment]
-        super().__setattr__(name, value)
-
-
-class TestPipe(LinkContract):
-    def connect(self, names: Sequence[str], session: str, timeout: float) -> Mapping[str, Links]:
-        return {name: Piped(links) for name, links in connect(names, session, timeout).items()}
+from tests.network.piped import Piped
 
 
 def pair() -> tuple[Piped, MemoryLinks]:

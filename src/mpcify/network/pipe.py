@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from mpcify.network.links import Links
 
 HEAD = struct.Struct("<BBIQ")  # what it is, the peer's place, bytes of the key, bytes of the content
+PATIENCE = struct.Struct("<d")  # the content of RECEIVE: how long it waits, in seconds
 SEND, RECEIVE, FLUSH, CLOSE = range(4)  # what a child asks for; there is no reply to SEND
 DONE, LATE, CLOSED, REFUSED = range(4)  # what the parent replies
 KEY_LIMIT = 1 << 16
@@ -82,7 +83,7 @@ class Lane:
 
 
 class PipeLinks(Links):
-    """The child's end. How long `receive` waits is for the parent's links to say; `timeout` is what they said first.
+    """The child's end.
 
     opener: a Unix socket, whose other end a `Relay` has; it gets one end of each lane.
     """
@@ -94,6 +95,11 @@ class PipeLinks(Links):
         self.outgoing = {peer: self.open() for peer in self.peers}
         self.idle: list[Lane] = []  # for receiving
         self.reason: str | None = None  # why this end was closed, if it was
+
+    @property
+    def closed(self) -> str | None:
+        """Why this end was closed, None if it was not; of the parent's links `receive` tells."""
+        return self.reason
 
     def open(self) -> Lane:
         """A new lane. Raises ConnectionError if the parent is gone."""
@@ -116,12 +122,13 @@ class PipeLinks(Links):
 
     def receive(self, peer: str, key: str, timeout: float | None = None) -> bytes:
         self.check(peer)
+        patience = PATIENCE.pack(self.timeout if timeout is None else timeout)
         try:
             lane = self.idle.pop()
         except IndexError:
             lane = self.open()
         try:
-            lane.ask(RECEIVE, self.places[peer], key, b"" if timeout is None else str(timeout).encode())
+            lane.ask(RECEIVE, self.places[peer], key, patience)
             return lane.reply()
         finally:
             self.idle.append(lane)
@@ -185,7 +192,7 @@ class Relay:
     def answer(self, word: int, peer: int, key: str, content: bytes, lost: Exception | None) -> bytes:
         """The reply to what is asked. Raises as the links do, and for FLUSH why a message was lost."""
         if word == RECEIVE:
-            return self.links.receive(self.links.peers[peer], key, float(content) if content else None)
+            return self.links.receive(self.links.peers[peer], key, *PATIENCE.unpack(content))
         if word == CLOSE:
             self.links.close(content.decode())
         elif lost is not None:

@@ -1,0 +1,99 @@
+"""A whole BERT-base request by three hosts of their own, over mutual TLS: network namespaces with an address each.
+
+    python -m benchmarks.reliability.hosts [--layers 12] [--gigabits 1]
+
+Owner, helper and client run in a namespace each (Linux, root), joined by a bridge; then once more with every line shaped to
+`gigabits`. The model is BERT-base with random weights, `2quad-freediv`, 128 tokens; the answer is compared with the
+same graph in floats.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mpcify
+from benchmarks.reliability.speed import BASE, TEXTS, deployment, mpcify_verb
+from benchmarks.verbs import RESULTS
+from mpcify.files import write_whole
+from mpcify.measure.provenance import provenance
+from mpcify.network.namespaces import Namespaces
+
+PARTIES = ("client", "owner", "helper")
+READY = 600.0  # seconds until a party has compiled its program
+
+
+def party_words(folder: Path) -> list[str]:
+    """The command that serves a party."""
+    return [sys.executable, "-P", "-m", "mpcify", "party", "serve", str(folder)]
+
+
+def request(folder: Path, gigabits: float | None, turns: int) -> dict[str, Any]:
+    """Requests in namespaces: what the last one cost, and the answer. folder: that `deployment` filled."""
+    with Namespaces(PARTIES, gigabits) as spaces, ExitStack() as running:
+        owner, helper = (f"{spaces.address(place)}:7000" for place in (1, 2))
+        place = folder / ("shaped" if gigabits else "open")
+        mpcify_verb("party", "init", folder / "parties", folder / "kits", place, "--owner", owner, "--helper", helper)
+        for number, role in ((1, "owner"), (2, "helper")):
+            process = subprocess.Popen(
+                spaces.inside(number, *party_words(place / role)), stderr=subprocess.PIPE, text=True
+            )
+            running.callback(process.wait)
+            running.callback(process.terminate)
+            assert process.stderr is not None
+            for line in process.stderr:
+                if '"ready"' in line:
+                    break
+            running.enter_context(process.stderr)
+        words = [sys.executable, "-P", "-m", "mpcify", "infer", "--cluster", str(place / "client"), "--format", "json"]
+        round_trip = spaces.round_trip()
+        done = subprocess.run(
+            spaces.inside(0, *words, *([TEXTS[-1]] * turns)), stdout=subprocess.PIPE, text=True, check=True
+        )
+        answer = json.loads(done.stdout)
+    cost = answer["cost"]
+    return {
+        "gigabits": gigabits,
+        "round_trip_ms": round(1000 * round_trip, 3),
+        "requests": turns,
+        "seconds_a_request": round(cost["seconds"] / turns, 3),
+        "bytes_a_request": cost["bytes"] // turns,
+        "rounds_a_request": cost["rounds"] // turns,
+        "setup": cost["setup"],
+        "scores": answer["results"][-1]["scores"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--gigabits", type=float, default=1.0)
+    parser.add_argument("--turns", type=int, default=2, help="requests of each session; their mean is reported")
+    parser.add_argument("--out", type=Path, default=RESULTS / "reliability" / "hosts.json")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        deployment(folder, BASE, given.layers)
+        with mpcify.compile(folder / "parties", engine="plain") as plain:
+            expected = plain.classify(TEXTS[-1:])[0]["scores"]
+        runs = [request(folder, gigabits, given.turns) for gigabits in (None, given.gigabits)]
+    finally:
+        shutil.rmtree(folder)
+    for run in runs:
+        run["max_score_difference"] = max(abs(run.pop("scores")[label] - expected[label]) for label in expected)
+    values = {"format": 1, "layers": given.layers, "length": 128, "load_average": round(os.getloadavg()[0], 2)}
+    write_whole(given.out, json.dumps({**values, "runs": runs, **provenance()}, indent=1) + "\n")
+    print(json.dumps(runs, indent=1))
+    assert np.isfinite([run["max_score_difference"] for run in runs]).all()
+
+
+if __name__ == "__main__":
+    main()
