@@ -256,3 +256,17 @@ def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
         new_folder(tmp_path / "file" / "out"),
     ):
         pass
+
+
+def test_no_core_dump_is_written_of_a_process_that_forbids_it_nor_of_its_children() -> None:
+    code = """
+import resource, subprocess, sys
+from mpcify.files import forbid_core_dumps
+forbid_core_dumps()
+asks = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
+exec(asks)
+subprocess.run([sys.executable, "-c", asks])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "(0, 0)"
+    assert done.stdout.count("(0, 0)") == 2

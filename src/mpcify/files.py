@@ -6,6 +6,7 @@ soon as OUT is there.
 """
 
 import os
+import resource
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -92,6 +93,11 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
         for parent in made:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+def forbid_core_dumps() -> None:
+    """Lets the system write no memory of this process to the disk if it crashes, nor of the processes that it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def flush(path: Path) -> None:

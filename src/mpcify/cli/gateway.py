@@ -34,6 +34,8 @@ def gateway(
 ) -> Answer:
     """Let programs of this machine ask the private model by HTTP, until SIGTERM or Ctrl-C."""
     from mpcify.cluster.gateway.deployed import serve_gateway
+    from mpcify.files import forbid_core_dumps
 
+    forbid_core_dumps()
     answered = serve_gateway(folder, host, port, token_file, canary, log.value)
     return Answer({"answered": answered}, f"{answered} requests were answered")

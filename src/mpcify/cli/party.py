@@ -57,7 +57,9 @@ def party_serve(
 ) -> Answer:
     """Serve a party's part to the client, until SIGTERM or Ctrl-C; a request that runs then is answered first."""
     from mpcify.cluster.deployed import serve
+    from mpcify.files import forbid_core_dumps
 
+    forbid_core_dumps()
     answered = serve(folder, log.value)
     return Answer({"answered": answered}, f"{answered} requests were answered")
 

@@ -20,6 +20,7 @@ import numpy as np
 from mpcify.engines.cost import Cost, combined
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.failure import failure
+from mpcify.files import forbid_core_dumps
 from mpcify.graph.graph import Graph
 from mpcify.network.frames import read_frame, write_frame
 from mpcify.network.links import Links
@@ -189,6 +190,7 @@ def exit_with_parent(requests: int, parent: int) -> None:
 
 def main() -> None:
     """Serves until the pipe closes."""
+    forbid_core_dumps()
     requests, replies, *openers = map(int, sys.argv[1:])
     threading.Thread(target=exit_with_parent, args=(requests, os.getppid()), daemon=True).start()
     worker = Worker(socket.socket(fileno=openers[0]) if openers else None)
