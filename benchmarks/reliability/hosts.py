@@ -2,8 +2,8 @@
 
     python -m benchmarks.reliability.hosts [--layers 12] [--gigabits 1]
 
-Owner, helper and client run in a namespace each (Linux, root), joined by a bridge; then once more with every line shaped to
-`gigabits`. The model is BERT-base with random weights, `2quad-freediv`, 128 tokens; the answer is compared with the
+Owner, helper and client run in a namespace each (Linux, root), joined by a bridge; then once more with every line shaped
+to `gigabits`. The model is BERT-base with random weights, `2quad-freediv`, 128 tokens; the answer is compared with the
 same graph in floats.
 """
 

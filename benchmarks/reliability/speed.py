@@ -2,8 +2,8 @@
 
     python -m benchmarks.reliability.speed [--layers 1] [--turns 5] [--requests 50]
 
-A BERT-base of `layers` layers with random weights, `2quad-freediv`, 128 tokens: the whole request (embedding, layers, head)
-in a simulation, and by owner, helper and client as three processes over loopback. Then `requests` requests of a
+A BERT-base of `layers` layers with random weights, `2quad-freediv`, 128 tokens: the whole request (embedding, layers,
+head) in a simulation, and by owner, helper and client as three processes over loopback. Then `requests` requests of a
 MiniLM-sized model in one session: their latency, and what each shared of the weights.
 """
 
@@ -32,8 +32,8 @@ from mpcify.measure.provenance import provenance
 BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
 MINI = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
 LENGTH = 128
-WORDS = "the film is a long and very careful look at people who never say what they want until it is too late".split()
-TEXTS = [" ".join(WORDS[(7 * start + step) % len(WORDS)] for step in range(start % 90 + 20)) for start in range(60)]
+TEXT = "the film is a long and very careful look at people who never say what they want until it is too late "
+TEXTS = [" ".join((8 * TEXT).split()[start : 3 * start + 20]) for start in range(1, 41)]  # of 22 to 100 words
 
 
 def mpcify_verb(*words: object) -> None:

@@ -96,7 +96,7 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
 
 
 def forbid_core_dumps() -> None:
-    """Lets the system write no memory of this process to the disk if it crashes, nor of the processes that it starts."""
+    """Lets the system write no memory of this process to the disk if it crashes, nor of processes that it starts."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
