@@ -2,9 +2,9 @@
 
     python -m benchmarks.reliability.hosts [--layers 12] [--gigabits 1]
 
-Owner, helper and client run in a namespace each (Linux, root), joined by a bridge; then once more with every line shaped
-to `gigabits`. The model is BERT-base with random weights, `2quad-freediv`, 128 tokens; the answer is compared with the
-same graph in floats.
+Owner, helper and client run in a namespace each (Linux, root), joined by a bridge; then once more with every line
+shaped to `gigabits`. The model is BERT-base with random weights, `2quad-freediv`, 128 tokens; the answer is compared
+with the same graph in floats.
 """
 
 import argparse
@@ -17,8 +17,6 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import mpcify
 from benchmarks.reliability.speed import BASE, TEXTS, deployment, mpcify_verb
@@ -88,11 +86,11 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     for run in runs:
-        run["max_score_difference"] = max(abs(run.pop("scores")[label] - expected[label]) for label in expected)
+        scores = run.pop("scores")
+        run["max_score_difference"] = max(abs(scores[label] - expected[label]) for label in expected)
     values = {"format": 1, "layers": given.layers, "length": 128, "load_average": round(os.getloadavg()[0], 2)}
     write_whole(given.out, json.dumps({**values, "runs": runs, **provenance()}, indent=1) + "\n")
     print(json.dumps(runs, indent=1))
-    assert np.isfinite([run["max_score_difference"] for run in runs]).all()
 
 
 if __name__ == "__main__":

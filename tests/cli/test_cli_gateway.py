@@ -18,6 +18,7 @@ import pytest
 from tests.cluster.gateway.service import TOKEN, FakeModel, Service
 
 STARTED = """
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,8 @@ from tests.cluster.gateway.service import FakeModel
 class Model(FakeModel):
     def __enter__(self):
         return self
+    def open(self, length):
+        print(json.dumps({"event": "opened", "length": length}), file=sys.stderr, flush=True)
     def __exit__(self, *_):
         print('{"event": "closed"}', file=sys.stderr, flush=True)
 
@@ -92,6 +95,7 @@ def test_it_serves_until_sigterm_and_logs_no_token(started: Callable[..., Gatewa
     assert service.post(b'{"inputs": ["a film"]}', Authorization=f"Bearer {secret}")[0] == 200
     assert b"mpcify_queue 0.0" in service.send("GET", "/metrics")[2]
     assert json.loads(gateway.end()) == {"format": 1, "answered": 1}
+    assert gateway.event("opened")["length"] == 16  # before anybody could ask
     assert (gateway.event("request")["route"], gateway.event("request")["status"]) == ("/v1/classify", 401)
     assert [json.loads(line)["event"] for line in gateway.lines[-2:]] == ["stopped", "closed"]
     assert secret not in "".join(gateway.lines)

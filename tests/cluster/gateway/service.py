@@ -47,6 +47,9 @@ class FakeModel:
     def ready(self) -> None:
         """A session can be opened."""
 
+    def open(self, length: int) -> None:
+        """A length can be asked for."""
+
 
 class Service:
     """A gateway that runs; `ask` and `get` are its caller."""

@@ -38,6 +38,8 @@ def serve_gateway(
         witness, watch = Witness(log, metrics, health), CertificateWatch(deployment, log, metrics, health)
         watch()
         private = held.enter_context(connect(folder, witness=witness))
+        for length in deployment.lengths:  # now, so that nobody's first request waits for it
+            private.open(length)
 
         def counts() -> bytes:
             metrics.waiting(app.state.turns.waiting)
