@@ -21,7 +21,7 @@ Intrude = Callable[..., Hostile]
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A client and an owner with small limits, who soon believe that they are refused."""
     monkeypatch.setattr(dial, "BUSY", 0.5)
-    with Cluster("client", "owner", limits=SMALL, timeout=5) as cluster:
+    with Cluster("client", "owner", limits=SMALL, timeout=20) as cluster:
         yield cluster
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ LONG = bytes(1 << 20)
 
 def entered(peer: Hostile, owner: GrpcNetwork) -> tuple[Talk, GrpcLinks]:
     """A session of somebody hostile with the owner, from both ends."""
-    return peer.enter(new_session()), owner.accept(5)
+    return peer.enter(new_session()), owner.accept(15)
 
 
 def hostile_owner(cluster: Cluster) -> HostileServer:
@@ -113,10 +114,10 @@ def test_a_party_that_is_dialled_and_says_something_else_first_is_refused(cluste
         HostileServer(cluster.addresses["owner"], cluster.credentials["owner"]) as server,
         ThreadPoolExecutor(1) as pool,
     ):
-        dialled = pool.submit(cluster.network("client").dial, new_session(), 1)
+        dialled = pool.submit(cluster.network("client").dial, new_session(), 3)
         server.answer()[1].say(first)
         with pytest.raises(MpcifyError, match=r"MPC-703 owner.*MPC-707 owner broke the protocol"):
-            dialled.result(timeout=5)
+            dialled.result(timeout=15)
 
 
 def test_a_party_that_was_dialled_cannot_break_the_protocol_either(cluster: Cluster) -> None:
@@ -124,9 +125,9 @@ def test_a_party_that_was_dialled_cannot_break_the_protocol_either(cluster: Clus
         HostileServer(cluster.addresses["owner"], cluster.credentials["owner"]) as server,
         ThreadPoolExecutor(1) as pool,
     ):
-        dialled = pool.submit(cluster.network("client").dial, new_session(), 5)
+        dialled = pool.submit(cluster.network("client").dial, new_session(), 15)
         stream = server.answer()[1].say(LET_IN, STANDS)
-        links = dialled.result(timeout=5)
+        links = dialled.result(timeout=15)
         stream.say(head(b"k", 2**40))
         with pytest.raises(ConnectionError, match="MPC-707 owner broke the protocol"):
             links.receive("owner", "k")
@@ -140,11 +141,11 @@ def test_a_party_that_breaks_the_protocol_leaves_the_others_connected() -> None:
             HostileServer(cluster.addresses["helper"], cluster.credentials["helper"]) as server,
             Hostile(cluster.addresses["owner"], "owner", cluster.credentials["helper"]) as caller,
         ):
-            dialled = pool.submit(cluster.network("client").dial, new_session(), 5)
+            dialled = pool.submit(cluster.network("client").dial, new_session(), 15)
             session, stream = server.answer()
             to_owner = caller.enter(session)
             stream.say(LET_IN, STANDS)
-            links = [dialled.result(timeout=5), owner.accept(5)]
+            links = [dialled.result(timeout=15), owner.accept(15)]
             to_owner.say(b"junk")
             with pytest.raises(ConnectionError, match="MPC-707 helper broke the protocol"):
                 links[1].receive("helper", "k")
@@ -180,29 +181,32 @@ def held(links: Any) -> int:
     return links.inboxes["client"]._held
 
 
-def settled(size: Callable[[], int]) -> None:
-    """Waits until a size no longer grows."""
+def settled(size: Callable[[], int], least: int) -> int:
+    """A size, once it is as large as it must become and no longer grows."""
+    end = time.monotonic() + 20
     before = -1
-    while size() > before:
+    while size() < least or size() > before:
+        assert time.monotonic() < end
         before = size()
         time.sleep(0.5)
+    return before
 
 
 def test_what_a_caller_leaves_unread_is_bounded_until_somebody_asks(owner: GrpcNetwork, intrude: Intrude) -> None:
     stream, links = entered(intrude(), owner)
     stream.say(*(head(b"k%d" % number, 1 << 20) + LONG for number in range(8)))
-    settled(lambda: held(links))
-    assert 2 << 20 <= held(links) < 3 << 20
+    assert settled(lambda: held(links), 2 << 20) < 3 << 20
     for number in range(8):
         assert len(links.receive("client", f"k{number}")) == 1 << 20
 
 
 def test_empty_messages_take_room_too(owner: GrpcNetwork, intrude: Intrude) -> None:
+    room = 128
+    owner.limits = replace(owner.limits, waiting=room * 512)
     stream, links = entered(intrude(), owner)
-    stream.say(*(head(b"k%d" % number, 0) for number in range(5000)))
-    settled(lambda: len(links.inboxes["client"]._messages))
-    assert len(links.inboxes["client"]._messages) == (2 << 20) // 512
-    assert links.receive("client", "k4999") == b""
+    stream.say(*(head(b"k%d" % number, 0) for number in range(200)))
+    assert settled(lambda: len(links.inboxes["client"]._messages), room) == room
+    assert links.receive("client", "k199") == b""
 
 
 def test_a_caller_that_sends_ever_more_than_is_asked_for_is_refused(owner: GrpcNetwork, intrude: Intrude) -> None:
@@ -233,7 +237,7 @@ def test_who_sends_to_a_peer_that_reads_nothing_waits_and_gives_up(owner: GrpcNe
     metadata = ((dial.SESSION, new_session()), (dial.WIRE, "1"))
     call = intrude().channel.stream_stream(dial.METHOD)(nothing(), metadata=metadata)
     assert (next(call), next(call)) == (LET_IN, STANDS)
-    links = owner.accept(5)
+    links = owner.accept(15)
     links.timeout = 0.5
 
     def send_on() -> None:

@@ -24,7 +24,7 @@ told = json.load(sys.stdin)
 credentials = Credentials(*(told[name].encode() for name in ("certificate", "key", "authority")))
 network = GrpcNetwork("client", lambda: credentials, peers={"owner": told["owner"]}, dialler="client", listen=None,
                       limits=Limits(1 << 20, 1 << 20), timeout=20)
-links = network.dial(told["session"], 5)
+links = network.dial(told["session"], 15)
 links.send("owner", "here", b"")
 print("here", flush=True)
 time.sleep(told["seconds"])
@@ -54,7 +54,7 @@ def client(cluster: Cluster, seconds: float) -> Iterator[subprocess.Popen]:
 
 def learns(owner: GrpcNetwork, happens: Callable[[], object]) -> float:
     """Seconds until the owner, which waits for the client, learns that the connection is lost."""
-    links = owner.accept(10)
+    links = owner.accept(20)
     links.timeout = 30
     links.receive("client", "here")
     happens()

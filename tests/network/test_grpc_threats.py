@@ -47,7 +47,7 @@ def test_a_caller_is_refused_by_its_certificate(
 ) -> None:
     client = cluster.network("client", credentials)
     with pytest.raises(MpcifyError, match=f"MPC-704 owner: it refuses this party, or proves to be another: .*{reason}"):
-        client.dial(new_session(), 5)
+        client.dial(new_session(), 15)
     with pytest.raises(TimeoutError):
         owner.accept(0.1)
 
@@ -67,7 +67,7 @@ def test_a_party_that_is_dialled_is_refused_by_its_certificate(
 ) -> None:
     cluster.network("owner", credentials)
     with pytest.raises(MpcifyError, match=f"MPC-704 owner: it refuses this party, or proves to be another: .*{reason}"):
-        cluster.network("client").dial(new_session(), 5)
+        cluster.network("client").dial(new_session(), 15)
 
 
 def test_a_caller_without_a_certificate_is_refused(cluster: Cluster, owner: GrpcNetwork) -> None:
@@ -88,7 +88,7 @@ def test_a_party_that_is_dialled_and_speaks_plaintext_is_refused(cluster: Cluste
     server.add_insecure_port(cluster.addresses["owner"])
     server.start()
     with pytest.raises(MpcifyError, match="MPC-704 owner"):
-        cluster.network("client").dial(new_session(), 5)
+        cluster.network("client").dial(new_session(), 15)
     server.stop(None)
 
 
@@ -149,7 +149,7 @@ def test_a_party_that_is_dialled_and_speaks_no_tls_1_3_is_refused(cluster: Clust
     with socket.create_server((host, int(port))) as server:
         threading.Thread(target=serve, args=(server,), daemon=True).start()
         with pytest.raises(MpcifyError, match="MPC-704 owner"):
-            cluster.network("client").dial(new_session(), 5)
+            cluster.network("client").dial(new_session(), 15)
     assert shaken == []
 
 
@@ -169,7 +169,7 @@ def test_a_party_that_speaks_another_version_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(dial, "VERSION", "2")
         with pytest.raises(MpcifyError, match="MPC-705 owner: it speaks another version"):
-            cluster.network("client").dial(new_session(), 5)
+            cluster.network("client").dial(new_session(), 15)
 
 
 @pytest.mark.parametrize("method", ["/mpcify.Links/Other", "/a/b", "/grpc.health.v1.Health/Watch"])
