@@ -33,6 +33,7 @@ from mpcify.measure.provenance import provenance
 PARTIES = ("client", *ROLES)
 HANDSHAKE, WEIGHTS, INFERENCE, IDLE = "handshake", "weights", "inference", "idle"
 PATIENCE = 10.0  # seconds until a fault is mended that the client has not noticed yet
+QUIET = 3.0  # seconds in which nobody asks after a fault that happens while nobody does
 TRIES = 3
 LATE = 30.0  # seconds
 SLOW = 0.025  # seconds, each way
@@ -98,7 +99,8 @@ class Trial:
         self.bring_about(fault)
         self.cluster.lines.release()
         if fault.phase == IDLE and not (role == "client" and not part):
-            outcome = self.asking()
+            time.sleep(QUIET)
+            outcome, start = self.asking(), time.monotonic()
         saw, seconds, after = self.wait(outcome, start, lambda: self.mend(fault))
         tries, back = self.recover()
         ran_on = all(self.cluster.parties[name].pid == pid for name, pid in before.items())
@@ -178,9 +180,9 @@ class Trial:
                 continue
             except EOFError:
                 line = {}
+            seconds = round(time.monotonic() - start, 1) if line else None
             if not mended:
                 mend()
-            seconds = round(time.monotonic() - start, 1) if line else None
             return {"saw": self.told(line) if line else "gone", "what": line.get("what")}, seconds, mended
         raise AssertionError
 
@@ -285,12 +287,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS / "reliability" / "faults.json")
     given = parser.parse_args()
+    origin = provenance(given.seed)  # now: what runs may change meanwhile
     with tempfile.TemporaryDirectory() as place:
         folder = given.folder or Path(place)
         rows = [*measured(folder, given.only, given.seed)]
     values = {"format": 1, "model": SMALL, "limit_seconds": LIMIT, "rows": rows}
     values["load_average"] = round(os.getloadavg()[0], 1)
-    write_whole(given.out, json.dumps({**values, **provenance(given.seed)}, indent=1) + "\n")
+    write_whole(given.out, json.dumps({**values, **origin}, indent=1) + "\n")
 
 
 def measured(folder: Path, only: str, seed: int) -> Iterator[dict[str, Any]]:

@@ -118,12 +118,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    origin = provenance(given.seed)  # now: what runs may change meanwhile
     with tempfile.TemporaryDirectory() as place:
         deploy(Path(place), given.model, given.seed)
         values = {"format": 1, "model": given.model}
         values |= measured(Path(place), given.requests, given.callers, given.seed)
     out = given.out or RESULTS / "reliability" / f"load-{given.model}.json"
-    write_whole(out, json.dumps({**values, **provenance(given.seed)}, indent=1) + "\n")
+    write_whole(out, json.dumps({**values, **origin}, indent=1) + "\n")
     print(json.dumps(values, indent=1))
 
 
