@@ -2,20 +2,24 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from mpcify.errors import MpcifyError
 from mpcify.network.grpc import GrpcNetwork
 from tests.network.network_contract import new_session
 from tests.network.parties import Cluster
 
 CLIENT = """
 import json, sys, time
+from mpcify.errors import MpcifyError
 from mpcify.network.grpc import GrpcNetwork
 from mpcify.network.links import Limits
 from mpcify.network.tls import Credentials
@@ -82,3 +86,19 @@ def test_a_party_that_is_killed_is_missed_at_once(cluster: Cluster, owner: GrpcN
 def test_a_party_that_is_frozen_is_missed_within_seconds(cluster: Cluster, owner: GrpcNetwork) -> None:
     with client(cluster, 60) as process:
         assert learns(owner, lambda: process.send_signal(signal.SIGSTOP)) < 8
+
+
+def test_a_forwarded_port_of_a_party_that_is_not_there_yet_is_no_refusal(cluster: Cluster) -> None:
+    """What forwards it takes the call, and ends it as soon as nobody is found behind."""
+    host, port = cluster.addresses["owner"].split(":")
+    with socket.create_server((host, int(port))) as forwarder:
+
+        def forward() -> None:
+            with suppress(OSError):
+                while True:
+                    forwarder.accept()[0].close()
+
+        threading.Thread(target=forward, daemon=True).start()
+        with pytest.raises(MpcifyError, match="MPC-703 owner: not reached"):
+            cluster.network("client").dial(new_session(), 2)
+        forwarder.shutdown(socket.SHUT_RDWR)

@@ -23,6 +23,8 @@ REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT", "FAILED_
 UNTRUSTED = re.compile(r"SSL_ERROR_SSL|certificate|verification check", re.IGNORECASE)
 # what TLS 1.3 shows of a refused certificate: the peer closes right after the handshake
 CLOSED = "Socket closed"
+# closed sooner: by what forwards a port, and finds that nobody is there yet
+UNFINISHED = "Handshake read failed"
 WAITS = "it waits for the others"
 LAST = "last error: "  # what gRPC says before it is the same for every failure
 
@@ -81,7 +83,8 @@ class Dialler:
                 raise not_reached(peer, address, timeout, reason or (WAITS if stream.let_in else "no answer"))
             code, reason = why(stream)
             now = time.monotonic()
-            doubt = (doubt or now) if code == "ALREADY_EXISTS" or CLOSED in reason else None
+            closed = CLOSED in reason and UNFINISHED not in reason
+            doubt = (doubt or now) if code == "ALREADY_EXISTS" or closed else None
             if code == "UNIMPLEMENTED":
                 raise disagree(peer)
             if code in REFUSALS or UNTRUSTED.search(reason) or (doubt and now > min(doubt + BUSY, end)):
