@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -105,6 +107,43 @@ def test_bytes_that_are_no_tls_are_refused(cluster: Cluster, owner: GrpcNetwork,
                 line.shutdown(socket.SHUT_WR)
             while line.recv(4096):
                 pass
+
+
+def test_callers_that_come_and_go_by_the_hundred_do_not_end_the_process() -> None:
+    """While gRPC takes on credentials, it frees those that a handshake beside may use; here in a process of its own."""
+    script = """
+import os, socket, threading, time
+from mpcify.network.tls import options, server_credentials
+from tests.network.parties import AUTHORITY
+import grpc
+from concurrent.futures import ThreadPoolExecutor
+kits, reads = [AUTHORITY.issue("owner"), AUTHORITY.issue("owner")], []
+
+def read():
+    reads.append(1)
+    return kits[len(reads) // 300 % 2]
+
+server = grpc.server(ThreadPoolExecutor(1), options=options(1 << 20))
+port = server.add_secure_port("127.0.0.1:0", server_credentials(read))
+server.start()
+
+def scan():
+    for _ in range(200):
+        socket.create_connection(("127.0.0.1", port), 20).close()
+
+threads = [threading.Thread(target=scan) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+end = time.monotonic() + 20
+while len(reads) < 700 and time.monotonic() < end:
+    time.sleep(0.1)
+print(len(reads) >= 700, flush=True)
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
 def context_of(credentials: Credentials, folder: Path, protocol: int, newest: ssl.TLSVersion) -> ssl.SSLContext:

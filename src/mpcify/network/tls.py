@@ -6,6 +6,7 @@ whose suites stand in no list; gRPC reads it once, when it loads, for the whole 
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from mpcify.errors import MpcifyError  # noqa: E402
 KEEPALIVE = 2.0  # seconds of silence until a peer is asked for a sign of life …
 ANSWER = 3.0  # … and seconds in which it has to give one
 CONNECTING = 5.0  # seconds for one try to connect
+TAKING = (
+    0.2  # seconds in which a handshake that was let go takes up its credentials: microseconds, if it is not held up
+)
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,24 @@ def secure_channel(address: str, peer: str, credentials: Credentials, largest_fr
 
 
 def server_credentials(read: Callable[[], Credentials]) -> Any:
-    """A server's credentials, read anew for each handshake; what cannot be read leaves those from before."""
+    """A server's credentials, read anew for each handshake; what cannot be read leaves those from before.
+
+    gRPC is told of a change alone, and once no other handshake is about to use what it then frees: one that does ends
+    the process (grpc/grpc#36693). It asks one handshake after the other.
+    """
+    used = read()
 
     def configuration() -> Any:
-        now = read()
-        return grpc.ssl_server_certificate_configuration([(now.key, now.certificate)], now.authority)
+        return grpc.ssl_server_certificate_configuration([(used.key, used.certificate)], used.authority)
 
     def renewed() -> Any:
+        nonlocal used
         with suppress(MpcifyError):
-            return configuration()
+            if (now := read()) != used:
+                used = now
+                time.sleep(TAKING)
+                return configuration()
+        return None
 
     return grpc.dynamic_ssl_server_credentials(configuration(), renewed, require_client_authentication=True)
 
