@@ -3,12 +3,15 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TypeAlias
 
 PAUSE = 30.0  # seconds between two lines
 
 Progress: TypeAlias = Callable[[int], None]  # called with how many are done
+Stage: TypeAlias = Callable[
+    [str, int], AbstractContextManager[Progress]
+]  # opens a part of the work: its name, how many
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from mpcify.demo import run as module
 
-SMALL = module.Scale(train=120, test=10, teacher_epochs=1, student_epochs=1, private=2, repeats=1)
+SMALL = module.Scale(train=120, test=10, teacher_epochs=1, student_epochs=1, private=2, asked=1, repeats=1)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,16 @@ def test_the_report_is_the_answer_and_only_what_is_asked_for_stays(mpcify: Calla
     assert outcome.code == 0, outcome.err
     report = json.loads((tmp_path / "demo.json").read_text())
     assert outcome.json == report
-    assert set(report) >= {"format", "teacher", "student", "fixed", "private", "baselines", "speedup_over_puma"}
+    assert set(report) >= {
+        "format",
+        "teacher",
+        "student",
+        "fixed",
+        "private",
+        "baselines",
+        "speedup_over_puma",
+        "parties",
+    }
     assert {path.name for path in tmp_path.iterdir()} == {"demo.json", "kept"}
     assert {path.name for path in out.iterdir()} == {"train.tsv", "test.tsv", "teacher", "student"}
 

@@ -1,12 +1,14 @@
 """The demo's whole way in small: what it leaves, what it reports, and the table that it prints."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -14,16 +16,18 @@ from transformers import AutoTokenizer
 
 from mpcify.conversion.convert import load, load_model
 from mpcify.conversion.student import table_is_public
+from mpcify.demo import parties
 from mpcify.demo.grammar import data_set
-from mpcify.demo.report import table
-from mpcify.demo.run import Scale, median, run
-from mpcify.demo.teacher import make_model, make_tokenizer, schedule, train
+from mpcify.demo.report import parties_line, table
+from mpcify.demo.run import Scale, median, run, silent
+from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyWarning
+from mpcify.lowering.export import TracedStudent
 
 # whether nine steps make a student better is chance
 pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
-SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, repeats=2)
+SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, asked=2, repeats=2)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,46 @@ def test_the_report_has_the_fields_of_its_format(demo: tuple[dict[str, Any], Pat
     assert {"commit", "machine", "seed", "command"} <= set(result)
 
 
+def test_three_processes_answer_as_the_simulation_does(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
+    asked, simulated = demo[0]["parties"], demo[0]["private"]["cost"]
+    assert set(asked) == {"examples", "agreement_with_simulation", "cost"}
+    assert (asked["examples"], asked["agreement_with_simulation"]) == (SMALL.asked, 1)
+    # the same protocol sends the same bytes, but for which of the parties deviates in a truncation, by chance
+    assert asked["cost"]["bytes"] == pytest.approx(simulated["bytes"], rel=1e-3)
+    assert set(asked["cost"]["bytes_per_party"]) == {"client", "owner", "helper"}
+    assert serving() == []
+
+
+def test_an_interrupt_leaves_neither_processes_nor_folders(
+    demo: tuple[dict[str, Any], Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = demo[1] / "student"
+    seen: list[str] = []
+
+    def interrupted(folder: Path, length: int) -> None:
+        seen.extend(serving())
+        assert folder.is_relative_to(tmp_path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(parties, "connect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parties.ask_parties(TracedStudent(load(student), student), LONGEST, ["a dull film"], np.zeros((1, 2)), silent)
+    assert len(seen) == 2
+    assert serving() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def serving() -> list[str]:
+    """The command lines of this process's children that serve a party."""
+    found = []
+    for tasks in Path("/proc/self/task").glob("*/children"):
+        for child in tasks.read_text().split():
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+            found += [" ".join(words)] if {"party", "serve"} <= set(words) else []
+    return found
+
+
 def test_the_folder_holds_the_data_the_teacher_and_the_student(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
     folder = demo[1]
     assert sorted(path.name for path in folder.iterdir()) == ["student", "teacher", "test.tsv", "train.tsv"]
@@ -82,6 +126,7 @@ def test_every_stage_tells_how_far_it_is(demo: tuple[dict[str, Any], Path, list[
         "student, fixed",
         "private answers",
         "private requests, timed",
+        "three processes",
     ]
 
 
@@ -92,6 +137,12 @@ def test_the_table_shows_every_measure(demo: tuple[dict[str, Any], Path, list[st
     assert all(word in text for word in ("teacher", "student", "2quad-freediv", "puma", "mpcformer", "1.00×"))
     assert f"{demo[0]['speedup_over_puma']:.2f}×" in text
     assert f"{demo[0]['private']['accuracy']:.1%}" in text
+
+
+def test_the_line_says_what_the_processes_answered(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
+    assert "2 of 2 answers are the simulation's; one request took " in parties_line(demo[0])
+    one_off = {"parties": {**demo[0]["parties"], "agreement_with_simulation": 0.5}}
+    assert "1 of 2 answers" in parties_line(one_off)
 
 
 def test_a_teacher_learns_and_is_the_same_for_the_same_seed() -> None:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from mpcify.cli.early import TRAINING
-from mpcify.cli.verb import Answer, verb
+from mpcify.cli.early import PARTIES, TRAINING
+from mpcify.cli.verb import Answer, together, verb
 from mpcify.engines import DEFAULT, engine_named
 from mpcify.extras import require
 from mpcify.files import new_folder, refuse_taken, refuse_unwritable, write_whole
@@ -25,21 +25,21 @@ Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes
 
 @verb
 def demo(report: Report = None, keep: Keep = None, seed: Seed = 0) -> Answer:
-    """Train a teacher on generated reviews, convert and distill it, and answer in private: accuracy and cost."""
+    """Train a teacher on generated reviews, convert and distill it, and answer in private, by three processes too."""
     if report is not None:
         refuse_unwritable(report)
     if keep is not None:
         refuse_taken(keep)
-    require(*TRAINING, "sklearn")
+    require(*TRAINING, *PARTIES, "sklearn")
     engine_named(DEFAULT)  # it is installed
-    from mpcify.demo.report import table
+    from mpcify.demo.report import parties_line, table
     from mpcify.demo.run import run
 
     with folder(keep) as place:
         values = run(place, seed=seed, stage=progress_bar)
     if report is not None:
         write_whole(report, json.dumps({"format": 1, **values}, indent=1) + "\n")
-    return Answer(values, table(values))
+    return Answer(values, together(table(values), parties_line(values)))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from mpcify.extras import require
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 WAIT = 5.0  # seconds for the hub to answer
 TRAINING = ("torch", "transformers", "accelerate")
+PARTIES = ("cryptography", "grpc", "grpc_health", "pydantic", "prometheus_client")
 
 
 def check_model(name: str) -> dict[str, Any] | None:

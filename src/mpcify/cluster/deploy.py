@@ -38,14 +38,20 @@ class Deployed:
 
 
 def write_deployment(
-    parties: str | Path, kits: str | Path, out: str | Path, engine: EngineConfig, addresses: Mapping[str, str]
+    parties: str | Path,
+    kits: str | Path,
+    out: str | Path,
+    engine: EngineConfig,
+    addresses: Mapping[str, str],
+    health: Mapping[Role, str] = HEALTH,
 ) -> Deployed:
     """Writes a folder a party under OUT, which its party's machine gets and no other.
 
     parties: what `export` wrote. kits: what `keys` wrote; one without its key (see `authority.sign`) gets it from its
-    party. addresses: of all but the client, as `Address.parse` reads them. All is read and checked before anything is
-    written: that the folders are of one export and fit the engine, and that the kits vouch for each other. Raises
-    MPC-109, MPC-404, MPC-701, MPC-702, and what the engine refuses (MPC-402, MPC-406, MPC-501, MPC-502, MPC-504).
+    party. addresses: of all but the client, as `Address.parse` reads them. health: where each party is asked for its
+    health; one that is not named is asked nowhere. All is read and checked before anything is written: that the folders
+    are of one export and fit the engine, and that the kits vouch for each other. Raises MPC-109, MPC-404, MPC-701,
+    MPC-702, and what the engine refuses (MPC-402, MPC-406, MPC-501, MPC-502, MPC-504).
     """
     refuse_taken(out)
     roles, built = roles_of(engine), engine.build()
@@ -58,7 +64,7 @@ def write_deployment(
         for role in roles:
             place = draft / role
             place.mkdir(mode=0o700)
-            write_whole(place / FILE, config_text(config_for(role, whole.index, engine, addresses)))
+            write_whole(place / FILE, config_text(config_for(role, whole.index, engine, addresses, health)))
             write_kit(found[role], place / KIT)
             copy_exported(Path(parties) / role, place / EXPORTED, whole.index, role)
     lacking = tuple(role for role in roles if isinstance(found[role], Signed))
@@ -88,7 +94,9 @@ def check_addresses(roles: tuple[Role, ...], addresses: Mapping[str, str]) -> No
             raise MpcifyError(701, f"party {name}", f"{text[:80]}: {problem}", f"give --{name} HOST:PORT") from None
 
 
-def config_for(role: Role, index: Index, engine: EngineConfig, addresses: Mapping[str, str]) -> ClusterConfig:
+def config_for(
+    role: Role, index: Index, engine: EngineConfig, addresses: Mapping[str, str], health: Mapping[Role, str]
+) -> ClusterConfig:
     """A party's config, with the defaults of what is its own."""
     values = {
         "format": 1,
@@ -97,7 +105,7 @@ def config_for(role: Role, index: Index, engine: EngineConfig, addresses: Mappin
         "batch": index.batch,
         "parties": dict(addresses),
         "engine": engine,
-        "health": {"address": HEALTH[role]},
+        "health": {"address": health.get(role, "")},
     }
     return config_of(values, f"party {role}")
 

@@ -1,19 +1,57 @@
 """All parties that serve, as processes of this machine: for a first try, for tests and for measurements."""
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Self
 
+from mpcify.cluster.authority import create_kits
 from mpcify.cluster.config import DIALLER, refuse
+from mpcify.cluster.deploy import write_deployment
 from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.logs import readable
+from mpcify.engines.config import EngineConfig
 from mpcify.errors import MpcifyError
 
 STARTING, STOPPING = 120.0, 60.0  # seconds until a party is ready, and until it has stopped
+LOOPBACK = "127.0.0.1"
+# `mpcify party serve` of the words that follow, in a process that does not outlive this one
+SERVE = (
+    "from mpcify.cluster.local import end_with_starter; end_with_starter(); from mpcify.cli.main import main; main()"
+)
+
+
+def deploy_here(parties: str | Path, out: str | Path, engine: EngineConfig) -> Path:
+    """Fills OUT, a new folder, for parties that are all on this machine, at ports that are free now; OUT/deployment.
+
+    parties: what `export` wrote. Nobody is asked for health, so that several clusters can stand beside each other.
+    Raises what `create_kits` and `write_deployment` raise.
+    """
+    out, names = Path(out), engine.parties
+    create_kits(out / "kits", names)
+    with ExitStack() as stack:  # all at once: no two get the same
+        taken = {name: stack.enter_context(socket.create_server((LOOPBACK, 0))) for name in names if name != DIALLER}
+        addresses = {name: f"{LOOPBACK}:{listening.getsockname()[1]}" for name, listening in taken.items()}
+    write_deployment(parties, out / "kits", out / "deployment", engine, addresses, health={})
+    return out / "deployment"
+
+
+def end_with_starter() -> None:
+    """Ends this process as SIGTERM does once its stdin ends, which whoever started it holds open while it lives."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class LocalParties:
@@ -38,9 +76,9 @@ class LocalParties:
         """Starts them, and returns when all are ready."""
         try:
             for role in self.roles:
-                words = [sys.executable, "-P", "-m", "mpcify", "party", "serve", str(self.folder / role)]
+                words = [sys.executable, "-P", "-c", SERVE, "party", "serve", str(self.folder / role)]
                 self.processes[role] = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                    words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
                 )
                 threading.Thread(target=self.follow, args=(role, self.processes[role].stderr), daemon=True).start()
             for role, ready in self.ready.items():
@@ -63,6 +101,8 @@ class LocalParties:
             except (ValueError, KeyError, TypeError):  # an error before the log began
                 last = line.strip()
                 self.tell(f"{role}: {last}")
+        if stream is not None:
+            stream.close()
         if not self.ready[role].is_set():
             self.failed[role] = last
             self.ready[role].set()
@@ -87,6 +127,8 @@ class LocalParties:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         self.processes = {}
 
     def __enter__(self) -> Self:

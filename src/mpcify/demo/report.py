@@ -1,10 +1,12 @@
-"""The demo's result as one table."""
+"""The demo's result as one table, and a line below it."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich import box
 from rich.table import Table
+
+from mpcify.engines.cost import line
 
 COLUMNS = ("", "plain", "fixed", "private", "agreement", "seconds", "MB", "rounds", "speed-up")  # fits 80 characters
 
@@ -30,6 +32,14 @@ def table(values: Mapping[str, Any]) -> Table:
     for recipe, row in baselines.items():
         made.add_row(recipe, "", "", "", "", *price(row["cost"], slowest))
     return made
+
+
+def parties_line(values: Mapping[str, Any]) -> str:
+    """What the parties answered as processes of their own."""
+    parties = values["parties"]
+    equal, cost = round(parties["agreement_with_simulation"] * parties["examples"]), line(parties["cost"])
+    asked = f"Asked of client, owner and helper in processes of their own, over mutual TLS: {equal} of"
+    return f"{asked} {parties['examples']} answers are the simulation's; one request took {cost}."
 
 
 def percent(share: float) -> str:

@@ -1,11 +1,11 @@
 """The whole way on a small model of our own: data, teacher, student, private predictions, and what they cost."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -17,6 +17,7 @@ from mpcify.conversion.rows import batches_of, pick, rows_of
 from mpcify.data.files import Examples, read_examples
 from mpcify.demo.counting import bag_of_words
 from mpcify.demo.grammar import Review, data_set, write_tsv
+from mpcify.demo.parties import ask_parties
 from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
 from mpcify.distillation.bars import without_bars
 from mpcify.distillation.distill import distill
@@ -29,7 +30,7 @@ from mpcify.lowering.compile import compile
 from mpcify.lowering.export import TracedStudent
 from mpcify.measure.evaluate import evaluate
 from mpcify.measure.provenance import provenance
-from mpcify.progress import Progress
+from mpcify.progress import Progress, Stage
 
 RECIPE = "2quad-freediv"
 COMPARED = ("puma", "mpcformer")
@@ -37,18 +38,21 @@ CALIBRATION = 1000  # sentences
 BATCH, RATE = 64, 2e-3  # of the distillation: a small model takes larger steps than the defaults
 EVALUATED_AT_ONCE = 50  # sentences
 
-Stage: TypeAlias = Callable[[str, int], AbstractContextManager[Progress]]
-
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the demo is. train, test: sentences. private: test sentences. repeats: timed requests a recipe."""
+    """How large the demo is.
+
+    train, test: sentences. private: test sentences; asked: those of them that three processes are asked, too. repeats:
+    timed requests a recipe.
+    """
 
     train: int = 16_000
     test: int = 1_000
     teacher_epochs: int = 12
     student_epochs: float = 7
     private: int = 64
+    asked: int = 8
     repeats: int = 15
 
 
@@ -73,7 +77,8 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
     """Runs the demo; `folder` then holds train.tsv, test.tsv, teacher/ and student/. Returns what `mpcify demo` writes.
 
     stage: opens each stage's progress by its name and length. Accuracies are on the test sentences, private ones on
-    the first of them; costs are medians of one request of 32 tokens. Raises MPC-109 if student/ is there already.
+    the first of them; costs are medians of one request of 32 tokens. Last, the same student answers from three
+    processes. Raises MPC-109 if student/ is there already.
     """
     began, scale = time.monotonic(), scale or Scale()
     teacher, student = folder / "teacher", folder / "student"
@@ -103,8 +108,10 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
         }
         answered = read_examples(folder / "test.tsv", limit=scale.private)
         with stage("private answers", len(answered)) as advance:
-            private = evaluate(sessions[RECIPE], answered, progress=advance).report
+            simulated = evaluate(sessions[RECIPE], answered, progress=advance)
         costs = time_requests(sessions, answered.texts, scale.repeats, stage)
+    asked, private = answered.texts[: scale.asked], simulated.report
+    parties = ask_parties(sessions[RECIPE].exported, LONGEST, asked, simulated.logits[: len(asked)], stage)
     return {
         "data": {"train": scale.train, "test": scale.test, "length": LONGEST},
         "bag_of_words": {"accuracy": words},
@@ -119,6 +126,7 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
         },
         "baselines": {recipe: {"cost": costs[recipe].to_json()} for recipe in COMPARED},
         "speedup_over_puma": costs["puma"].seconds / costs[RECIPE].seconds,
+        "parties": parties,
         "seconds": time.monotonic() - began,
         **provenance(seed),
     }
