@@ -64,7 +64,7 @@ class Gateway:
     def end(self) -> str:
         """Ends it as a supervisor does; its stdout."""
         self.program.send_signal(signal.SIGTERM)
-        out, err = self.program.communicate(timeout=10)
+        out, err = self.program.communicate(timeout=30)
         self.lines += err.splitlines()
         assert self.program.returncode == 0, self.lines
         return out

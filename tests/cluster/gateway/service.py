@@ -61,7 +61,7 @@ class Service:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (in lower case) and body. headers: with _ for -."""
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             line.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             answer = line.getresponse()
@@ -101,8 +101,8 @@ def serving(app: Starlette) -> Iterator[Service]:
 
 
 def until(happened: Callable[[], object]) -> None:
-    """Returns once something has happened. Raises TimeoutError after 5 s."""
-    end = time.monotonic() + 5
+    """Returns once something has happened. Raises TimeoutError after 20 s."""
+    end = time.monotonic() + 20
     while not happened():
         if time.monotonic() > end:
             raise TimeoutError

@@ -17,7 +17,7 @@ import mpcify
 from mpcify.cluster.gateway.application import application
 from mpcify.errors import MpcifyError
 from tests.cluster.gateway.service import COST, TOKEN, FakeModel, serving, until
-from tests.makers import write_student
+from tests.graph.bags import LENGTHS
 
 
 def fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
@@ -145,23 +145,18 @@ def test_metrics_are_those_of_a_hook_and_no_route_without_one() -> None:
         assert service.get("/metrics")[0] == 404
 
 
-def test_a_model_that_was_exported_answers_as_it_does_without_a_gateway(tmp_path: Path) -> None:
-    from mpcify.conversion.convert import load
-    from mpcify.lowering.export import export_folder
-
-    texts = ["a good film", "the film is not bad"]
-    student = write_student(tmp_path, texts, labels=2, layers=1)
-    export_folder(load(student), student, tmp_path / "exported", (16,), accept_embedding_leak=True)
-    with mpcify.compile(tmp_path / "exported", "plain") as private, serving(application(private, TOKEN)) as service:
-        _, answer = service.ask(texts)
-        assert service.get("/ready")[0] == 200
-        private.close()
-        assert service.get("/ready")[0] == 503
-        assert service.ask(texts)[1]["error"]["code"] == "MPC-506"
-    with mpcify.compile(tmp_path / "exported", "plain") as private:
+def test_a_model_that_was_exported_answers_as_it_does_without_a_gateway(exported: Path) -> None:
+    texts = ["a good film", "a bad film film film film"]
+    with mpcify.compile(exported, "plain", batch=2) as private:
         expected = private.classify(texts)
+        with serving(application(private, TOKEN)) as service:
+            _, answer = service.ask(texts)
+            assert service.get("/ready")[0] == 200
+            private.close()
+            assert service.get("/ready")[0] == 503
+            assert service.ask(texts)[1]["error"]["code"] == "MPC-506"
     assert [result["scores"] for result in answer["results"]] == [result["scores"] for result in expected]
-    assert answer["lengths"] == [16, 16]
+    assert answer["lengths"] == [LENGTHS[0], LENGTHS[-1]]
 
 
 def test_images_go_in_as_base64(checkpoint: Any) -> None:
