@@ -3,8 +3,6 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -62,7 +60,7 @@ def test_a_child_that_ends_or_freezes_in_a_request_is_noticed_by_all(
 
     threading.Timer(0.5, end).start()
     found = answer(parties, WIDE)
-    assert time.monotonic() - began[0] < 5
+    assert time.monotonic() - began[0] < 30, "half of what the links would wait"
     with pytest.raises(MpcifyError, match=f"MPC-503 spu engine: .*{said}"):
         raise found["helper"]
     for role in ("client", "owner"):
@@ -137,27 +135,6 @@ def test_the_last_message_reaches_the_client_though_its_sender_closes_at_once() 
 
     found = together(act, ROLES)
     np.testing.assert_allclose(found["client"]["logits"], plain((graph, weights), INPUT), atol=2e-3)
-
-
-def test_the_child_has_one_openmp_thread_and_no_torch_whatever_its_parent_has() -> None:
-    code = """
-import os; os.environ["OMP_THREAD_LIMIT"] = "4"
-import torch
-from pathlib import Path
-from mpcify.network.memory import connect
-from tests.engines.parties import join
-from tests.engines.spu.models import FORCED
-from tests.makers import small_model
-graph, weights = small_model()
-parties = join(FORCED.build().compile(graph), connect(("client", "owner", "helper"), timeout=60), weights)
-for party in parties.values():
-    process = Path(f"/proc/{party.place.child.process.pid}")
-    limit = "OMP_THREAD_LIMIT=1" in (process / "environ").read_text().split("\\0")
-    print(limit, "libtorch" in (process / "maps").read_text())
-"""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("True False\n" * 3, "")
 
 
 def test_a_child_ends_with_the_last_reference_to_its_party_and_the_peers_learn_of_it() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from mpcify.engines.engine import Party, Program
 from mpcify.engines.plain import PlainEngine
 from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.spu.joined import JoinedParty
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from mpcify.network.memory import MemoryLinks, connect
@@ -60,6 +62,15 @@ def test_what_the_parties_send_together_is_the_cost_of_a_session(joined: Joined)
         counted = [costs[role], *profiled[role][1].values()]
         sent = links[role].sent - before[role]
         assert (sent.messages, sent.bytes) == (sum(c.rounds for c in counted), sum(c.bytes for c in counted))
+
+
+def test_each_child_has_one_openmp_thread_and_no_torch(joined: Joined) -> None:
+    children = {party.place.child.process.pid for party in joined[0].values() if isinstance(party, JoinedParty)}
+    assert len(children) == len(ROLES)
+    for child in children:
+        process = Path(f"/proc/{child}")
+        assert "OMP_THREAD_LIMIT=1" in (process / "environ").read_text().split("\0")
+        assert "libtorch" not in (process / "maps").read_text()
 
 
 def test_the_owner_alone_sends_weights_each_once_to_each_peer() -> None:
