@@ -57,8 +57,8 @@ def test_a_caller_is_refused_by_its_certificate(
 @pytest.mark.parametrize(
     "credentials, reason",
     [
-        (foreign("owner"), "SSL_ERROR_SSL"),
-        (AUTHORITY.issue("owner", left=-DAY), "certificate has expired"),
+        (foreign("owner"), r"its certificate does not verify \(certificate signature failure\)\."),
+        (AUTHORITY.issue("owner", left=-DAY), r"its certificate does not verify \(certificate has expired\)\."),
         (AUTHORITY.issue("client"), "erification [Cc]heck"),
         (AUTHORITY.issue("mallory"), "erification [Cc]heck"),
     ],

@@ -4,6 +4,7 @@ An answer takes one short request, a deadline and one of a few places; nothing t
 """
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -40,8 +41,10 @@ class Health:
         try:
             listener = socket.create_server((host, port), family=family, backlog=PLACES)
         except (OSError, OverflowError) as error:
-            what = f"nothing can listen at {host}, port {port} ({getattr(error, 'strerror', 'no such port')})"
-            raise MpcifyError(701, "health", what, "name a free port, and an address of this machine") from None
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such port"
+            what = f"nothing can listen at {host}, port {port} ({reason})"
+            remedy = "name an address of this machine and a free port under [health] in cluster.toml"
+            raise MpcifyError(701, "health", what, remedy) from None
         self.port = int(listener.getsockname()[1])
         self.writers: set[asyncio.StreamWriter] = set()
         self.ended = asyncio.Event()

@@ -95,9 +95,9 @@ class LocalParties:
         for line in stream or ():
             try:
                 facts = json.loads(line)
+                self.tell(readable(facts))
                 if facts["event"] == "ready":
                     self.ready[role].set()
-                self.tell(readable(facts))
             except (ValueError, KeyError, TypeError):  # an error before the log began
                 last = line.strip()
                 self.tell(f"{role}: {last}")

@@ -21,6 +21,7 @@ BUSY = KEEPALIVE + ANSWER + 1  # seconds until a connection under our name that 
 REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT", "FAILED_PRECONDITION"}
 # words of gRPC's reason if a peer is not who it should be
 UNTRUSTED = re.compile(r"SSL_ERROR_SSL|certificate|verification check", re.IGNORECASE)
+VERIFIED = re.compile(r"SSL_ERROR_SSL.*: ([a-z ]+): OK$")  # what of a long reason says something to people
 # what TLS 1.3 shows of a refused certificate: the peer closes right after the handshake
 CLOSED = "Socket closed"
 # closed sooner: by what forwards a port, and finds that nobody is there yet
@@ -141,6 +142,8 @@ def why(stream: Stream) -> tuple[str, str]:
 def refused(peer: str, reason: str) -> MpcifyError:
     """The error for a peer that does not let this party in, or is not who it should be."""
     remedy = "check both parties' certificates (mpcify doctor), and end any other process under this party's name"
+    if found := VERIFIED.search(reason):
+        reason = f"its certificate does not verify ({found[1]})"
     return MpcifyError(704, peer, f"it refuses this party, or proves to be another: {reason}", remedy)
 
 

@@ -81,9 +81,8 @@ class GrpcNetwork(Network):
         try:
             self.port = server.add_secure_port(address, server_credentials(self.credentials))
         except RuntimeError:
-            raise MpcifyError(
-                701, "listen", f"cannot listen at {address}", "give a free address of this machine"
-            ) from None
+            remedy = "end what listens there, or give a free address of this machine ([listen] in cluster.toml)"
+            raise MpcifyError(701, "listen", f"cannot listen at {address}", remedy) from None
         server.start()
         return server
 
