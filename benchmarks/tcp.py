@@ -29,18 +29,21 @@ class TcpLinks(Links):
         self.locks = {peer: threading.Lock() for peer in self.peers}
         place = [*addresses].index(name)
         with socket.create_server(addresses[name]) as server:
+            server.settimeout(CONNECTING)
             for peer in [*addresses][:place]:
                 self.sockets[peer] = dial(addresses[peer])
                 streams[peer] = self.sockets[peer].makefile("rb")
                 self.write(peer, session, name.encode())
             while len(self.sockets) < len(self.peers):
                 line, _ = server.accept()
+                line.settimeout(CONNECTING)
                 stream = line.makefile("rb")
                 theirs, caller = read_message(stream)
                 if theirs != session or caller.decode() not in self.peers:
                     raise ConnectionError("the caller belongs to another session")
                 self.sockets[caller.decode()], streams[caller.decode()] = line, stream
         for peer, stream in streams.items():
+            self.sockets[peer].settimeout(None)
             self.sockets[peer].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.read, args=(peer, stream), daemon=True).start()
 

@@ -131,6 +131,19 @@ def test_a_party_that_restarts_while_nobody_asks_costs_no_request(cluster: Clust
         np.testing.assert_array_equal(private(TEXTS)[0], expected)
 
 
+def test_a_link_that_breaks_between_others_while_nobody_asks_costs_no_request(cluster: Clusters) -> None:
+    with cluster() as running, running.connect() as private:
+        expected = private(TEXTS)[0]
+        links = running.services["owner"].network._taken
+        for box in (links.inboxes["helper"], links.outboxes["helper"]):
+            box.close("the line was cut")
+        for _ in range(500):
+            if private.source.links.closed is not None:
+                break
+            threading.Event().wait(0.02)
+        np.testing.assert_array_equal(private(TEXTS)[0], expected)
+
+
 def test_a_party_that_is_not_there_is_named_in_time(cluster: Clusters) -> None:
     with cluster() as running, running.connect(connecting=0.2) as private:
         running.stop("helper")
@@ -167,12 +180,52 @@ def test_a_draining_party_answers_what_runs_and_says_why_it_goes(cluster: Cluste
     assert [event for event, _ in seen.events] == ["opened", "ended"]
 
 
+def test_a_party_drains_while_a_client_asks_on_and_costs_it_no_request(cluster: Clusters, exported: Path) -> None:
+    with cluster() as running, running.connect() as private:
+        owner, obey = running.services["owner"], running.services["owner"].obey
+        restarted = threading.Thread(target=lambda: (running.stop("owner"), running.start("owner")))
+
+        def last(order: Order, *given: Any) -> Any:
+            if order.do == "answer" and not restarted.ident:
+                owner.stop()
+                restarted.start()
+            return obey(order, *given)
+
+        owner.obey = last
+        np.testing.assert_allclose(private(TEXTS)[0], answers(read_all(exported)), rtol=1e-6)
+        restarted.join(10)
+        assert owner.answered == 1
+        assert running.services["owner"].answered == 1
+
+
+def test_a_party_that_drains_as_soon_as_weights_are_shared_costs_no_request(cluster: Clusters) -> None:
+    with cluster() as running, running.connect() as private:
+        owner, obey = running.services["owner"], running.services["owner"].obey
+
+        def last(*given: Any) -> Any:
+            owner.stop()
+            return obey(*given)
+
+        owner.obey = last
+        opened = private.source.setup
+
+        def slow(length: int) -> Any:
+            cost = opened(length)
+            if running.services["owner"] is owner:
+                running.stop("owner")  # its session has ended, too, before the client goes on
+                running.start("owner")
+            return cost
+
+        private.source.setup = slow
+        assert private(TEXTS[:1])[0].shape == (1, 2)
+
+
 def test_a_session_in_which_nobody_asks_is_closed_and_opened_again(cluster: Clusters) -> None:
-    with cluster(patience=Patience(idle=0.05)) as running:
+    with cluster(patience=Patience(idle=0.3)) as running:
         seen = Seen()
         with running.connect(witness=seen) as private:
             private(TEXTS)
-            for _ in range(100):
+            for _ in range(500):
                 if private.source.links.closed is not None:
                     break
                 threading.Event().wait(0.02)

@@ -4,13 +4,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from mpcify.cluster.handshake import shake_hands
 from mpcify.cluster.orders import Order, Word, cost_key, costs_from_bytes, echo_key, order_key
-from mpcify.cluster.party import ASK_AGAIN, CLIENT, LEFT, Programs, Seats, session_errors
+from mpcify.cluster.party import ASK_AGAIN, CLIENT, DRAINING, IDLE, LEFT, Programs, Seats, session_errors
 from mpcify.cluster.witness import Witness
 from mpcify.engines.cost import Cost, combined
 from mpcify.engines.engine import Arrays, Party, Session, Sessions
@@ -27,7 +28,8 @@ class Connection(Sessions):
     """The client's end of a cluster: one session with all parties, which threads share and take turns in.
 
     A request that fails ends the session and raises; the next one opens another, with all randomness drawn anew. So
-    does one that finds the session ended while nobody asked. connecting: seconds to wait until all parties are there.
+    does one that finds the session ended while nobody asked, or ended by a party that did not begin with it.
+    connecting: seconds to wait until all parties are there.
     """
 
     def __init__(
@@ -49,19 +51,28 @@ class Connection(Sessions):
         with self.turn:
             if self.links is not None and self.links.closed is not None:
                 self.leave()
-            if self.seats is None:
+            end = time.monotonic() + self.connecting
+            while self.seats is None:
                 self.check_open()
-                links = self.network.dial(secrets.token_hex(16), self.connecting)
-                self.links, self.number = links, 0
                 try:
-                    with session_errors(links):
-                        shake_hands(links, self.programs.facts)
-                except BaseException as error:
-                    self.failed(error)
-                    raise
-                self.witness.session_opened(links.session)
-                self.seats = Seats(self.programs, links)
+                    self.seats = self.opened()
+                except MpcifyError as error:
+                    if error.code != 706 or time.monotonic() > end:  # who goes before the session began may come back
+                        raise
             return self.seats
+
+    def opened(self) -> Seats:
+        """The seats of a new session. Raises as `connect`."""
+        links = self.network.dial(secrets.token_hex(16), self.connecting)
+        self.links, self.number = links, 0
+        try:
+            with session_errors(links):
+                shake_hands(links, self.programs.facts)
+        except BaseException as error:
+            self.failed(error)
+            raise
+        self.witness.session_opened(links.session)
+        return Seats(self.programs, links)
 
     def ready(self) -> None:
         """Returns at once if a session is open, whoever asks in it; else opens one. Raises MPC-703 to MPC-707."""
@@ -71,38 +82,46 @@ class Connection(Sessions):
 
     def setup(self, length: int) -> Cost:
         """Opens a length in the session, if it is not open; what that cost."""
-        with self.turn:
+
+        def opened() -> Cost:
             seats = self.connect()
             if length in seats.parties:
                 return Cost()
             costs, _ = self.order("open", length, lambda: ({"": seats.open(length)}, None))
             return costs[""]
 
+        with self.turn:
+            return unless_ended(opened)
+
     def ask(self, length: int, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
         """One request."""
+
+        def answer(party: Party) -> tuple[dict[str, Cost], dict[str, np.ndarray] | None]:
+            outputs, cost = party.answer(inputs)
+            return {"": cost}, outputs
+
         with self.turn:
-            party = self.party(length)
-
-            def answer() -> tuple[dict[str, Cost], dict[str, np.ndarray] | None]:
-                outputs, cost = party.answer(inputs)
-                return {"": cost}, outputs
-
-            costs, outputs = self.order("answer", length, answer)
+            costs, outputs = self.request("answer", length, answer)
             if self.links:
                 self.witness.answered(self.links.session, self.number, length, costs[""])
             return outputs or {}, costs[""]
 
     def profile(self, length: int, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         """One request, operation by operation."""
+
+        def answer(party: Party) -> tuple[dict[str, Cost], dict[str, np.ndarray] | None]:
+            outputs, costs = party.profile(inputs)
+            return costs, outputs
+
         with self.turn:
-            party = self.party(length)
-
-            def answer() -> tuple[dict[str, Cost], dict[str, np.ndarray] | None]:
-                outputs, costs = party.profile(inputs)
-                return costs, outputs
-
-            costs, outputs = self.order("profile", length, answer)
+            costs, outputs = self.request("profile", length, answer)
             return outputs or {}, costs
+
+    def request(
+        self, word: Word, length: int, work: Callable[[Party], tuple[dict[str, Cost], T]]
+    ) -> tuple[dict[str, Cost], T]:
+        """An order for a length, which is opened before if it is not."""
+        return unless_ended(lambda: self.order(word, length, partial(work, self.party(length))))
 
     def echo(self, peer: str, size: int) -> float:
         """Seconds until so many bytes, at most 1 MiB, have gone to a peer and come back."""
@@ -122,9 +141,12 @@ class Connection(Sessions):
             return took
 
     def party(self, length: int) -> Party:
-        """The client's part in a length's program, in an open session."""
-        self.setup(length)
-        return self.connect().parties[length]
+        """The client's part in a length's program, in an open session; in another one if that ends meanwhile."""
+        while True:
+            self.setup(length)
+            seats = self.connect()
+            if length in seats.parties:
+                return seats.parties[length]
 
     def order(
         self, word: Word, length: int, work: Callable[[], tuple[dict[str, Cost], T]]
@@ -187,6 +209,16 @@ class Connection(Sessions):
         with self.turn:
             self.leave()
             self.network.close()
+
+
+def unless_ended(ask: Callable[[], T]) -> T:
+    """What asking gives. If a party ends the session between two orders, and so before this one, it is asked again."""
+    try:
+        return ask()
+    except MpcifyError as error:
+        if error.code != 706 or not error.what.endswith((DRAINING, IDLE)):
+            raise
+    return ask()
 
 
 class ClusterSession(Session):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 from mpcify.cluster.client import Connection
 from mpcify.cluster.config import DIALLER
@@ -123,17 +124,29 @@ def health_of(deployment: Deployment, metrics: Metrics) -> Iterator[Health | Non
 
 @contextmanager
 def on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """While open, SIGTERM and SIGINT call `stop`; in the main thread alone."""
+    """While open, SIGTERM and SIGINT call `stop`, for a program that serves in its main thread.
+
+    Not in that thread itself: a signal may come while it holds a lock that `stop` needs.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: stop()) for number in caught}
+    told: SimpleQueue[bool] = SimpleQueue()  # of all that tells another thread, it alone can be used in a handler
+
+    def follow() -> None:
+        while told.get():
+            stop()
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    before = {number: signal.signal(number, lambda *_: told.put(True)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        told.put(False)
+        follower.join()
 
 
 class CertificateWatch:

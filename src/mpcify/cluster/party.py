@@ -164,8 +164,8 @@ class Service:
 
     def orders(self, links: Links, seats: Seats, session: str) -> str:
         """Does what the client asks until it has gone or this party stops; why the session ended."""
-        number = 0
-        while True:
+        number, follows = 0, True  # whether the next order comes at once, as on one that opens a length
+        while follows or not self.stopping.is_set():
             number += 1
             message = self.next_order(links, number)
             if isinstance(message, Ended):
@@ -177,6 +177,8 @@ class Service:
                 self.answered += 1
                 self.witness.answered(session, number, order.length, costs[""])
             links.send(CLIENT, cost_key(number), costs_to_bytes(costs))
+            follows = order.do == "open"
+        return DRAINING
 
     def next_order(self, links: Links, number: int) -> "bytes | Ended":
         """The next order's message, or why there is none."""
@@ -187,9 +189,12 @@ class Service:
             except TimeoutError:
                 self.look()
             except ConnectionError:
-                if links.closed in ("", LEFT):  # the client left between two orders
-                    return Ended(LEFT)
-                raise
+                if links.closed not in REASONS:
+                    raise
+            if links.closed in REASONS:  # between two orders
+                return Ended(links.closed)
+            if links.closed is not None:  # by another peer: the client shall not find out by asking
+                raise ConnectionError(f"{links.name} lost a peer: {links.closed}")
             if self.stopping.is_set():
                 return Ended(DRAINING)
             if self.patience.clock() - began > self.patience.idle:
@@ -230,4 +235,4 @@ class Ended:
 
 
 LEFT = "the client has left"
-REASONS = {LEFT: "client-left", DRAINING: "draining", IDLE: "idle"}
+REASONS = {"": "client-left", LEFT: "client-left", DRAINING: "draining", IDLE: "idle"}

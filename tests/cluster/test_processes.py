@@ -1,0 +1,190 @@
+"""Parties as they are in use: processes of their own, mutual TLS between them, and SPU."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mpcify
+from benchmarks.reliability.places import free_addresses
+from benchmarks.reliability.processes import Party
+from mpcify.cluster.authority import create_kits
+from mpcify.cluster.deploy import write_deployment
+from mpcify.cluster.deployed import on_signal
+from mpcify.engines.plain import PlainEngine, measure_ranges
+from mpcify.engines.spu.config import SpuConfig
+from mpcify.errors import MpcifyError
+from mpcify.graph.exported import read_all, write
+from mpcify.graph.graph import Graph
+from mpcify.graph.ranges import declare
+from mpcify.inference import PrivateModel
+from tests.cluster.deployments import edit
+from tests.graph.bags import LENGTHS, WORDS, Bag
+
+ROLES = ("owner", "helper")
+TEXT = "a good film"
+CLOSE = 1e-3  # of a logit: some hundred steps of the fixed point's 2^-18
+
+
+@dataclass
+class Calibrated(Bag):
+    """A bag of words that SPU takes: it declares what its numbers reach on random texts."""
+
+    batch: int = 1
+    declared: bool = True
+
+    def graph(self, length: int) -> Graph:
+        graph = super().graph(length)
+        assert self.table is not None
+        texts = np.random.default_rng(1).integers(len(WORDS), size=(50, self.batch, length))
+        requests = [{"embeddings": self.table[text]} for text in texts]
+        return graph.with_ranges(declare(graph, measure_ranges(graph, self.owned, requests)))
+
+
+class Running:
+    """A deployment, and its parties at work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.parties = folder, dict[str, Party]()
+        create_kits(folder / "kits", ("client", *ROLES))
+        self.addresses = dict(zip(ROLES, free_addresses(2), strict=True))
+        self.deploy("deployed", Calibrated())
+
+    def deploy(self, name: str, bag: Bag) -> Path:
+        """A deployment at the same addresses, with the same keys."""
+        (self.folder / name / "parties").mkdir(parents=True)
+        write(bag, LENGTHS, self.folder / name / "parties")
+        out = self.folder / name / "out"
+        write_deployment(self.folder / name / "parties", self.folder / "kits", out, SpuConfig(), self.addresses)
+        for role in ("client", *ROLES):
+            edit(out / role, health="")
+        return out
+
+    def client(self) -> Path:
+        return self.folder / "deployed" / "out" / "client"
+
+    def start(self) -> None:
+        """Starts whoever does not run, all at once."""
+        missing = [role for role in ROLES if role not in self.parties or self.parties[role].process.poll() is not None]
+        with ThreadPoolExecutor(len(ROLES)) as pool:
+            made = pool.map(Party, [self.folder / "deployed" / "out" / role for role in missing])
+            self.parties.update(zip(missing, made, strict=True))
+
+    def expected(self) -> np.ndarray:
+        """What TEXT is answered in plain."""
+        with PrivateModel(read_all(self.folder / "deployed" / "parties"), PlainEngine()) as plain:
+            return plain([TEXT])[0]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    made = Running(tmp_path_factory.mktemp("processes"))
+    try:
+        yield made
+    finally:
+        for party in made.parties.values():
+            party.kill()
+
+
+@pytest.fixture
+def running(deployment: Running) -> Running:
+    """Owner and helper at work, whatever the test before did to them."""
+    deployment.start()
+    return deployment
+
+
+def test_processes_answer_as_the_simulation_and_share_weights_once(running: Running) -> None:
+    with mpcify.compile(running.folder / "deployed" / "parties", engine="spu") as simulation:
+        simulated, cost = simulation([TEXT])
+    with mpcify.connect(running.client()) as private:
+        answers, costs = zip(*(private([TEXT]) for _ in range(2)), strict=True)
+    for answer in answers:
+        np.testing.assert_allclose(answer, simulated, atol=CLOSE)
+        np.testing.assert_allclose(answer, running.expected(), atol=CLOSE)
+    assert costs[0].setup == costs[1].setup
+    assert costs[0].setup is not None
+    assert costs[0].setup.bytes > 0
+    assert [each.bytes for each in costs] == [cost.bytes] * 2
+
+
+def test_the_command_line_asks_them(running: Running) -> None:
+    words = ["infer", "--cluster", str(running.client()), TEXT, "--format", "json"]
+    done = subprocess.run([sys.executable, "-m", "mpcify", *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["label"] == ("bad", "good")[running.expected()[0].argmax()]
+
+
+def test_a_client_of_another_export_is_refused_and_the_right_one_is_not(running: Running) -> None:
+    other = running.deploy("other", replace(Calibrated(), lengths=None, batch=2))
+    with pytest.raises(MpcifyError, match="MPC-705"):
+        mpcify.connect(other / "client")
+    with mpcify.connect(running.client()) as private:
+        np.testing.assert_allclose(private([TEXT])[0], running.expected(), atol=CLOSE)
+
+
+def test_a_party_killed_during_a_request_fails_it_and_the_next_one_finds_it_back(running: Running) -> None:
+    helper, owner = running.parties["helper"], running.parties["owner"].pid
+    with mpcify.connect(running.client()) as private, ThreadPoolExecutor(1) as pool:
+        private([TEXT])
+        helper.process.send_signal(signal.SIGSTOP)  # so that the request cannot be over before
+        asking = pool.submit(private, [TEXT])
+        helper.kill()
+        with pytest.raises(MpcifyError, match="MPC-706"):
+            asking.result(60)
+        running.start()
+        np.testing.assert_allclose(private([TEXT])[0], running.expected(), atol=CLOSE)
+    assert running.parties["owner"].pid == owner
+
+
+def test_a_party_that_is_told_to_stop_answers_what_runs_and_exits_with_0(running: Running, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(running.client(), tmp_path / "client"))
+    edit(folder, connect=1.0)
+    owner, answered, begun = running.parties["owner"], 0, threading.Event()
+    with mpcify.connect(folder) as private, ThreadPoolExecutor(1) as pool:
+
+        def ask_on() -> int:
+            nonlocal answered
+            while True:
+                try:
+                    np.testing.assert_allclose(private([TEXT])[0], running.expected(), atol=CLOSE)
+                except MpcifyError as error:
+                    return error.code
+                answered += 1
+                begun.set()
+
+        asking = pool.submit(ask_on)
+        assert begun.wait(60)
+        before = len(owner.said)
+        assert owner.stop() == 0
+        assert asking.result(60) == 703
+    told = [line["event"] for line in owner.said]
+    assert told[-2:] == ["session-ended", "stopped"]
+    assert owner.said[-2]["reason"] == "draining"
+    assert "session-failed" not in told[before:]
+    assert told.count("answered") >= answered
+
+
+def test_a_signal_that_comes_while_a_lock_is_held_waits_for_the_lock_elsewhere() -> None:
+    lock, got = threading.Lock(), list[bool]()
+    stopped = threading.Event()
+
+    def stop() -> None:
+        got.append(lock.acquire(timeout=10))
+        stopped.set()
+
+    with on_signal(stop):
+        with lock:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped.wait(20)
+    assert got == [True]
