@@ -167,6 +167,15 @@ def test_a_draining_party_answers_what_runs_and_says_why_it_goes(cluster: Cluste
     assert [event for event, _ in seen.events] == ["opened", "ended"]
 
 
+def test_a_session_that_another_party_left_ends_although_the_client_does_not_notice(cluster: Clusters) -> None:
+    with cluster() as running:
+        rogue = Rogue(running)
+        rogue.shake_hands()
+        running.services["helper"].network.close()
+        assert rogue.reason().endswith("another party has gone")
+        rogue.network.close()
+
+
 def test_a_session_in_which_nobody_asks_is_closed_and_opened_again(cluster: Clusters) -> None:
     with cluster(patience=Patience(idle=0.05)) as running:
         seen = Seen()

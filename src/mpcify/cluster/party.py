@@ -24,6 +24,7 @@ PULSE = 1.0  # seconds between two looks at whether to stop
 SMALL = 1 << 20  # bytes of what parties send each other beside the engine's messages
 DRAINING = "it is shutting down"
 IDLE = "nobody asked anything"
+GONE = "another party has gone"
 ASK_AGAIN = "ask again: the next request opens a new session; see that party's log if it happens again"
 
 
@@ -193,6 +194,8 @@ class Service:
                 raise
             if self.stopping.is_set():
                 return Ended(DRAINING)
+            if links.closed is not None:  # towards another party than the client, which may not notice before it asks
+                return Ended(GONE)
             if self.patience.clock() - began > self.patience.idle:
                 return Ended(IDLE)
 
@@ -231,4 +234,4 @@ class Ended:
 
 
 LEFT = "the client has left"
-REASONS = {LEFT: "client-left", DRAINING: "draining", IDLE: "idle"}
+REASONS = {LEFT: "client-left", GONE: "party-gone", DRAINING: "draining", IDLE: "idle"}
