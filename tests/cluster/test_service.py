@@ -220,6 +220,15 @@ def test_a_party_that_drains_as_soon_as_weights_are_shared_costs_no_request(clus
         assert private(TEXTS[:1])[0].shape == (1, 2)
 
 
+def test_a_session_that_another_party_left_ends_although_the_client_does_not_notice(cluster: Clusters) -> None:
+    with cluster() as running:
+        rogue = Rogue(running)
+        rogue.shake_hands()
+        running.services["helper"].network.close()
+        assert "owner lost a peer" in rogue.reason()
+        rogue.network.close()
+
+
 def test_a_session_in_which_nobody_asks_is_closed_and_opened_again(cluster: Clusters) -> None:
     with cluster(patience=Patience(idle=0.3)) as running:
         seen = Seen()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mpcify.engines.config import EngineConfig, setting
@@ -85,6 +86,12 @@ class TrustingParty(Party):
         self.shared["turn"] += 1
         return f"trusting/{kind}#{self.shared['turn']}"
 
+    def take(self, peer: str, key: str) -> dict[str, np.ndarray]:
+        try:
+            return load(self.links.receive(peer, key))
+        except SafetensorError:
+            raise MpcifyError(707, "trusting engine", f"{peer} sent no arrays", "see what it is") from None
+
     @contextmanager
     def counted(self) -> Iterator[list[Cost]]:
         start, before, found = time.perf_counter(), self.links.sent, list[Cost]()
@@ -101,7 +108,7 @@ class TrustingParty(Party):
                 if self.role == "owner":
                     self.links.send("helper", key, save(dict(weights or {})))
                 if self.role == "helper":
-                    self.shared["weights"] = load(self.links.receive("owner", key))
+                    self.shared["weights"] = self.take("owner", key)
                 else:
                     self.shared["weights"] = ()
         return cost[0]
@@ -112,10 +119,10 @@ class TrustingParty(Party):
         with self.counted() as cost:
             if self.role == "client":
                 self.links.send("helper", asked, save({k: np.ascontiguousarray(v) for k, v in (inputs or {}).items()}))
-                outputs = load(self.links.receive("helper", answered))
+                outputs = self.take("helper", answered)
             if self.role == "helper":
                 session: PlainSession = PlainEngine().compile(self.graph).load(self.shared["weights"])
-                found, _ = session.run(load(self.links.receive("client", asked)))
+                found, _ = session.run(self.take("client", asked))
                 self.links.send("client", answered, save({k: np.ascontiguousarray(v) for k, v in found.items()}))
         return outputs, cost[0]
 

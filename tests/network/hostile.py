@@ -53,9 +53,9 @@ class Talk:
             self.error = error
         self._heard.put(None)
 
-    def hear(self) -> bytes | None:
+    def hear(self, patience: float = PATIENCE) -> bytes | None:
         """The next frame; None at the end of the stream."""
-        return self._heard.get(timeout=PATIENCE)
+        return self._heard.get(timeout=patience)
 
     def last_words(self) -> str:
         """The reason that the other side gives, by a goodbye or by gRPC's status; whatever came before is dropped."""

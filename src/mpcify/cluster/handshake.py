@@ -9,6 +9,7 @@ bring about an id that was used before, as every party's nonce is in it.
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from mpcify.network.links import Links
 
 NONCE = DIGEST = 32  # bytes
 HELLO, SESSION = "hello", "session"
+PATIENCE = 60.0  # seconds for all of it: everybody is connected, but may be busy with the end of another session
 SAME = "give every party its folder of the same `mpcify party init`, and the same versions of mpcify and its engine"
 
 
@@ -26,6 +28,11 @@ def shake_hands(links: Links, facts: Mapping[str, Any]) -> str:
     facts: JSON values by what they are, as errors call it; equal at every party. Raises MPC-705 if a peer has others,
     MPC-707 for a peer that does not follow the protocol, ConnectionError and TimeoutError as links do.
     """
+    end = time.monotonic() + min(PATIENCE, links.timeout)
+
+    def hear(peer: str, key: str) -> bytes:
+        return links.receive(peer, key, max(0.0, end - time.monotonic()))
+
     nonce = secrets.token_bytes(NONCE)
     mine = {name: digest_of(value) for name, value in sorted(facts.items())}
     for peer in links.peers:
@@ -33,7 +40,7 @@ def shake_hands(links: Links, facts: Mapping[str, Any]) -> str:
     nonces = {links.name: nonce}
     unlike: dict[str, str] = {}
     for peer in links.peers:
-        hello = links.receive(peer, HELLO)
+        hello = hear(peer, HELLO)
         if len(hello) != NONCE + DIGEST * len(mine):
             raise against_protocol(peer, "its first message has another length")
         nonces[peer] = hello[:NONCE]
@@ -48,7 +55,7 @@ def shake_hands(links: Links, facts: Mapping[str, Any]) -> str:
     for peer in links.peers:
         links.send(peer, SESSION, session)
     for peer in links.peers:
-        if not secrets.compare_digest(links.receive(peer, SESSION), session):
+        if not secrets.compare_digest(hear(peer, SESSION), session):
             raise against_protocol(peer, "it has another session id: somebody told two parties different things")
     links.session = session.hex()
     return links.session

@@ -149,6 +149,7 @@ class Service:
         """One session, from the handshake to its end, of which the witness hears."""
         session: str | None = None
         seats = Seats(self.programs, links)
+        self.witness.works()
         try:
             with session_errors(links):
                 session = shake_hands(links, self.programs.facts)
