@@ -7,7 +7,7 @@ from mpcify.engines.rules import Work
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
-from mpcify.measure.sizing import GIB, PROCESSES, Sizing, most_at_once, sizing
+from mpcify.measure.sizing import COPIES, GIB, PROCESSES, SHARING, Sizing, most_at_once, sizing
 from mpcify.measure.speed import Speed
 
 
@@ -36,13 +36,14 @@ def test_a_value_that_is_used_again_later_counts_until_then() -> None:
     assert most_at_once(graph) == 300  # x, and two of the others at a time
 
 
-def test_each_party_holds_its_shares_and_the_owner_its_weights_too() -> None:
+def test_each_party_holds_its_shares_and_the_owner_its_weights_and_what_it_sends() -> None:
     graph, rules = chain(1), SpuConfig().rules()
     found = sizing(graph, rules.work(graph), rules, Speed(0.0, 0.0, 0.0), 1.0)
-    shares = 16 * (7007 + 2000) / GIB  # ABY3: two of three shares, of 8 bytes each
+    shares = 16 * (7007 + COPIES * 2000) / GIB  # ABY3: two of three shares, of 8 bytes each
+    making = SHARING * 3 * 16 * 7000 / GIB  # of the largest weight, all parties' shares
     assert found.memory["helper"] == pytest.approx(PROCESSES + shares, rel=1e-9)
     assert found.memory["client"] == found.memory["helper"]  # it looks nothing up in a table
-    assert found.memory["owner"] - found.memory["helper"] == pytest.approx(4 * 7007 / GIB, rel=1e-6)
+    assert found.memory["owner"] - found.memory["helper"] == pytest.approx(making + 4 * 7007 / GIB, rel=1e-6)
 
 
 def test_processor_and_line_are_a_partys_part_of_the_work() -> None:

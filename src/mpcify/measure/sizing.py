@@ -11,8 +11,11 @@ from mpcify.graph.graph import Graph
 from mpcify.measure.speed import Speed
 
 GIB = 2**30
-PROCESSES = 0.33  # GiB of a party's processes around any model (benchmarks/results/reliability/scale.json)
 FLOAT = 4  # bytes of a number that its holder keeps in the clear
+# as measured (benchmarks/results/reliability/scale.json):
+PROCESSES = 0.40  # GiB of a party's processes around any model
+COPIES = 5  # of a share that is computed with: what products make of it, and what is on its way
+SHARING = 2  # copies of all parties' shares of a weight while its owner shares it
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,20 @@ def sizing(graph: Graph, works: Mapping[str, Work], rules: Rules, speed: Speed, 
 
     works: as its rules give them. share: of the seconds that `speed` tells, how many cores a party had: local work was
     timed with all parties on one machine. Memory is the parties' processes, the shares of weights and of the values
-    that are needed at once, and what the owner (weights) and the client (word table) hold in the clear.
+    that are needed at once, what the owner (weights) and the client (word table) hold in the clear, and the shares of
+    the largest weight while the owner makes them.
     """
+    parties = max(1, len(rules.parties))
     seconds = sum(speed.seconds(work, rules.rounds(work)) for work in works.values())
-    weights = sum(math.prod(item.shape) for item in graph.held_by("owner"))
+    weights = [math.prod(item.shape) for item in graph.held_by("owner")]
     table = sum(math.prod(shape) for shape in table_shape(graph).values())
-    shared = PROCESSES + rules.share_bytes * (weights + most_at_once(graph)) / GIB
-    clear = {"owner": FLOAT * weights / GIB, "client": FLOAT * table / GIB}
+    shared = PROCESSES + rules.share_bytes * (sum(weights) + COPIES * most_at_once(graph)) / GIB
+    making = SHARING * parties * rules.share_bytes * max(weights, default=0)
+    own = {"owner": (FLOAT * sum(weights) + making) / GIB, "client": FLOAT * table / GIB}
     return Sizing(
         share * seconds,
-        8e-9 * sum(work.bytes for work in works.values()) / max(1, len(rules.parties)),
-        {name: shared + clear.get(name, 0.0) for name in rules.parties},
+        8e-9 * sum(work.bytes for work in works.values()) / parties,
+        {name: shared + own.get(name, 0.0) for name in rules.parties},
     )
 
 
