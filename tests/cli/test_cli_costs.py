@@ -37,8 +37,11 @@ def test_estimate_runs_nothing_and_says_what_it_will_cost(mpcify: Callable, mode
     assert outcome.code == 0, outcome.err
     assert outcome.json["network"] == "40,1"
     assert all(set(row) == ROW for row in outcome.json["operations"])
+    assert set(outcome.json["sizing"]) == {"cpu_seconds", "requests_per_second_per_core", "gigabits", "memory_gib"}
+    assert set(outcome.json["sizing"]["memory_gib"]) == {"client", "owner", "helper"}
     people = mpcify("estimate", model, *words)
     assert "attention" in people.out
+    assert "requests/s a core" in people.out
 
 
 def test_bench_compares_and_keeps(mpcify: Callable, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 from mpcify.cli.early import check_embeddings, check_plot, check_runnable
 from mpcify.cli.options import AcceptEmbeddingLeak, Runnable, engine_options
 from mpcify.cli.profile import Plot, draw_profile, parts_table
-from mpcify.cli.verb import Answer, verb
+from mpcify.cli.verb import Answer, together, verb
 from mpcify.engines import DEFAULT
 from mpcify.engines.config import config_named, switches
 from mpcify.errors import MpcifyWarning
@@ -82,7 +82,8 @@ def estimate(
         )
     if plot is not None:
         draw_profile(found, plot)
-    return Answer(found.to_json(), parts_table(found))
+    needed = "" if found.sizing is None else found.sizing.lines()
+    return Answer(found.to_json(), together(parts_table(found), needed))
 
 
 def check_estimate(settings: EstimateSettings, network: str) -> None:

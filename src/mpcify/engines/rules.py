@@ -7,6 +7,7 @@ never for the engine's name.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,10 +56,11 @@ class Rules(ABC):
     """The rules of one engine. What they do not say costs nothing, or does not exist.
 
     number: the fixed point of its inputs and outputs, and of every operation that has no other. parties: as in its
-    config.
+    config. share_bytes: that one party's share of a value takes in memory.
     """
 
     number: FixedPoint
+    share_bytes: ClassVar[int] = 0
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -106,5 +108,6 @@ class Rules(ABC):
         return Cost(0.0, round(whole.bytes), round(self.rounds(whole)), share)
 
     def memory(self, weights: Mapping[str, np.ndarray]) -> float:
-        """GiB that a session of these weights takes beside them."""
-        return 0.0
+        """GiB that a session of these weights takes beside them: all parties' shares."""
+        values = sum(value.size for value in weights.values())
+        return len(self.parties) * self.share_bytes * values / 2**30

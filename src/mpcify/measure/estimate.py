@@ -16,6 +16,7 @@ from mpcify.engines.config import config_named
 from mpcify.inference import TABLE_LEAKS, PrivateModel
 from mpcify.measure.network import Network
 from mpcify.measure.profile import OperationCost, Profile, described, length_of, places_of
+from mpcify.measure.sizing import sizing
 from mpcify.measure.speed import calibrated, formulas_of
 
 
@@ -29,7 +30,7 @@ def estimate(
     notice: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> Profile:
-    """The cost of a request, operation by operation, without running it.
+    """The cost of a request, operation by operation, and what each party's machine needs, without running it.
 
     private: a compiled model, on any engine: its graph is read. settings: of the engine (protocol, ring, fraction_bits
     …). network: see `Network.named`. calibration: a file with the speeds of this machine, made if it is not there;
@@ -57,4 +58,5 @@ def estimate(
     cost = replace(rules.total(works.values()), seconds=sum(row.seconds or 0.0 for row in rows))
     chosen = config.to_json()
     ran = {name: chosen.get(name) for name in ("engine", "protocol", "ring")}
-    return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json())
+    needed = sizing(graph, works, rules, speed, share)
+    return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json(), needed)

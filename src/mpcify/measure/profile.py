@@ -10,6 +10,7 @@ from mpcify.engines.plain import measure_ranges
 from mpcify.graph.graph import Graph, Part
 from mpcify.graph.ranges import declare
 from mpcify.inference import PrivateModel
+from mpcify.measure.sizing import Sizing
 from mpcify.progress import Progress
 
 PARTS: tuple[Part, ...] = ("embedding", "linear", "attention", "activation", "layernorm", "head")
@@ -38,15 +39,17 @@ class OperationCost:
 
 @dataclass(frozen=True)
 class Profile:
-    """A request's cost by operation. cost: of the same request run as one program."""
+    """A request's cost by operation. cost: of the same request run as one program. sizing: of an estimate."""
 
     about: Mapping[str, Any]
     operations: tuple[OperationCost, ...]
     cost: Mapping[str, Any]
+    sizing: Sizing | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The profile as a JSON object."""
-        return {**self.about, "operations": [row.to_json() for row in self.operations], "cost": dict(self.cost)}
+        values = {**self.about, "operations": [row.to_json() for row in self.operations], "cost": dict(self.cost)}
+        return values if self.sizing is None else {**values, "sizing": self.sizing.to_json()}
 
     def by_part(self) -> dict[str, dict[str, float]]:
         """Seconds, bytes and rounds of each part."""

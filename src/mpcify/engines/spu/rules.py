@@ -1,10 +1,8 @@
 """SPU's rules: how a graph is rewritten for it, how large values may get, its functions in integers, and its costs."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import ClassVar
 
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.interpret import check_kinds
@@ -22,13 +20,13 @@ from mpcify.numerics import FixedPoint
 
 AS_JAX_WRITES_THEM = ("softmax", "gelu-erfc")  # of the benchmark's `naive` baseline alone: no integers, no formulas
 SPU_KINDS = frozenset(SpuArithmetic(FixedPoint.of(64)).functions()).union(AS_JAX_WRITES_THEM)
-SHARES = 3 * 16  # bytes that the parties' shares of a weight take in memory
 
 
 @dataclass(frozen=True)
 class SpuRules(Rules):
     """What SPU does in a ring; protocol: None for its integers alone, which nobody shares."""
 
+    share_bytes: ClassVar[int] = 16
     number: FixedPoint
     protocol: str | None = None
 
@@ -76,6 +74,3 @@ class SpuRules(Rules):
             what = "there are no cost formulas for integers that nobody shares"
             raise MpcifyError(501, "cost", what, "measure with mpcify profile")
         return Formulas(self.number, self.protocol)
-
-    def memory(self, weights: Mapping[str, np.ndarray]) -> float:
-        return 0.0 if self.protocol is None else SHARES * sum(value.size for value in weights.values()) / 2**30
