@@ -21,7 +21,7 @@ from mpcify.network.links import Links
 from mpcify.network.network import Network
 
 T = TypeVar("T")
-WHOLE = frozenset({""})
+PAUSE = 0.1  # seconds between two tries to open a session
 
 
 class Connection(Sessions):
@@ -59,6 +59,7 @@ class Connection(Sessions):
                 except MpcifyError as error:
                     if error.code != 706 or time.monotonic() > end:  # who goes before the session began may come back
                         raise
+                    time.sleep(PAUSE)
             return self.seats
 
     def opened(self) -> Seats:
