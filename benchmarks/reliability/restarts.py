@@ -11,19 +11,18 @@ import json
 import os
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.deployment import ROLES, SMALL, Expected, deploy
 from benchmarks.reliability.load import TEXTS, TOLERANCE, latency
-from benchmarks.reliability.processes import Client, Party
+from benchmarks.reliability.processes import LIMIT, Client, Party
 from benchmarks.verbs import RESULTS
 from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
 
-QUIET = 5.0  # seconds of service between two restarts
+BETWEEN = 8  # answers between two restarts
 
 
 def measured(folder: Path, rounds: int, callers: int, seed: int) -> dict[str, Any]:
@@ -32,6 +31,7 @@ def measured(folder: Path, rounds: int, callers: int, seed: int) -> dict[str, An
     texts, done = [*expected.answers], threading.Event()
     parties = {role: Party(folder / "deployed" / role) for role in ROLES}
     codes: list[int] = []
+    counted = threading.Semaphore(0)
     try:
         with Client(folder / "deployed" / "client", callers) as client, ThreadPoolExecutor(callers) as pool:
             client.connected()
@@ -41,16 +41,21 @@ def measured(folder: Path, rounds: int, callers: int, seed: int) -> dict[str, An
                 while not done.is_set():
                     text = texts[(caller + callers * len(found)) % len(texts)]
                     found.append((text, client.ask(text)))
+                    counted.release()
                 return found
+
+            def wait() -> None:
+                for _ in range(BETWEEN):
+                    counted.acquire(timeout=LIMIT)
 
             asking = [pool.submit(ask, caller) for caller in range(callers)]
             try:
                 for _ in range(rounds):
                     for role in ROLES:
-                        time.sleep(QUIET)
+                        wait()
                         codes.append(parties[role].stop())
                         parties[role] = Party(folder / "deployed" / role)
-                time.sleep(QUIET)
+                wait()
             finally:
                 done.set()
             answers = [pair for future in asking for pair in future.result()]
