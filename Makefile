@@ -8,7 +8,7 @@ STUDENTS := data teachers students
 accuracy: STAGES := $(STUDENTS) encrypted fixed padding penalty
 robustness: STAGES := $(STUDENTS) robustness
 
-.PHONY: demo test lint dist accuracy robustness bench clean
+.PHONY: demo test lint dist accuracy robustness bench reliability clean
 
 demo: $(READY)
 	mkdir -p build
@@ -30,6 +30,14 @@ accuracy robustness: $(READY)
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance
 	$(BIN)/python benchmarks/readme.py
+
+# docs/reliability.md (an hour; Linux, and root for the fault of a read-only folder)
+reliability: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.load
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.load --model minilm --requests 200
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.faults
+	$(BIN)/python -m benchmarks.reliability.gateway
+	$(BIN)/python -m benchmarks.reliability.report
 
 dist: $(READY)
 	rm -rf dist

@@ -61,3 +61,11 @@ def test_the_tables_of_the_accuracy_page_are_those_of_the_committed_results(monk
     results = script["read"]()
     for (start, end), content in ((script["SUMMARY"], script["summary_of"]), (script["TABLES"], script["tables"])):
         assert page.split(start)[1].split(end)[0] == content(results)
+
+
+def test_the_tables_of_the_reliability_page_are_those_of_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    script = runpy.run_path(str(ROOT / "benchmarks" / "reliability" / "report.py"))
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    start, end = script["MARKS"]
+    assert page.split(start)[1].split(end)[0] == script["tables"]()

@@ -1,7 +1,6 @@
 """The client: sessions with parties on machines of their own, behind the same model as a simulation's."""
 
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 from mpcify.cluster.handshake import shake_hands
 from mpcify.cluster.orders import Order, Word, cost_key, costs_from_bytes, echo_key, order_key
 from mpcify.cluster.party import ASK_AGAIN, CLIENT, DRAINING, IDLE, LEFT, Programs, Seats, session_errors
+from mpcify.cluster.turn import Turn
 from mpcify.cluster.witness import Witness
 from mpcify.engines.cost import Cost, combined
 from mpcify.engines.engine import Arrays, Party, Session, Sessions
@@ -21,7 +21,7 @@ from mpcify.network.links import Links
 from mpcify.network.network import Network
 
 T = TypeVar("T")
-WHOLE = frozenset({""})
+PAUSE = 0.1  # seconds between two tries to open a session
 
 
 class Connection(Sessions):
@@ -37,7 +37,7 @@ class Connection(Sessions):
     ) -> None:
         self.programs, self.network, self.connecting = programs, network, connecting
         self.witness = witness or Witness()
-        self.turn, self.ended = threading.RLock(), False
+        self.turn, self.ended = Turn(), False
         self.links: Links | None = None
         self.seats: Seats | None = None
         self.number = 0  # of orders in the session
@@ -59,6 +59,7 @@ class Connection(Sessions):
                 except MpcifyError as error:
                     if error.code != 706 or time.monotonic() > end:  # who goes before the session began may come back
                         raise
+                    time.sleep(PAUSE)
             return self.seats
 
     def opened(self) -> Seats:
