@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--length", type=int, default=64)
-    parser.add_argument("--calibration", type=Path)
+    parser.add_argument("--calibration", type=Path, help="as of `mpcify estimate`")
     parser.add_argument("--out", type=Path, default=RESULTS / "reliability" / "scale.json")
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -157,7 +157,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mpcify-scale-") as place:
         folder = Path(place)
         parties = export(folder, given.layers, given.length)
-        load = os.getloadavg()[0]
         with PrivateModel(read_all(parties), PlainEngine(), length=given.length) as private:
             found = estimate(private, calibration=given.calibration, accept_embedding_leak=True)
         told = found.to_json()["sizing"]
@@ -170,7 +169,7 @@ def main() -> None:
         "recipe": RECIPE,
         "length": given.length,
         "seconds": given.seconds,
-        "estimate": {**told, "load_average": load},
+        "estimate": told,
         "rows": rows,
     }
     write_whole(given.out, json.dumps({**values, **provenance()}, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """What each party's machine needs for a converted BERT-base, by padded length, as `estimate` says of a checkpoint.
 
-    python -m benchmarks.reliability.sizing [--lengths 32,64,128,256,512]
+    python -m benchmarks.reliability.sizing [--lengths 32,64,128,256,512] [--calibration FILE]
 
 Nothing is shared but for the calibration, in which SPU runs for some seconds.
 """
@@ -43,10 +43,11 @@ def row(student: Any, length: int, speed: Speed) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", default="32,64,128,256,512")
+    parser.add_argument("--calibration", type=Path, help="as of `mpcify estimate`")
     parser.add_argument("--out", type=Path, default=RESULTS / "reliability" / "sizing.json")
     given = parser.parse_args()
     lengths, load = [int(length) for length in given.lengths.split(",")], os.getloadavg()[0]
-    speed = calibrated(SpuConfig(), None)
+    speed = calibrated(SpuConfig(), given.calibration)
     student = convert(model_of(SHAPE, None, max(lengths)), RECIPE)
     rows = [row(student, length, speed) for length in lengths]
     values = {"format": 1, "shape": SHAPE, "recipe": RECIPE, "speed": vars(speed), "load_average": load, "rows": rows}

@@ -1,4 +1,4 @@
-"""Whatever happens to a cluster, in whatever order: no wrong answer, no failure without its number, no wait without end.
+"""Whatever happens to a cluster, in whatever order: no wrong answer, no failure without a number, no endless wait.
 
 Once all parties are there again the next request is answered.
 """
