@@ -42,6 +42,7 @@ def loads(names: Iterable[str]) -> Iterator[list[str]]:
             str(run["mixed_up"]),
             f"{run['max_logit_error']:.4f} (tolerance {run['tolerance']:g}, texts {run['apart']:g} apart)",
             str(run["sessions"]),
+            f"{run['load_average']:g}",
         ]
 
 
@@ -131,7 +132,7 @@ def tables() -> str:
         (
             "Many requests at once",
             "",
-            ("result", "requests", "callers", "answered", "mixed up", "largest error of a logit", "sessions"),
+            ("result", "requests", "callers", "answered", "mixed up", "largest error of a logit", "sessions", "load"),
             loads(names),
         ),
         (
