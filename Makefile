@@ -35,6 +35,7 @@ bench: $(READY)
 reliability: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.load
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.load --model minilm --requests 200
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.restarts
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.faults
 	$(BIN)/python -m benchmarks.reliability.gateway
 	$(BIN)/python -m benchmarks.reliability.report

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "reliability"
 PAGE = ROOT / "docs" / "reliability.md"
 MARKS = ("<!-- tables: made by benchmarks/reliability/report.py -->\n", "<!-- end of tables -->")
+SECONDS = "seconds: median / 95th percentile / most"
 PHASES = ("handshake", "weights", "inference", "idle")
 Result = dict[str, Any]
 
@@ -41,6 +42,7 @@ def loads(names: Iterable[str]) -> Iterator[list[str]]:
             str(run["mixed_up"]),
             f"{run['max_logit_error']:.4f} (tolerance {run['tolerance']:g}, texts {run['apart']:g} apart)",
             str(run["sessions"]),
+            f"{run['load_average']:g}",
         ]
 
 
@@ -64,6 +66,15 @@ def memories(names: Iterable[str]) -> Iterator[list[str]]:
 def growth(sizes: list[float]) -> float:
     """By how much of it the last quarter's median exceeds the second one's."""
     return sizes[-1] / sizes[1] - 1
+
+
+def restarts(name: str) -> list[str]:
+    """The row of parties that were stopped and started again under load."""
+    run = read(name)
+    spent, codes = run["latency"], ", ".join(map(str, run["exit_codes"]))
+    seconds = " / ".join(f"{spent[key]:.1f}" for key in ("median", "p95", "most"))
+    counts = (run["restarts"], run["callers"], run["requests"], run["right"], len(run["failed"]))
+    return [link(name), *map(str, counts), codes, seconds]
 
 
 def seen(row: Result) -> str:
@@ -121,11 +132,11 @@ def tables() -> str:
         (
             "Many requests at once",
             "",
-            ("result", "requests", "callers", "answered", "mixed up", "largest error of a logit", "sessions"),
+            ("result", "requests", "callers", "answered", "mixed up", "largest error of a logit", "sessions", "load"),
             loads(names),
         ),
         (
-            "Seconds: median / 95th percentile / most",
+            f"Latency, {SECONDS}",
             "",
             ("result", "what", *quarters),
             latencies(names),
@@ -135,6 +146,12 @@ def tables() -> str:
             "",
             ("result", "process", *quarters, "4th over 2nd"),
             memories(names),
+        ),
+        (
+            "Parties stopped by SIGTERM and started again while callers ask on",
+            "",
+            ("result", "restarts", "callers", "requests", "right", "failed", "exit codes", SECONDS),
+            [restarts("restarts")],
         ),
         (
             "Faults in the middle of a phase: what the client saw, and when",

