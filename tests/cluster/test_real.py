@@ -37,9 +37,9 @@ ALTERED: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "a byte less": (SHARE, lambda message: message[:-1], "MPC-707"),
     "another type": (SHARE, lambda message: bytes([message[0] ^ 1]) + message[1:], "MPC-707"),
     "a chunk that is longer than all": (SHARE, lambda message: message[:20] + b"\xff" * 8 + message[28:], "MPC-707"),
-    "another graph": ("agree#2", lambda message: bytes(32), "MPC-705"),
-    "a short message of SPU's": ("spu/root", lambda message: message[:1], "MPC-"),
-    "a long message of SPU's": ("spu/root", lambda message: message + bytes(1 << 20), "MPC-"),
+    "another graph": ("agree#2", lambda message: bytes(32), "MPC-70[56]"),
+    "a short message of SPU's": ("spu/root", lambda message: message[:1], "MPC-(503|706)"),
+    "a long message of SPU's": ("spu/root", lambda message: message + bytes(1 << 20), "MPC-(503|706)"),
 }
 
 
@@ -58,6 +58,7 @@ def test_what_a_client_gone_bad_sends_ends_the_session_by_number(
     with tampering(parties.folder, tamper) as private, pytest.raises(MpcifyError, match=number) as raised:
         private([TEXT])
     assert altered
+    print(str(raised.value), parties.logs["owner"].splitlines()[-1])
     assert len(str(raised.value)) < 1000
     check(parties)
 
