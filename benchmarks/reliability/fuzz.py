@@ -196,8 +196,8 @@ def main() -> int:
     if options.reader:
         fuzz(options.reader, options.seconds)
     found = {name: measured(name, options.seconds) for name in READERS}
-    result = {"seconds": options.seconds, "readers": found, "provenance": provenance()}
-    write_whole(options.out, (json.dumps(result, indent=1) + "\n").encode())
+    values = {"format": 1, "seconds": options.seconds, "readers": found}
+    write_whole(options.out, json.dumps({**values, **provenance()}, indent=1) + "\n")
     return int(any(each["failed"] for each in found.values()))
 
 

