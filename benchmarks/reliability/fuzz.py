@@ -135,8 +135,9 @@ def configs() -> tuple[Reader, list[bytes]]:
 
 
 def keys() -> tuple[Reader, list[bytes]]:
-    """A private key, and certificates."""
-    from mpcify.cluster.certificates import new_issuer, new_key, private_pem
+    """A private key, certificates, and a request for one."""
+    from mpcify.cluster.authority import requested
+    from mpcify.cluster.certificates import new_issuer, new_key, private_pem, request_pem
     from mpcify.cluster.keys import as_pem, load_key, read_certificates
     from mpcify.errors import MpcifyError
 
@@ -148,8 +149,10 @@ def keys() -> tuple[Reader, list[bytes]]:
             load_key(data, path)
         with suppress(MpcifyError):
             read_certificates(path)
+        with suppress(MpcifyError):
+            requested(path, "owner")
 
-    return read, [private_pem(new_key()), as_pem([new_issuer().certificate])]
+    return read, [private_pem(new_key()), as_pem([new_issuer().certificate]), request_pem(new_key(), "owner")]
 
 
 READERS = {made.__name__: made for made in (wire, orders, handshake, shares, pipe, configs, keys)}

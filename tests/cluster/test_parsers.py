@@ -1,15 +1,19 @@
 """Whatever bytes come from a peer, or from a file that people edit: a value that is right, or a numbered error."""
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpcify.cluster.authority import create_kits
+from mpcify.cluster.authority import create_kits, requested
+from mpcify.cluster.certificates import new_key, request_pem
 from mpcify.cluster.config import ClusterConfig, config_of, config_text, read_config
 from mpcify.cluster.handshake import DIGEST, NONCE, shake_hands
 from mpcify.cluster.keys import load_key, read_certificates
@@ -117,3 +121,22 @@ def test_a_file_with_other_bytes_is_refused_by_number_or_read(
     except MpcifyError as error:
         assert str(error).startswith(number)  # noqa: PT017
         assert "PRIVATE" not in str(error)  # noqa: PT017
+
+
+def pem(kind: str, content: bytes) -> bytes:
+    return f"-----BEGIN {kind}-----\n{base64.encodebytes(content).decode()}-----END {kind}-----\n".encode()
+
+
+def test_a_certificate_or_request_of_a_version_that_there_is_not_is_refused_by_number(
+    seeds: dict[str, bytes], tmp_path: Path
+) -> None:
+    """cryptography raises an error of its own for it, which is no ValueError."""
+    certificate = x509.load_pem_x509_certificates(seeds["certificates"])[0].public_bytes(Encoding.DER)
+    request = x509.load_pem_x509_csr(request_pem(new_key(), "owner")).public_bytes(Encoding.DER)
+    path = tmp_path / "altered.pem"
+    path.write_bytes(pem("CERTIFICATE", certificate.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1)))
+    with pytest.raises(MpcifyError, match=r"MPC-702 .*no certificate that can be read"):
+        read_certificates(path)
+    path.write_bytes(pem("CERTIFICATE REQUEST", request.replace(b"\x02\x01\x00", b"\x02\x01\x09", 1)))
+    with pytest.raises(MpcifyError, match=r"MPC-702 .*no request that can be read"):
+        requested(path, "owner")
