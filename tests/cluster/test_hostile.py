@@ -318,7 +318,7 @@ def lone_owner(exported: Path, made_kits: Path, tmp_path: Path) -> Iterator[Path
     """All parties' folders; the owner serves alone."""
     out = deploy(exported, made_kits, tmp_path / "out")
     for role in ("client", "owner"):
-        edit(out / role, message=SILENCE)
+        edit(out / role, message=SILENCE, connect=5.0)
     with serving(out / "owner"):
         yield out
 
@@ -362,7 +362,7 @@ def silent(rogue: Intruder) -> None:
 @pytest.mark.parametrize(
     ("act", "number"),
     [
-        (forged, "MPC-70[67]"),
+        (forged, "MPC-70[367]"),
         (ordering, "MPC-707 .*costs that there are not"),
         (costly, "MPC-707 .*no JSON"),
         (rambling, "MPC-707"),
