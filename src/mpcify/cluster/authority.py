@@ -224,7 +224,7 @@ def load_request(path: Path) -> x509.CertificateSigningRequest:
         found = x509.load_pem_x509_csr(read_file(path))
         found.public_key()
         return found
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         refuse(path, "it holds no request that can be read", "make it again: mpcify keys csr")
 
 

@@ -212,7 +212,7 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
         for item in found:
             item.public_key()
         return found
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         refuse(path, "it holds no certificate that can be read", MAKE)
 
 

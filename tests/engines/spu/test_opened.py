@@ -1,5 +1,6 @@
 """A compiled program that opens a value, or that may, is refused by the name of the operation that does."""
 
+import os
 import re
 import subprocess
 import sys
@@ -97,6 +98,65 @@ refuse_opened(libspu.compile(given, libspu.CompilerOptions()).decode(), [True], 
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "may open a value: custom_call spu.reveal" in done.stderr
+
+
+def test_whatever_else_jax_can_say_that_opens_a_value_is_refused_before_it_runs() -> None:
+    """By SPU's compiler, or by what is allowed of its programs. The first of these is harmless, and is taken."""
+    script = """
+import sys
+import jax, jax.experimental, jax.numpy as jnp, numpy as np
+from jax import export
+from mpcify.engines.spu.opened import refuse_opened
+from spu import libspu
+
+def shown(x):
+    jax.debug.print("{}", x)
+    return x
+
+def called(x):
+    return jax.pure_callback(lambda y: y, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+def told(x):
+    jax.experimental.io_callback(lambda y: None, None, x)
+    return x
+
+callbacks = ("xla_python_cpu_callback", "xla_ffi_python_cpu_callback")
+allowed = [export.DisabledSafetyCheck.custom_call(name) for name in callbacks]
+ways = {
+    "sum": lambda x: x + x.sum(),
+    "print": shown,
+    "callback": called,
+    "io": told,
+    "sort": jnp.sort,
+    "argsort": jnp.argsort,
+    "top": lambda x: jax.lax.top_k(x, 2)[0],
+    "most": jnp.argmax,
+    "gather": lambda x: x[x.astype(jnp.int32)],
+    "scatter": lambda x: x.at[x.astype(jnp.int32)].set(1.0),
+    "slice": lambda x: jax.lax.dynamic_slice(x, (x[0].astype(jnp.int32),), (1,)),
+    "update": lambda x: jax.lax.dynamic_update_slice(x, x[:1], (x[0].astype(jnp.int32),)),
+    "while": lambda x: jax.lax.while_loop(lambda y: y.sum() > 0, lambda y: y - 1.0, x),
+    "cond": lambda x: jax.lax.cond(x[0] > 0, lambda y: y + 1, lambda y: y * 2, x),
+    "switch": lambda x: jax.lax.switch(x[0].astype(jnp.int32), [lambda y: y, lambda y: -y, lambda y: y + 1], x),
+    "constant": lambda x: jnp.ones(4),
+    "shape": lambda x: jnp.zeros_like(x),
+}
+for name, way in ways.items():
+    try:
+        given = jax.ShapeDtypeStruct((4,), np.float32)
+        made = export.export(jax.jit(way), platforms=["cpu"], disabled_checks=allowed)(given)
+        kept = [libspu.Visibility.VIS_SECRET] * len(made.module_kept_var_idx)
+        source = libspu.CompilationSource(libspu.SourceIRType.STABLEHLO, made.mlir_module().encode(), kept)
+        code = libspu.compile(source, libspu.CompilerOptions()).decode()
+        refuse_opened(code, [True] * len(kept), [True])
+    except Exception as error:
+        print(name, error, file=sys.stderr)
+        continue
+    print(name)
+"""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["sum"], done.stderr
 
 
 def test_every_graph_is_checked_when_it_is_compiled() -> None:

@@ -1,0 +1,127 @@
+"""Parties as processes under SPU: a client gone bad is refused by number; nothing leaks into logs or onto lines."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from mpcify.engines.plain import PlainEngine
+from mpcify.errors import MpcifyError
+from mpcify.inference import PrivateModel
+from tests.cluster.real import WEIGHT, RealParties, constant_bag, real_parties
+from tests.cluster.tampering import Post, tampering
+
+TEXT = "film good bad good"
+SHARE = "share/client#"
+
+
+@pytest.fixture(scope="module")
+def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealParties]:
+    with real_parties(tmp_path_factory.mktemp("real")) as started:
+        yield started
+
+
+ALTERED: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "a byte less": (SHARE, lambda message: message[:-1], "MPC-707"),
+    "a chunk that is longer than all": (SHARE, lambda message: message[:20] + b"\xff" * 8 + message[28:], "MPC-707"),
+    "another graph": ("agree#2", lambda message: bytes(32), "MPC-70[56]"),
+}
+
+
+@pytest.mark.parametrize(("key", "alter", "number"), ALTERED.values(), ids=ALTERED)
+def test_what_a_client_gone_bad_sends_ends_the_session_by_number(
+    parties: RealParties, key: str, alter: Callable[[bytes], bytes], number: str
+) -> None:
+    altered: list[str] = []
+
+    def tamper(post: Post, peer: str, sent: str, message: bytes) -> None:
+        if sent.startswith(key) and peer == "owner" and not altered:
+            altered.append(sent)
+            message = alter(message)
+        post(peer, sent, message)
+
+    with tampering(parties.folder, tamper) as private, pytest.raises(MpcifyError, match=number) as raised:
+        private([TEXT])
+    assert altered
+    assert len(str(raised.value)) < 1000
+    assert parties.alive()
+
+
+def needles(parties: RealParties, shares: list[bytes]) -> dict[str, list[bytes]]:
+    """What must be nowhere: as text, in floats, and in the ring's whole numbers."""
+    rows = constant_bag().table[[4, 2, 3, 2]]  # type: ignore[index]
+    values = {"weights": np.full(2, WEIGHT), "inputs": rows.ravel()[:4]}
+    found = {name: [array.astype("<f4").tobytes(), array.astype("<f8").tobytes()] for name, array in values.items()}
+    for name, array in values.items():
+        found[name].append(np.round(array.astype(np.float64) * 2**18).astype("<i8").tobytes())
+    found["weights"] += [str(WEIGHT)[:6].encode()]
+    found["inputs"] += [
+        TEXT.encode(),
+        b"[4, 2, 3, 2]",
+        b"film",
+        *(str(value)[:6].encode() for value in rows.ravel()[:4]),
+    ]
+    kits = [*parties.kits.rglob("key.pem"), *parties.folder.rglob("key.pem")]
+    found["keys"] = [line for kit in kits for line in kit.read_bytes().splitlines() if len(line) > 40]
+    found["keys"].append(b"PRIVATE KEY")
+    found["shares"] = [*(share[-24:] for share in shares), *(share[-24:].hex().encode() for share in shares)]
+    return found
+
+
+def test_nothing_leaks_into_logs_error_texts_or_lines(parties: RealParties) -> None:
+    shares: list[bytes] = []
+
+    def record(post: Post, peer: str, key: str, message: bytes) -> None:
+        if key.startswith(SHARE):
+            shares.append(message)
+        post(peer, key, message)
+
+    def break_off(post: Post, peer: str, key: str, message: bytes) -> None:
+        record(post, peer, key, message[:-1] if key.startswith(SHARE) else message)
+
+    with PrivateModel(constant_bag(), PlainEngine(), length=4) as plain:
+        expected = plain([TEXT])[0]
+    with tampering(parties.folder, record) as private:
+        np.testing.assert_allclose(private([TEXT])[0], expected, atol=1e-3)
+    with tampering(parties.folder, break_off) as private, pytest.raises(MpcifyError) as raised:
+        private([TEXT])
+    command = [sys.executable, "-P", "-m", "mpcify", "infer", "--cluster", str(parties.folder / "client"), TEXT]
+    environment = {**os.environ, "MPCIFY_DEBUG": "1"}
+    asked = subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    assert asked.returncode == 0, asked.stderr
+    assert len(shares) == 4
+    written = "".join(parties.logs.values())
+    events = {json.loads(line)["event"] for line in written.splitlines() if line.startswith("{")}
+    assert {"ready", "session-opened", "answered", "session-failed"} <= events
+    wire = parties.wire
+    assert len(wire) > sum(map(len, shares))
+    for kind, secrets in needles(parties, shares).items():
+        for secret in secrets:
+            assert secret not in written.encode(), kind
+            assert secret not in asked.stderr, kind
+            assert secret not in str(raised.value).encode(), kind
+            if len(secret) > 5:  # shorter ones may come about by chance
+                assert secret not in wire, kind
+
+
+def test_what_a_client_sends_its_peers_is_masked(parties: RealParties) -> None:
+    """Before TLS: what each peer gets of an input has nothing of it, and is another each time."""
+    sent: dict[str, list[bytes]] = {"owner": [], "helper": []}
+
+    def record(post: Post, peer: str, key: str, message: bytes) -> None:
+        sent[peer].append(message)
+        post(peer, key, message)
+
+    with tampering(parties.folder, record) as private:
+        private([TEXT])
+        private([TEXT])
+    for messages in sent.values():
+        for secret in needles(parties, [])["inputs"]:
+            if len(secret) > 5:
+                assert not any(secret in message for message in messages)
+        shares = [message for message in messages if len(message) > 2 * 4 * 6 * 8]
+        assert len({share[-24:] for share in shares}) == len(shares) > 1
