@@ -40,6 +40,19 @@ def row(student: Any, length: int, speed: Speed) -> dict[str, Any]:
     return {"length": length, **sizing(graph, rules.work(graph), rules, speed, share).to_json()}
 
 
+def table(values: dict[str, Any]) -> str:
+    """The table of docs/how-to/scale.md."""
+    lines = [
+        "| length | seconds of one core | requests/s a core | Gbit | GiB: helper, client | GiB: owner |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in values["rows"]:
+        seconds, pace, memory = row["cpu_seconds"], row["requests_per_second_per_core"], row["memory_gib"]
+        cells = (row["length"], f"{seconds:.1f}", f"{pace:.3f}", f"{row['gigabits']:.1f}")
+        lines.append(f"| {' | '.join(map(str, cells))} | {memory['helper']:.1f} | {memory['owner']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", default="32,64,128,256,512")
@@ -52,7 +65,7 @@ def main() -> None:
     rows = [row(student, length, speed) for length in lengths]
     values = {"format": 1, "shape": SHAPE, "recipe": RECIPE, "speed": vars(speed), "load_average": load, "rows": rows}
     write_whole(given.out, json.dumps({**values, **provenance()}, indent=1) + "\n")
-    print(json.dumps(values, indent=1))
+    print(table(values), end="")
 
 
 if __name__ == "__main__":
