@@ -11,7 +11,8 @@ import pytest
 
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.client import Connection
-from mpcify.cluster.party import Patience, Programs, Service
+from mpcify.cluster.party import Patience, Service
+from mpcify.cluster.programs import Programs
 from mpcify.engines.engine import Engine
 from mpcify.graph.exported import read, write
 from mpcify.inference import PrivateModel

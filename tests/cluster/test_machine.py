@@ -250,12 +250,12 @@ def test_requests_that_wait_for_a_session_that_died_open_another(world: World) -
 
 @pytest.mark.parametrize("sender", PARTIES)
 @pytest.mark.parametrize("after", range(7))
-def test_whichever_message_of_a_session_is_lost_it_ends_with_a_number_and_the_next_is_answered(
+def test_whichever_message_of_a_session_is_lost_another_session_answers_or_it_ends_with_a_number(
     world: World, sender: str, after: int
 ) -> None:
     world.lines.lose(sender, after)
     answered = world.check(world.ask(4), 4, must=False)
     lost = world.lines.losing is None
     world.lines.losing, world.lines.clock.rushing = None, False
-    assert answered != lost
+    assert answered or lost
     assert world.check(world.ask(4), 4, must=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from mpcify.cluster.handshake import shake_hands
 from mpcify.cluster.orders import Order, Word, cost_key, costs_from_bytes, echo_key, order_key
-from mpcify.cluster.party import ASK_AGAIN, CLIENT, DRAINING, IDLE, LEFT, Programs, Seats, session_errors
+from mpcify.cluster.programs import Programs, Seats
+from mpcify.cluster.session import ASK_AGAIN, CLIENT, DRAINING, IDLE, LEFT, session_errors
 from mpcify.cluster.turn import Turn
 from mpcify.cluster.witness import Witness
 from mpcify.engines.cost import Cost, combined

@@ -15,7 +15,8 @@ from mpcify.cluster.health import Health
 from mpcify.cluster.keys import read_kit
 from mpcify.cluster.logs import Form, Log, libraries
 from mpcify.cluster.metrics import Metrics
-from mpcify.cluster.party import Patience, Programs, Service
+from mpcify.cluster.party import Patience, Service
+from mpcify.cluster.programs import Programs
 from mpcify.cluster.witness import Witness
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read

@@ -2,99 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from mpcify import __version__
 from mpcify.cluster.handshake import against_protocol, shake_hands
 from mpcify.cluster.orders import Order, cost_key, costs_to_bytes, echo_key, order_key
+from mpcify.cluster.programs import SMALL, Programs, Seats
+from mpcify.cluster.session import CLIENT, DRAINING, IDLE, REASONS, session_errors
 from mpcify.cluster.witness import Witness
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import Engine, Party, Program
-from mpcify.errors import MpcifyError
-from mpcify.graph.exported import Folder
-from mpcify.network.links import Limits, Links
+from mpcify.network.links import Links
 from mpcify.network.network import Network
 
-CLIENT = "client"  # the role that opens sessions and gives orders
 PULSE = 1.0  # seconds between two looks at whether to stop
-SMALL = 1 << 20  # bytes of what parties send each other beside the engine's messages
-DRAINING = "it is shutting down"
-IDLE = "nobody asked anything"
-ASK_AGAIN = "ask again: the next request opens a new session; see that party's log if it happens again"
-
-
-class Programs:
-    """What a role can run: a program for each length that it serves, compiled from its own exported folder.
-
-    exported: the role's part of the model. state: where the engine keeps what must outlive the process. Raises what
-    `Engine.compile` raises.
-    """
-
-    def __init__(self, role: str, exported: Folder, engine: Engine, state: Path | None = None) -> None:
-        self.role, self.exported, self.state = role, exported, state
-        self.by_length: dict[int, Program] = {
-            length: engine.compile(graph) for length, graph in sorted(exported.graphs.items())
-        }
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What must be equal at every party, by what it is."""
-        return {
-            "version of mpcify": __version__,
-            "lengths or batch": [[*self.by_length], self.exported.batch],
-            "graphs, settings or version of the engine": [program.facts() for program in self.by_length.values()],
-        }
-
-    @property
-    def limits(self) -> Limits:
-        """What a peer may send at most: as much as these programs do."""
-        largest = max(SMALL, *(program.largest_message for program in self.by_length.values()))
-        return Limits(message=largest, waiting=2 * largest)
-
-
-class Seats:
-    """A role's parties in one session, one a length; the weights are shared once."""
-
-    def __init__(self, programs: Programs, links: Links) -> None:
-        self.programs, self.links = programs, links
-        self.parties: dict[int, Party] = {}
-
-    def open(self, length: int) -> Cost:
-        """Joins a length's program, and shares the weights that are not shared yet."""
-        beside = next(iter(self.parties.values()), None)
-        program = self.programs.by_length[length]
-        party = program.join(self.programs.role, self.links, self.programs.state, beside)
-        self.parties[length] = party
-        weights = self.programs.exported.weights
-        return party.hold(weights)
-
-    def close(self) -> None:
-        """Ends the parties; their links are closed then."""
-        for party in self.parties.values():
-            party.close()
-
-
-@contextmanager
-def session_errors(links: Links) -> Iterator[None]:
-    """Whatever fails in the block ends the session: its links are closed, with the reason if peers may read it.
-
-    Raises MPC-706 for a link that broke or a peer that fell silent, and what has a number as it is.
-    """
-    try:
-        yield
-    except (ConnectionError, TimeoutError) as error:
-        links.close(str(error))
-        raise MpcifyError(706, f"session of {links.name}", str(error), ASK_AGAIN) from error
-    except MpcifyError as error:
-        links.close(f"MPC-{error.code} at {links.name}")
-        raise
-    except BaseException:
-        links.close(f"MPC-903 at {links.name}")
-        raise
 
 
 @dataclass(frozen=True)
@@ -233,7 +153,3 @@ class Ended:
     """A session has no further order. reason: why."""
 
     reason: str
-
-
-LEFT = "the client has left"
-REASONS = {"": "client-left", LEFT: "client-left", DRAINING: "draining", IDLE: "idle"}

@@ -9,7 +9,7 @@ from mpcify.cluster.config import Timeouts
 from mpcify.cluster.deployed import network_of
 from mpcify.cluster.deployment import Deployment
 from mpcify.cluster.doctor.findings import Findings
-from mpcify.cluster.party import SMALL, Programs
+from mpcify.cluster.programs import SMALL, Programs
 from mpcify.engines.rules import Rules
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import Folder
