@@ -31,13 +31,16 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance
 	$(BIN)/python benchmarks/readme.py
 
-# docs/reliability.md (an hour; Linux, and root for the fault of a read-only folder)
+# docs/reliability.md (an hour; Linux, and root for network namespaces and the fault of a read-only folder)
 reliability: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.load
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.load --model minilm --requests 200
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.restarts
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.faults
 	$(BIN)/python -m benchmarks.reliability.gateway
+	$(BIN)/python -m benchmarks.reliability.speed
+	$(BIN)/python -m benchmarks.reliability.hosts
+	$(BIN)/python -m benchmarks.reliability.fuzz
 	$(BIN)/python -m benchmarks.reliability.report
 
 dist: $(READY)

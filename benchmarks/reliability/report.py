@@ -77,6 +77,38 @@ def restarts(name: str) -> list[str]:
     return [link(name), *map(str, counts), codes, seconds]
 
 
+def speeds() -> Iterator[list[str]]:
+    """Seconds of one request: a simulation and processes in turns, hosts of their own at two rates."""
+    run = read("speed")
+    base, medians = run["bert_base"], run["bert_base"]["median_seconds"]
+    for name, what in (("simulation", "a simulation, one process"), ("processes", "three processes, loopback")):
+        ratio = f"{base['ratio']:.2f}" if name == "processes" else "1"
+        yield [link("speed"), what, str(base["layers"]), f"{medians[name]:.2f}", ratio, str(base["rounds"][name])]
+    whole = read("hosts")
+    for row in whole["runs"]:
+        rate = "unshaped lines" if row["gigabits"] is None else f"{row['gigabits']:g} Gbit/s"
+        cells = (f"{row['seconds_a_request']:.2f}", "", str(row["rounds_a_request"]))
+        yield [link("hosts"), f"three network namespaces, {rate}", str(whole["layers"]), *cells]
+
+
+def in_a_row() -> str:
+    """What holds of requests one after the other in a session, and of the gateway."""
+    run, gateway = read("speed")["minilm"], read("gateway")
+    seconds = ", ".join(f"{one:.2f}" for one in run["quarters"])
+    return (
+        f"{run['requests']} requests of a MiniLM one after the other in one session: medians of the quarters {seconds} "
+        f"s; the owner shared {run['bytes_of_weights'] / 1e6:.0f} MB of weights before the first and "
+        f"{run['bytes_of_weights_after']} bytes after it. The [gateway](how-to/gateway.md) adds "
+        f"{gateway['added_ms']:.1f} ms to a request ({link('gateway')}).\n"
+    )
+
+
+def fuzzed() -> Iterator[list[str]]:
+    """One row a reader of peers' bytes: what random and mutated inputs did."""
+    for reader, found in read("fuzz")["readers"].items():
+        yield [reader, f"{found['inputs']:,}", "yes" if found["failed"] else "none"]
+
+
 def seen(row: Result) -> str:
     """What the client saw of a fault."""
     if row["saw"] == "gone":
@@ -130,6 +162,12 @@ def tables() -> str:
     quarters = [f"quarter {place}" for place in range(1, 5)]
     sections = (
         (
+            "One request",
+            in_a_row(),
+            ("result", "where", "layers", "s", "× simulation", "rounds"),
+            speeds(),
+        ),
+        (
             "Many requests at once",
             "",
             ("result", "requests", "callers", "answered", "mixed up", "largest error of a logit", "sessions", "load"),
@@ -164,6 +202,12 @@ def tables() -> str:
             "",
             ("fault", "where", "client saw", "exit code of SIGTERM", "right again within"),
             others(run),
+        ),
+        (
+            "Random bytes",
+            f"What reads a peer's bytes, or a file that people edit, under a fuzzer ({link('fuzz')}).\n",
+            ("reader", "inputs", "failures"),
+            fuzzed(),
         ),
     )
     return "\n".join(
