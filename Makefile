@@ -40,7 +40,6 @@ reliability: $(READY)
 	$(BIN)/python -m benchmarks.reliability.gateway
 	$(BIN)/python -m benchmarks.reliability.speed
 	$(BIN)/python -m benchmarks.reliability.hosts
-	$(BIN)/python -m benchmarks.reliability.fuzz
 	$(BIN)/python -m benchmarks.reliability.report
 
 dist: $(READY)
