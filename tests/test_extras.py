@@ -37,8 +37,10 @@ for name in sorted(mpcify.HOMES):
 """
     lines = python(code, *EXTRAS).splitlines()
     needing = {"DistillationArguments", "DistillationTrainer", "Finding", "calibrate", "check", "convert", "load"}
-    assert {line.split()[0] for line in lines} == needing
-    assert all(line.endswith("504 pip install 'mpcify[train]'") for line in lines)
+    assert {line.split()[0] for line in lines} == {*needing, "connect"}
+    for line in lines:
+        extra = "parties" if line.startswith("connect") else "train"
+        assert line.endswith(f"504 pip install 'mpcify[{extra}]'")
 
 
 def test_a_checkpoint_is_compiled_with_the_extra_alone(checkpoint) -> None:
@@ -65,8 +67,19 @@ VERBS = {
     "bench": ["--engine", "plain"],
     "demo": [],
 }
+OF_PARTIES = {
+    "keys": ["init", "OUT", "--names", "client,owner"],
+    "party": ["serve", "MODEL"],
+    "gateway": ["MODEL"],
+    "doctor": ["MODEL"],
+}
 CASES = [
     *((("torch", "transformers"), verb, "train") for verb in VERBS),
+    *(((package,), "party", "parties") for package in ("cryptography", "grpc", "prometheus_client", "pydantic")),
+    (("cryptography",), "keys", "parties"),
+    (("starlette",), "gateway", "parties"),
+    (("grpc",), "doctor", "parties"),
+    (("pydantic",), "infer --cluster MODEL", "parties"),
     (("transformers",), "check", "train"),
     (("accelerate",), "distill", "train"),
     (("accelerate",), "demo", "train"),
@@ -88,7 +101,8 @@ def test_every_verb_says_which_extra_it_needs(tmp_path: Path) -> None:
     places = {"MODEL": "model", "STUDENT": "student", "OUT": "out", "DATA": "data.tsv", "bars.png": "bars.png"}
     for hidden, verb, extra in CASES:
         name, *more = verb.split()
-        words = [name, *VERBS[name], *more]
+        given = {**VERBS, **OF_PARTIES}[name]
+        words = [name, *(given[1:] if "--cluster" in more else given), *more]
         words = [str(tmp_path / places[word]) if word in places else word for word in words]
         code = f"from mpcify.cli.main import run; print(run({words!r}))"
         out = python(code, *hidden)
@@ -97,10 +111,19 @@ def test_every_verb_says_which_extra_it_needs(tmp_path: Path) -> None:
         assert f"pip install 'mpcify[{extra}]'" in out, out
 
 
+# what a package is called where it is installed from; spu brings the jax it needs
+NAMES = {
+    "sklearn": "scikit-learn",
+    "jax": "spu",
+    "grpc_health": "grpcio-health-checking",
+    "prometheus_client": "prometheus-client",
+}
+
+
 @pytest.mark.parametrize("package", sorted(EXTRAS))
 def test_the_extra_brings_the_package(package: str) -> None:
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     brought = " ".join(project["optional-dependencies"][EXTRAS[package]])
-    assert {"sklearn": "scikit-learn", "jax": "spu"}.get(package, package) in brought  # spu brings the jax it needs
+    assert NAMES.get(package, package) in brought
