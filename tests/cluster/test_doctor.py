@@ -491,7 +491,7 @@ def test_a_client_that_has_a_session_is_not_disturbed(out: Path, monkeypatch: py
         try:
             connection.connect()
             found = examine(out / "client")
-            assert connection.echo("owner", 10) > 0
+            assert connection.echo(10)["owner"] > 0
             assert connection.links is not None
             assert connection.number == 1
         finally:

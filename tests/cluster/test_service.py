@@ -12,6 +12,7 @@ import pytest
 
 from mpcify.cluster import party
 from mpcify.cluster.handshake import shake_hands
+from mpcify.cluster.metrics import Metrics
 from mpcify.cluster.orders import Order, order_key
 from mpcify.cluster.party import Patience
 from mpcify.cluster.witness import Witness
@@ -340,8 +341,18 @@ def test_a_session_id_has_every_partys_nonce(cluster: Clusters) -> None:
 def test_a_message_goes_there_and_back(cluster: Clusters) -> None:
     with cluster() as running, running.connect() as private:
         private(TEXTS[:1])
-        assert 0 < private.source.echo("owner", 1000) < 5
+        took = private.source.echo(1000)
+        assert took.keys() == {"owner", "helper"}
+        assert all(0 < seconds < 5 for seconds in took.values())
         assert private(TEXTS[:1])[0].shape == (1, 2)
+
+
+def test_a_session_that_metrics_watch_begins_with_a_round_trip_to_each_peer(cluster: Clusters) -> None:
+    metrics = Metrics("client")
+    with cluster() as running, running.connect(witness=Witness(metrics=metrics)) as private:
+        private(TEXTS[:1])
+    for peer in ("owner", "helper"):
+        assert 0 < metrics.registry.get_sample_value("mpcify_round_trip_seconds", {"peer": peer}) < 5
 
 
 def test_an_order_reads_as_it_was_written() -> None:

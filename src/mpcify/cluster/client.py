@@ -23,6 +23,7 @@ from mpcify.network.network import Network
 
 T = TypeVar("T")
 PAUSE = 0.1  # seconds between two tries to open a session
+TINY = 1  # bytes of an echo that measures a round trip
 
 
 class Connection(Sessions):
@@ -57,6 +58,8 @@ class Connection(Sessions):
                 self.check_open()
                 try:
                     self.seats = self.opened()
+                    if self.witness.metrics:
+                        self.echo(TINY)
                 except MpcifyError as error:
                     if error.code != 706 or time.monotonic() > end:  # who goes before the session began may come back
                         raise
@@ -125,21 +128,23 @@ class Connection(Sessions):
         """An order for a length, which is opened before if it is not."""
         return unless_ended(lambda: self.order(word, length, partial(work, self.party(length))))
 
-    def echo(self, peer: str, size: int) -> float:
-        """Seconds until so many bytes, at most 1 MiB, have gone to a peer and come back."""
+    def echo(self, size: int) -> dict[str, float]:
+        """Seconds until so many bytes, at most 1 MiB, have gone to each peer and come back; small ones are told."""
         with self.turn:
             links, message = self.connect().links, bytes(size)
 
-            def there_and_back() -> tuple[dict[str, Cost], float]:
+            def there_and_back() -> tuple[dict[str, Cost], dict[str, float]]:
                 key, seconds = echo_key(self.number), dict[str, float]()
                 for name in links.peers:
                     start = time.perf_counter()
                     links.send(name, key, message)
                     links.receive(name, key)
                     seconds[name] = time.perf_counter() - start
-                return {"": Cost()}, seconds[peer]
+                return {"": Cost()}, seconds
 
             _, took = self.order("echo", size, there_and_back)
+            if size <= TINY:
+                self.witness.round_trips(took)
             return took
 
     def party(self, length: int) -> Party:

@@ -1,14 +1,14 @@
 """What a party tells of its sessions and requests: to its log, its metrics and its probes, if it has any."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpcify.cluster.health import Health
-from mpcify.cluster.logs import Log
+from mpcify.cluster.logs import UNEXPECTED, Log
 from mpcify.cluster.metrics import Metrics
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError
 
-UNEXPECTED = 903
 WORKING = 3600.0  # seconds that an order may take before the party counts as stuck
 
 
@@ -54,6 +54,12 @@ class Witness:
             self.metrics.session_ended(code)
             if code == 707:
                 self.metrics.decode_failure()
+
+    def round_trips(self, seconds: Mapping[str, float]) -> None:
+        """A small message went to each peer and back."""
+        for peer, took in seconds.items():
+            if self.metrics:
+                self.metrics.round_trip(peer, took)
 
     def answered(self, session: str, number: int, length: int, cost: Cost) -> None:
         """A request was answered."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mpcify.cluster.client import Connection
+from mpcify.cluster.client import TINY, Connection
 from mpcify.cluster.config import Timeouts
 from mpcify.cluster.deployed import network_of
 from mpcify.cluster.deployment import Deployment
@@ -64,8 +64,8 @@ def opened(connection: Connection) -> str:
 
 def measured(connection: Connection, peer: str) -> Line:
     """The line to a peer: the best of some turns, as other work only ever adds."""
-    trip = min(connection.echo(peer, 1) for _ in range(TURNS))
-    whole = min(connection.echo(peer, SMALL) for _ in range(TURNS))
+    trip = min(connection.echo(TINY)[peer] for _ in range(TURNS))
+    whole = min(connection.echo(SMALL)[peer] for _ in range(TURNS))
     return Line(trip, 2 * SMALL / max(whole - trip, 1e-9))
 
 
