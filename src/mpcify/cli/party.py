@@ -70,12 +70,12 @@ def party_up(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that `party init` wrote.")],
 ) -> Answer:
     """Run owner and helper as processes of this machine, for a first try, until Ctrl-C or one of them ends."""
-    from mpcify.cluster.config import DIALLER
     from mpcify.cluster.local import LocalParties
+    from mpcify.cluster.session import CLIENT
     from mpcify.errors import MpcifyError
 
     with LocalParties(folder, say) as parties:
-        say(f"ready: in another terminal, mpcify infer --cluster {folder / DIALLER} TEXT")
+        say(f"ready: in another terminal, mpcify infer --cluster {folder / CLIENT} TEXT")
         try:
             ended = parties.wait()
         except KeyboardInterrupt:

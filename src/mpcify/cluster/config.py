@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal, NoReturn, Self
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from mpcify.cluster.addresses import Address
+from mpcify.cluster.session import CLIENT
 from mpcify.engines.config import EngineConfig, config_named, registered
 from mpcify.errors import MpcifyError
 from mpcify.graph.index import Role
 
 FILE, KIT, EXPORTED = "cluster.toml", "kit", "exported"
-DIALLER: Role = "client"  # it opens the sessions, and listens nowhere
 MOST = 1 << 20  # bytes
 AGAIN = "correct it, or write the folder again with mpcify party init"
 DAY = 24 * 3600.0
@@ -116,15 +116,15 @@ class ClusterConfig(Section):
         asked, others = self.engine.parties, sorted(self.parties)
         if not asked:
             raise ValueError(f"engine: {self.engine.name} has no parties, so nothing can be shared among them")
-        if sorted(asked) != sorted((DIALLER, *others)):
-            wanted = ", ".join(name for name in asked if name != DIALLER)
+        if sorted(asked) != sorted((CLIENT, *others)):
+            wanted = ", ".join(name for name in asked if name != CLIENT)
             raise ValueError(f"parties: it has {', '.join(others) or 'none'}, and the engine needs {wanted}")
         if self.role not in asked:
             raise ValueError(f"role: the engine's parties are {', '.join(asked)}")
         if len(set(self.parties.values())) < len(others):
             raise ValueError("parties: two have the same address")
-        if self.listen.address is not None and self.role == DIALLER:
-            raise ValueError(f"listen: nobody dials the {DIALLER}")
+        if self.listen.address is not None and self.role == CLIENT:
+            raise ValueError(f"listen: nobody dials the {CLIENT}")
         if list(self.lengths) != sorted(set(self.lengths)):
             raise ValueError("lengths: they do not stand in rising order")
         return self
@@ -190,7 +190,7 @@ role = {toml(config.role)}
 lengths = {list(config.lengths)}  # padded lengths that are served, of those in {EXPORTED}/
 batch = {config.batch}  # requests at once, as they were exported
 
-[parties]  # where peers dial each party; the {DIALLER} is never dialled
+[parties]  # where peers dial each party; the {CLIENT} is never dialled
 {lines(addresses, {})}
 [engine]
 {lines(settings, helps)}

@@ -9,7 +9,7 @@ from typing import cast
 from cryptography import x509
 
 from mpcify.cluster.addresses import Address
-from mpcify.cluster.config import DIALLER, EXPORTED, FILE, HEALTH, KIT, ClusterConfig, config_of, config_text
+from mpcify.cluster.config import EXPORTED, FILE, HEALTH, KIT, ClusterConfig, config_of, config_text
 from mpcify.cluster.keys import (
     AUTHORITY,
     CERTIFICATE,
@@ -21,6 +21,7 @@ from mpcify.cluster.keys import (
     read_kit,
     read_signed,
 )
+from mpcify.cluster.session import CLIENT
 from mpcify.engines.config import EngineConfig
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder, refuse_taken, write_whole
@@ -73,7 +74,7 @@ def write_deployment(
 
 def roles_of(engine: EngineConfig) -> tuple[Role, ...]:
     """The parties of an engine. Raises MPC-701 if it has none."""
-    if DIALLER not in engine.parties:
+    if CLIENT not in engine.parties:
         what = "it has no parties, so nothing can be shared among them"
         raise MpcifyError(701, f"engine {engine.name}", what, "choose an engine that shares values")
     return tuple(cast(Role, name) for name in engine.parties)
@@ -82,11 +83,11 @@ def roles_of(engine: EngineConfig) -> tuple[Role, ...]:
 def check_addresses(roles: tuple[Role, ...], addresses: Mapping[str, str]) -> None:
     """Raises MPC-701 unless there is an address that can be dialled for every party but the client."""
     for role in roles:
-        if role != DIALLER and role not in addresses:
+        if role != CLIENT and role not in addresses:
             raise MpcifyError(701, f"party {role}", "there is no address for it", f"give --{role} HOST:PORT")
     for name, text in addresses.items():
-        if name not in roles or name == DIALLER:
-            what = "nobody dials it" if name == DIALLER else "the engine's protocol has no such party"
+        if name not in roles or name == CLIENT:
+            what = "nobody dials it" if name == CLIENT else "the engine's protocol has no such party"
             raise MpcifyError(701, f"party {name}", what, f"leave --{name} out")
         try:
             Address.parse(text)

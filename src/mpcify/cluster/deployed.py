@@ -9,7 +9,6 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from mpcify.cluster.client import Connection
-from mpcify.cluster.config import DIALLER
 from mpcify.cluster.deployment import Deployment, read_deployment
 from mpcify.cluster.health import Health
 from mpcify.cluster.keys import read_kit
@@ -17,6 +16,7 @@ from mpcify.cluster.logs import Form, Log, libraries
 from mpcify.cluster.metrics import Metrics
 from mpcify.cluster.party import Patience, Service
 from mpcify.cluster.programs import Programs
+from mpcify.cluster.session import CLIENT
 from mpcify.cluster.witness import Witness
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read
@@ -40,7 +40,7 @@ def connect(
     Raises MPC-404 for the exported model, MPC-701 and MPC-702 for the folder, MPC-703 if a party is not reached,
     MPC-704 if one refuses, MPC-705 if they do not agree.
     """
-    deployment = read_deployment(folder, DIALLER)
+    deployment = read_deployment(folder, CLIENT)
     programs = programs_of(deployment)
     connection = Connection(programs, network_of(deployment, programs), deployment.timeouts.connect, witness)
     try:
@@ -72,7 +72,7 @@ def network_of(deployment: Deployment, programs: Programs) -> GrpcNetwork:
         deployment.role,
         credentials,
         peers=deployment.peers,
-        dialler=DIALLER,
+        dialler=CLIENT,
         listen=deployment.listen,
         limits=programs.limits,
         timeout=deployment.timeouts.message,
@@ -86,9 +86,9 @@ def serve(folder: str | Path, form: Form = "json") -> int:
     nobody.
     """
     deployment = read_deployment(folder)
-    if deployment.role == DIALLER:
+    if deployment.role == CLIENT:
         remedy = "ask with mpcify infer --cluster FOLDER, or let others ask: mpcify gateway FOLDER"
-        raise MpcifyError(701, str(folder), f"the {DIALLER} serves nobody", remedy)
+        raise MpcifyError(701, str(folder), f"the {CLIENT} serves nobody", remedy)
     log, metrics = Log(deployment.role, form), Metrics(deployment.role, deployment.lengths)
     with libraries(log), health_of(deployment, metrics) as health:
         watch = CertificateWatch(deployment, log, metrics, health)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpcify.cluster.addresses import Address
-from mpcify.cluster.config import DIALLER, EXPORTED, FILE, KIT, ClusterConfig, Timeouts, read_config, refuse
+from mpcify.cluster.config import EXPORTED, FILE, KIT, ClusterConfig, Timeouts, read_config, refuse
+from mpcify.cluster.session import CLIENT
 from mpcify.engines.config import EngineConfig
 from mpcify.graph.exported import MOST, read_text
 from mpcify.graph.index import INDEX, Index, Role
@@ -55,14 +56,14 @@ class Deployment:
 
         The client dials everybody; of two others, the one that comes later among the engine's parties dials.
         """
-        order = [DIALLER, *(name for name in reversed(self.engine.parties) if name != DIALLER)]
+        order = [CLIENT, *(name for name in reversed(self.engine.parties) if name != CLIENT)]
         dialled = order[order.index(self.role) + 1 :]
         return {name: str(self.addresses[name]) if name in dialled else None for name in order if name != self.role}
 
     @property
     def listen(self) -> str | None:
         """Where this party listens; None if nobody dials it."""
-        if self.role == DIALLER:
+        if self.role == CLIENT:
             return None
         return str(self.config.listen.address or self.addresses[self.role])
 

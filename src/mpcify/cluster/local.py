@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import IO, Self
 
 from mpcify.cluster.authority import create_kits
-from mpcify.cluster.config import DIALLER, refuse
+from mpcify.cluster.config import refuse
 from mpcify.cluster.deploy import write_deployment
 from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.logs import readable
+from mpcify.cluster.session import CLIENT
 from mpcify.engines.config import EngineConfig
 from mpcify.errors import MpcifyError
 
@@ -37,7 +38,7 @@ def deploy_here(parties: str | Path, out: str | Path, engine: EngineConfig) -> P
     out, names = Path(out), engine.parties
     create_kits(out / "kits", names)
     with ExitStack() as stack:  # all at once: no two get the same
-        taken = {name: stack.enter_context(socket.create_server((LOOPBACK, 0))) for name in names if name != DIALLER}
+        taken = {name: stack.enter_context(socket.create_server((LOOPBACK, 0))) for name in names if name != CLIENT}
         addresses = {name: f"{LOOPBACK}:{listening.getsockname()[1]}" for name, listening in taken.items()}
     write_deployment(parties, out / "kits", out / "deployment", engine, addresses, health={})
     return out / "deployment"
@@ -63,8 +64,8 @@ class LocalParties:
 
     def __init__(self, folder: str | Path, tell: Callable[[str], None] = lambda line: None) -> None:
         self.folder, self.tell = Path(folder), tell
-        client = read_deployment(self.folder / DIALLER, DIALLER)
-        self.roles = tuple(name for name in client.engine.parties if name != DIALLER)
+        client = read_deployment(self.folder / CLIENT, CLIENT)
+        self.roles = tuple(name for name in client.engine.parties if name != CLIENT)
         for role in self.roles:
             if not (self.folder / role).is_dir():
                 refuse(self.folder / role, "there is no such folder", "name the folder that mpcify party init wrote")

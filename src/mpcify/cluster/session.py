@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mpcify.errors import MpcifyError
+from mpcify.graph.index import Role
 from mpcify.network.links import Links
 
-CLIENT = "client"  # the role that opens sessions and gives orders
+CLIENT: Role = "client"  # it opens the sessions and gives orders, and listens nowhere
 LEFT = "the client has left"
 DRAINING = "it is shutting down"
 IDLE = "nobody asked anything"

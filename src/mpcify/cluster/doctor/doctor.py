@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from mpcify.cluster.addresses import Address
-from mpcify.cluster.config import DIALLER, FILE, KIT
+from mpcify.cluster.config import FILE, KIT
 from mpcify.cluster.doctor.findings import Finding, Findings
 from mpcify.cluster.doctor.folder import Parts, check_folder
 from mpcify.cluster.doctor.machine import check_machine
 from mpcify.cluster.doctor.peers import check_peer, is_party
 from mpcify.cluster.doctor.session import check_session
+from mpcify.cluster.session import CLIENT
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def check_peers(parts: Parts, kit: Path, findings: Findings) -> None:
     if not dialled:
         findings.check("peers", lambda: "none is dialled: they dial this party")
     reached = [check_peer(peer, address, parts.kit, kit, findings) for peer, address in dialled.items()]
-    if deployment.role == DIALLER and all(reached) and parts.exported and parts.programs:
+    if deployment.role == CLIENT and all(reached) and parts.exported and parts.programs:
         check_session(deployment, parts.exported, findings)
-    elif deployment.role == DIALLER:
+    elif deployment.role == CLIENT:
         findings.wrong("session", "not opened yet", "put right what stands above, and run mpcify doctor again")

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from mpcify.cluster.canary import Canary
-from mpcify.cluster.config import DIALLER
 from mpcify.cluster.deployed import CertificateWatch, connect, health_of
 from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.gateway.application import application
@@ -13,6 +12,7 @@ from mpcify.cluster.gateway.serving import listen, name_of, serve
 from mpcify.cluster.gateway.token import NAME, token_in
 from mpcify.cluster.logs import Form, Log, libraries
 from mpcify.cluster.metrics import Metrics
+from mpcify.cluster.session import CLIENT
 from mpcify.cluster.witness import Witness
 from mpcify.progress import say
 
@@ -28,8 +28,8 @@ def serve_gateway(
     for an address that is not the loopback's or is in use, MPC-702 for the token, what `connect` raises for the folder
     and its parties, and what `Canary` raises for the known answers.
     """
-    deployment = read_deployment(folder, DIALLER)
-    log, metrics = Log(DIALLER, form), Metrics(DIALLER, deployment.lengths)
+    deployment = read_deployment(folder, CLIENT)
+    log, metrics = Log(CLIENT, form), Metrics(CLIENT, deployment.lengths)
     with ExitStack() as held:
         listening = held.enter_context(listen(host, port))
         token = token_in(token_file or folder / NAME)
