@@ -69,7 +69,7 @@ class TrustingProgram(Program):
         return 1 << 22
 
     def load(self, weights: Arrays, beside: Session | None = None) -> Session:
-        raise NotImplementedError
+        raise MpcifyError(501, "trusting engine", "it has no simulation", "join its parties")
 
     def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> Party:
         return TrustingParty(role, self.graph, links, beside if isinstance(beside, TrustingParty) else None)
