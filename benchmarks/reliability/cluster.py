@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.reliability.deployment import ROLES, edit
-from benchmarks.reliability.places import free_addresses
 from benchmarks.reliability.processes import LIMIT, Client, Party, Process
 from benchmarks.reliability.proxy import Lines, Proxy
-from mpcify.cluster.addresses import Address
+from mpcify.cluster.addresses import Address, free_addresses
 
 PAIRS = {"client": ROLES, "helper": ("owner",)}  # who dials whom
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.reliability.places import free_addresses
+from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.config import FILE, config_of, config_text, read_config
 from mpcify.engines.plain import PlainEngine
 from mpcify.graph.exported import read_all

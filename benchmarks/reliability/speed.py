@@ -23,8 +23,8 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 import mpcify
-from benchmarks.reliability.places import free_addresses
 from benchmarks.verbs import RESULTS
+from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.local import LocalParties
 from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance

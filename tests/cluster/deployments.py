@@ -1,6 +1,5 @@
 """Deployed folders of all parties on this machine, and their services in threads."""
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from mpcify.cluster import deployed
+from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.deploy import write_deployment
 from mpcify.engines.rules import Rules
 from mpcify.engines.spu.config import SpuConfig
@@ -27,16 +27,11 @@ class CountedConfig(TrustingConfig):
         return SpuConfig().rules()
 
 
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"127.0.0.1:{taken.getsockname()[1]}"
-
-
 def deploy(parties: Path, kits: Path, out: Path) -> Path:
     """A folder of all parties' folders, with addresses that are free."""
-    write_deployment(parties, kits, out, CountedConfig(), {name: free_address() for name in LISTENING})
+    write_deployment(parties, kits, out, CountedConfig(), dict(zip(LISTENING, free_addresses(2), strict=True)))
     for role in ("client", *LISTENING):
-        edit(out / role, health=free_address())
+        edit(out / role, health=free_addresses(1)[0])
     return out
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.deploy import write_deployment
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.graph.exported import write
-from tests.cluster.deployments import LISTENING, edit, free_address
+from tests.cluster.deployments import LISTENING, edit
 from tests.graph.bags import Bag
 
 ROLES = ("client", *LISTENING)
@@ -92,7 +93,7 @@ def real_parties(place: Path) -> Iterator[RealParties]:
     exported.mkdir()
     write(constant_bag(), (4,), exported)
     create_kits(kits, ROLES)
-    addresses = {name: free_address() for name in LISTENING}
+    addresses = dict(zip(LISTENING, free_addresses(2), strict=True))
     write_deployment(exported, kits, out, SpuConfig(force=True), addresses)
     lines = {name: Recorder(address) for name, address in addresses.items()}
     for role in ROLES:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 
 from mpcify.cli.main import run
 from mpcify.cluster import certificates, party
+from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.authority import create_kits, read_issuer
 from mpcify.cluster.certificates import issue
 from mpcify.cluster.client import Connection
@@ -30,7 +31,7 @@ from mpcify.cluster.keys import as_pem, load_key, now
 from mpcify.engines.config import ENGINES
 from mpcify.errors import MpcifyError
 from mpcify.network import dial
-from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit, free_address, serving
+from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit, serving
 
 Break = Callable[[Path], object]
 ROLES = ("client", "owner", "helper")
@@ -346,7 +347,7 @@ def test_an_address_of_another_machine_is_none_to_listen_at(out: Path) -> None:
     found = wrong(examine(out / "owner"))
     assert [*found] == ["listen"]
     assert 'address = "0.0.0.0:7000"' in found["listen"].remedy
-    edit(out / "owner", listen="0.0.0.0:" + free_address().rpartition(":")[2])
+    edit(out / "owner", listen="0.0.0.0:" + free_addresses(1)[0].rpartition(":")[2])
     assert examine(out / "owner").ok
 
 

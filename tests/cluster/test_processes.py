@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import mpcify
-from benchmarks.reliability.places import free_addresses
 from benchmarks.reliability.processes import Party
+from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.deploy import write_deployment
 from mpcify.cluster.deployed import on_signal

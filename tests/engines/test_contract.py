@@ -45,7 +45,7 @@ class TestSpuOfTwoParties(EngineContract):
 class TestSpuIn32Bits(EngineContract):
     config = SpuConfig("aby3", 32, force=True)
     tolerance = 0.1  # of 12 fraction bits
-    wide = 1.5  # squares stay below 64
+    wide = 1.25  # the squares in a variance reach 42; at 64 a truncation may go wrong
     refuses_not_finite = True
     refuses = AS_JAX_WRITES_THEM | {"reciprocal", "gelu", "exp"}
 

@@ -1,8 +1,8 @@
 """Parties over gRPC on this machine: a network for each, with certificates of one authority."""
 
 import hashlib
-import socket
 
+from mpcify.cluster.addresses import free_addresses
 from mpcify.network.grpc import GrpcNetwork
 from mpcify.network.links import Limits
 from mpcify.network.tls import Credentials
@@ -10,12 +10,6 @@ from tests.network.certificates import Authority
 
 LIMITS = Limits(message=32 << 20, waiting=32 << 20, key=512)
 AUTHORITY = Authority()
-
-
-def free_port() -> int:
-    """A port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def session_id(text: str) -> str:
@@ -31,7 +25,7 @@ class Cluster:
 
     def __init__(self, *names: str, limits: Limits = LIMITS, timeout: float = 20) -> None:
         self.names, self.limits, self.timeout = names, limits, timeout
-        self.addresses = {name: f"127.0.0.1:{free_port()}" for name in names[1:]}
+        self.addresses = dict(zip(names[1:], free_addresses(len(names) - 1), strict=True))
         self.credentials = {name: AUTHORITY.issue(name) for name in names}
         self.made: list[GrpcNetwork] = []
 

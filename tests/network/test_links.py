@@ -1,6 +1,5 @@
 """Links in one process keep the contract; keys that were used are remembered exactly, in little room."""
 
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.tcp import TcpLinks
+from mpcify.cluster.addresses import Address, free_addresses
 from mpcify.network.links import Links
 from mpcify.network.mailbox import Keys, Mailbox
 from mpcify.network.memory import connect
@@ -50,10 +50,8 @@ class TestTcp(LinkContract):
     """What the measurements of networks run over."""
 
     def connect(self, names: Sequence[str], session: str, timeout: float) -> Mapping[str, Links]:
-        addresses = {}
-        for name in names:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                addresses[name] = free.getsockname()[:2]
+        places = map(Address.parse, free_addresses(len(names)))
+        addresses = {name: (place.host, place.port) for name, place in zip(names, places, strict=True)}
         with ThreadPoolExecutor(len(names)) as pool:
             return dict(
                 zip(names, pool.map(lambda name: TcpLinks(name, addresses, session, timeout), names), strict=True)

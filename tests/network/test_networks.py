@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from mpcify.cluster.addresses import free_addresses
 from mpcify.errors import MpcifyError
 from mpcify.network import dial, grpc
 from mpcify.network.memory import MemoryNetwork, Switchboard
 from mpcify.network.network import Network
 from tests.network.network_contract import NAMES, NetworkContract, new_session
-from tests.network.parties import Cluster, free_port
+from tests.network.parties import Cluster
 
 
 class TestMemory(NetworkContract):
@@ -40,7 +41,7 @@ class TestGrpc(NetworkContract):
         monkeypatch.setattr(grpc, "RELAY", 0.3)
         client, _ = self.network("client"), self.network("owner")
         with monkeypatch.context() as patch:
-            patch.setitem(self.cluster.addresses, "owner", f"127.0.0.1:{free_port()}")
+            patch.setitem(self.cluster.addresses, "owner", free_addresses(1)[0])
             self.network("helper")
         with pytest.raises(MpcifyError, match=r"MPC-703 helper: .*helper does not reach owner: .*Connection refused"):
             client.dial(new_session(), 2)

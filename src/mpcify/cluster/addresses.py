@@ -2,6 +2,9 @@
 
 import ipaddress
 import re
+import secrets
+import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,6 +12,7 @@ from typing import Self
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 LONGEST = 253  # characters of a host's name
+OWN_PORTS = range(20000, 32000)  # systems give outgoing connections ports above these
 
 
 @dataclass(frozen=True)
@@ -63,3 +67,21 @@ def host_name(text: str) -> str:
     if len(text) > LONGEST or not all(map(LABEL.fullmatch, labels)):
         raise ValueError("its host is neither a DNS name nor an IP address")
     return text
+
+
+def free_addresses(count: int) -> list[str]:
+    """Different addresses of the loopback at which nobody listens, and which no outgoing connection will be given.
+
+    Another process may still take one before its party listens there.
+    """
+    with ExitStack() as held:  # all at once: no two are the same
+        return [f"127.0.0.1:{held.enter_context(free_listener()).getsockname()[1]}" for _ in range(count)]
+
+
+def free_listener() -> socket.socket:
+    """A socket that listens at a free port of OWN_PORTS."""
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", secrets.choice(OWN_PORTS)))
+        except OSError:
+            continue

@@ -3,15 +3,14 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Self
 
+from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.config import refuse
 from mpcify.cluster.deploy import write_deployment
@@ -37,9 +36,8 @@ def deploy_here(parties: str | Path, out: str | Path, engine: EngineConfig) -> P
     """
     out, names = Path(out), engine.parties
     create_kits(out / "kits", names)
-    with ExitStack() as stack:  # all at once: no two get the same
-        taken = {name: stack.enter_context(socket.create_server((LOOPBACK, 0))) for name in names if name != CLIENT}
-        addresses = {name: f"{LOOPBACK}:{listening.getsockname()[1]}" for name, listening in taken.items()}
+    listening = [name for name in names if name != CLIENT]
+    addresses = dict(zip(listening, free_addresses(len(listening)), strict=True))
     write_deployment(parties, out / "kits", out / "deployment", engine, addresses, health={})
     return out / "deployment"
 
