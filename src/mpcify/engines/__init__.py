@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpcify.engines.config import PlainConfig, config_named, register
 from mpcify.engines.fixed.config import FixedConfig
+from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.spu.config import SpuConfig
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ DEFAULT = SpuConfig.name
 register(PlainConfig)
 register(FixedConfig)
 register(SpuConfig)
+register(RingConfig)
 
 
 def engine_named(name: str, **given: Any) -> "Engine":

@@ -1,0 +1,54 @@
+"""Settings of the engine `ring`."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from mpcify.engines.config import EngineConfig, setting
+from mpcify.errors import MpcifyError
+
+if TYPE_CHECKING:
+    from mpcify.engines.ring.engine import RingEngine
+    from mpcify.engines.ring.rules import RingRules
+
+PARTIES = ("client", "owner", "dealer")
+WIDEST = 64  # bits of a word
+WIDTHS = (32, 40, 48, 56, 64)  # whole bytes on the wire
+MOST_AHEAD = 16
+
+
+@dataclass(frozen=True)
+class RingConfig(EngineConfig):
+    """Client and owner compute on additive shares, and a dealer prepares their randomness, which depends on no input.
+
+    ring: the widest ring that an operation may take; each gets the narrowest that its declared ranges prove. ahead: how
+    many requests' randomness waits prepared. Raises MPC-501 for a ring or a number of sets that there are not.
+    """
+
+    name = "ring"
+
+    ring: int = setting(64, "Width of the ring: 64 (default), 48 or 32.", "BITS")
+    ahead: int = setting(1, "ring: requests whose randomness is dealt ahead (default: 1).", "N")
+
+    parties: ClassVar[tuple[str, ...]] = PARTIES  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ring not in WIDTHS:
+            known = ", ".join(map(str, WIDTHS))
+            raise MpcifyError(501, f"ring {self.ring}", "there is no such ring", f"use --ring {known}")
+        if not 0 <= self.ahead <= MOST_AHEAD:
+            what = "so many sets of randomness do not wait"
+            raise MpcifyError(501, f"ahead {self.ahead}", what, f"use --ahead 0 to {MOST_AHEAD}")
+
+    def rules(self) -> "RingRules":
+        from mpcify.engines.ring.rules import RingRules
+
+        return RingRules(self.ring)
+
+    def build(self) -> "RingEngine":
+        from mpcify.engines.ring.engine import RingEngine
+
+        return RingEngine(self)
+
+    def for_made_up_numbers(self) -> Self:
+        return replace(self, force=True)
