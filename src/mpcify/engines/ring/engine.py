@@ -1,0 +1,174 @@
+"""The ring engine: a graph whose weights the owner knows, between client, owner and dealer."""
+
+import hashlib
+import json
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpcify import __version__
+from mpcify.engines.cost import Cost, combined
+from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
+from mpcify.engines.interpret import check_arrays, check_open
+from mpcify.engines.ring.config import PARTIES, RingConfig
+from mpcify.engines.ring.kernels import formulas
+from mpcify.engines.ring.party import RingParty, Seat
+from mpcify.engines.ring.plan import Plan
+from mpcify.engines.ring.planner import Planner
+from mpcify.engines.ring.protocols.local import Entered
+from mpcify.engines.ring.roles import CHUNK
+from mpcify.engines.ring.rules import RingRules
+from mpcify.engines.ring.widths import COARSER, Widths
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
+from mpcify.graph.headroom import refuse_undeclared
+from mpcify.network.links import Links
+from mpcify.network.memory import connect
+
+
+class RingEngine(Engine):
+    """Additive shares of client and owner, randomness of a dealer: semi-honest, no two of them collude."""
+
+    undeclared = "refuse"
+
+    def __init__(self, config: RingConfig) -> None:
+        self.config: RingConfig = config
+        self.rules: RingRules = config.rules()
+
+    def compile(self, graph: Graph) -> "RingProgram":
+        """Plans the graph, and proves that nothing wraps in its declared ranges (unless forced).
+
+        Raises MPC-401 for an operation that has no protocol, MPC-402 if no ring holds a declared range, MPC-406 if one
+        is not declared.
+        """
+        self.rules.check(graph)
+        if not self.force:
+            refuse_undeclared(graph)
+        return RingProgram(graph, self.config, planned(graph, self.config))
+
+
+def planned(graph: Graph, config: RingConfig) -> Plan:
+    """The plan with the most fraction bits that the rings hold. Raises MPC-402 if there is none."""
+    *finer, last = COARSER
+    for precision in finer:
+        try:
+            return Planner(graph, Widths(graph, config.ring, False), precision).plan()
+        except MpcifyError as error:
+            if error.code != 402:
+                raise
+    return Planner(graph, Widths(graph, config.ring, config.force), last).plan()
+
+
+class RingProgram(Program):
+    """A graph that is planned."""
+
+    def __init__(self, graph: Graph, config: RingConfig, plan: Plan) -> None:
+        self.graph, self.config, self.plan = graph, config, plan
+        self.scales = {step.name: float(step.scale) for step in plan.steps if isinstance(step, Entered)}
+
+    def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> RingParty:
+        """One role. Nothing is kept in `state`: keys and sets of randomness end with the session.
+
+        Raises MPC-501 if the links are not this role's, do not lead to the other two, or are not those of `beside`; and
+        what every `Party` raises.
+        """
+        if role != links.name:
+            raise MpcifyError(501, f"role {role}", f"the links are those of {links.name}", "join with the role's own")
+        if {role, *links.peers} != {*PARTIES}:
+            what = f"the links join {', '.join((role, *links.peers))}"
+            raise MpcifyError(501, "engine ring", what, f"join the parties {', '.join(PARTIES)}")
+        if beside is None:
+            return RingParty(self, Seat(links))
+        if not isinstance(beside, RingParty) or beside.seat.links is not links:
+            what, remedy = "the other program was joined over other links", "join both over the same links"
+            raise MpcifyError(501, f"role {role}", what, remedy)
+        return RingParty(self, beside.seat)
+
+    def facts(self) -> dict[str, Any]:
+        """Settings, and the graph with its declared ranges, from which every party makes the same plan."""
+        text = json.dumps(self.graph.to_json(), sort_keys=True)
+        return {
+            "engine": self.config.shared(),
+            "graph": hashlib.sha256(text.encode()).hexdigest(),
+            "versions": {"mpcify": __version__},
+        }
+
+    @property
+    def largest_message(self) -> int:
+        weights = [formulas.packed_size(int(np.prod(slot.derived.shape)), slot.bits) for slot in self.plan.slots]
+        level = [
+            sum(formulas.packed_size(*words) for step in steps if (words := step.words(role)))
+            for steps in self.plan.levels
+            for role in ("client", "owner")
+        ]
+        ahead = [max((formulas.packed_size(*one) for one in self.dealt()), default=0) + CHUNK]
+        return max(*weights, *level, *ahead)
+
+    def dealt(self) -> list[tuple[int, int]]:
+        """The words of each value that is dealt or sent ahead: how many, and of how many bits, at most."""
+        found = []
+        for step in self.plan.steps:
+            shape = getattr(step, "tabled", step.shape)
+            found.append((int(np.prod(shape)), 64))
+        return found
+
+    def load(self, weights: Arrays, beside: Session | None = None) -> "RingSession":
+        """All roles in this process, each in a thread of its own, over links in memory."""
+        check_arrays(self.graph.held_by("owner"), weights)
+        if isinstance(beside, RingSession):
+            return RingSession(self, weights, beside.links, beside.parties)
+        return RingSession(self, weights, connect(PARTIES, secrets.token_hex(16)), None)
+
+
+class RingSession(Session):
+    """All parties of a program."""
+
+    def __init__(
+        self, program: RingProgram, weights: Arrays, links: Any, beside: dict[str, RingParty] | None
+    ) -> None:
+        self.program, self.graph, self.links = program, program.graph, links
+        self.pool = ThreadPoolExecutor(len(PARTIES))
+
+        def begin(role: str) -> tuple[RingParty, Cost]:
+            party = program.join(role, links[role], None, beside[role] if beside else None)
+            return party, party.hold(weights if role == "owner" else None)
+
+        found = self.together(begin)
+        self.parties = {role: party for role, (party, _) in found.items()}
+        self._setup = combined({role: cost for role, (_, cost) in found.items()})
+
+    def together(self, act: Any) -> dict[str, Any]:
+        """What each role does, all at once. Raises the first error that is not the loss of another."""
+        futures = {role: self.pool.submit(act, role) for role in PARTIES}
+        errors = [error for future in futures.values() if (error := future.exception()) is not None]
+        if errors:
+            raise next((error for error in errors if getattr(error, "code", None) != 706), errors[0])
+        return {role: future.result() for role, future in futures.items()}
+
+    @property
+    def setup(self) -> Cost:
+        return self._setup
+
+    def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
+        outputs, costs = self.profile(inputs)
+        return outputs, sum(costs.values(), Cost())
+
+    def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+        """As `run`; an operation's seconds are those of the busiest role, waiting counted."""
+        check_open(any(party.closed for party in self.parties.values()), "ring")
+        self.parties["client"].given(inputs)
+        found = self.together(lambda role: self.parties[role].request(inputs if role == "client" else None))
+        outputs = found["client"][0]
+        names = dict.fromkeys(name for _, costs in found.values() for name in costs)
+        return outputs, {
+            name: combined({role: costs[name] for role, (_, costs) in found.items() if name in costs})
+            for name in names
+        }
+
+    def close(self) -> None:
+        for party in self.parties.values():
+            party.close()
+        self.pool.shutdown(wait=False)

@@ -1,0 +1,348 @@
+"""One role of a program over links to the others: its keys, its weights' masks, its sets of randomness, its requests."""
+
+import hashlib
+import hmac
+import json
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpcify.engines.cost import Cost
+from mpcify.engines.engine import OUTPUT, Arrays, Party
+from mpcify.engines.interpret import check_arrays, check_open
+from mpcify.engines.ring.failure import SAME, WHERE, failure, for_peers
+from mpcify.engines.ring.kernels import formulas
+from mpcify.engines.ring.kernels.products import kernel
+from mpcify.engines.ring.plan import Slot, is_repeated
+from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
+from mpcify.engines.ring.protocols.step import Step
+from mpcify.engines.ring.roles import Client, Dealer, Inbox, Outbox, Owner, Role
+from mpcify.errors import MpcifyError
+from mpcify.network.links import Links
+
+if TYPE_CHECKING:
+    from mpcify.engines.ring.engine import RingProgram
+
+PAIRS = {"client": {"owner": "k01", "dealer": "k02"}, "owner": {"dealer": "k12"}}  # who draws a key, and hands it to whom
+LARGEST_INPUT = 2.0**40  # of a number of the client's, as an integer
+
+
+class Seat:
+    """A role's place in a session: its keys with the others, the weights that are masked, and which sets were used.
+
+    Keys are drawn when the session begins and die with it, so that nothing of one session can be used in another, and
+    nothing that is used once outlives the process.
+    """
+
+    def __init__(self, links: Links) -> None:
+        self.role, self.links = links.name, links
+        self.programs = 0
+        self.weights: dict[tuple[str, float, int], tuple[int, Any]] = {}
+        self.turns: dict[str, int] = {}
+        with self.failing():
+            self.keys = self.exchange()
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Turns what is raised into a numbered error, and closes the links with it."""
+        try:
+            yield
+        except Exception as error:
+            found = failure(error)
+            self.links.close(for_peers(self.role, found))
+            if found is error:
+                raise
+            raise found from error
+        except BaseException as error:
+            self.links.close(for_peers(self.role, error))
+            raise
+
+    def exchange(self) -> dict[str, Prg]:
+        """Draws and hands over the keys: k₀₂ the client's, k₁₂ the owner's, k₀₁ of both. The dealer never sees k₀₁."""
+        halves = {peer: secrets.token_bytes(KEY) for peer in PAIRS.get(self.role, {})}
+        if self.role == "owner":
+            halves["client"] = secrets.token_bytes(KEY)
+        for peer, half in halves.items():
+            self.links.send(peer, "key", half)
+        theirs = {}
+        for peer in self.links.peers:
+            if self.role in PAIRS.get(peer, {}) or (self.role, peer) == ("client", "owner"):
+                theirs[peer] = self.links.receive(peer, "key")
+                if len(theirs[peer]) != KEY:
+                    raise MpcifyError(707, WHERE, f"the key from {peer} has another length", SAME)
+        found = {}
+        for peer in self.links.peers:
+            both = {self.role: halves.get(peer, b""), peer: theirs.get(peer, b"")}
+            secret = b"".join(both[name] for name in sorted(both))
+            found[peer] = Prg(derive(secret, self.links.session, "-".join(sorted(both))))
+        return found
+
+    def key(self, kind: str) -> str:
+        """The key of the next message of a kind."""
+        self.turns[kind] = self.turns.get(kind, 0) + 1
+        return f"{kind}#{self.turns[kind]}"
+
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Compares what must be the same at every party. Raises MPC-705 for a peer with another."""
+        key, digest = self.key("agree"), hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
+        with self.failing():
+            for peer in self.links.peers:
+                self.links.send(peer, key, digest)
+            theirs = {peer: self.links.receive(peer, key) for peer in self.links.peers}
+            for peer, other in theirs.items():
+                if not hmac.compare_digest(other, digest):
+                    what = f"{peer} runs another graph, or other settings, than {self.role}"
+                    raise MpcifyError(705, WHERE, what, SAME)
+
+
+@dataclass
+class Prepared:
+    """A set that waits for its request: the role in it, and what preparing it cost."""
+
+    role: Role
+    cost: Cost
+
+
+class RingParty(Party):
+    """A role of one program; others of the same parties may have the same seat."""
+
+    def __init__(self, program: "RingProgram", seat: Seat) -> None:
+        self.program, self.graph, self.seat, self.role = program, program.graph, seat, seat.role
+        seat.agree(program.facts())
+        seat.programs += 1
+        self.number = seat.programs
+        self.plan, self.levels = program.plan, program.plan.levels
+        self.sets = 0
+        self.closed = False
+        self.weights: dict[int, Any] | None = None
+        self.arrays: dict[str, np.ndarray] = {}
+        self.waiting: deque[Future[Prepared]] = deque()
+        self.worker = ThreadPoolExecutor(1, f"ring-{self.role}")
+        self.lock = threading.Lock()
+
+    # Weights.
+
+    def hold(self, weights: Arrays | None) -> Cost:
+        self.check()
+        self.refuse("owner", weights)
+        owned = {}
+        if self.role == "owner":
+            try:
+                owned = check_arrays(self.graph.held_by("owner"), weights or {})
+            except MpcifyError as error:  # the others wait for it
+                self.close(for_peers(self.role, error))
+                raise
+        start, before = time.perf_counter(), self.seat.links.sent
+        with self.seat.failing():
+            self.weights = {number: self.masked(slot, owned) for number, slot in enumerate(self.plan.slots)}
+            if self.role == "owner":
+                encoded = {key: encode(derived.compute(owned), scale) for key, (derived, scale) in self.plan.owned.items()}
+                self.arrays = encoded
+            elif self.role == "client":
+                self.arrays = {}
+        sent = self.seat.links.sent - before
+        self.top_up()
+        return Cost(time.perf_counter() - start, sent.bytes, sent.messages, {self.role: sent.bytes})
+
+    def masked(self, slot: Slot, owned: Arrays) -> Any:
+        """A weight as this role holds it: F, W or B; of a session's equal ones the first is used again."""
+        if slot.key not in self.seat.weights:
+            number = len(self.seat.weights)
+            self.seat.weights[slot.key] = number, self.mask(slot, number, owned)
+        return self.seat.weights[slot.key][1]
+
+    def mask(self, slot: Slot, number: int, owned: Arrays) -> Any:
+        """Masks a weight: F = PRG(k₀₁) at client and owner, and B = W − F goes to the dealer."""
+        links, key, place = self.seat.links, f"weight#{number}", Place(0, 0, number)
+        shape = slot.derived.shape
+        if self.role == "dealer":
+            inbox = Inbox(lambda: links.receive("owner", key))
+            held = inbox.take(shape, slot.bits)
+            inbox.end()
+        elif self.role == "client":
+            held = self.seat.keys["owner"].words(place, Purpose.WEIGHT, shape)
+        else:
+            held = encode(slot.derived.compute(owned), slot.scale)
+            hidden = held - self.seat.keys["client"].words(place, Purpose.WEIGHT, shape)
+            links.send("dealer", key, bytes(formulas.pack(hidden, slot.bits)))
+        return held if slot.vector else kernel(slot.bits).prepare(held)
+
+    # Sets of randomness.
+
+    def top_up(self) -> None:
+        """Has as many sets prepared as the settings say."""
+        with self.lock:
+            while len(self.waiting) < self.program.config.ahead and not self.closed:
+                self.waiting.append(self.worker.submit(self.prepare, self.next()))
+
+    def next(self) -> int:
+        """The number of the next set: each is given once."""
+        self.sets += 1
+        return self.sets
+
+    def take(self) -> Prepared:
+        """The next set, prepared. It is used up with this."""
+        with self.lock:
+            future = self.waiting.popleft() if self.waiting else self.worker.submit(self.prepare, self.next())
+        return future.result()
+
+    def prepare(self, number: int) -> Prepared:
+        """Prepares a set: deals it, or draws, receives and sends what a request needs ahead."""
+        start, links, name = time.perf_counter(), self.seat.links, f"{self.number}/{number}"
+        weights, keys = self.weights or {}, self.seat.keys
+
+        def to(peer: str, kind: str) -> Outbox:
+            turn = iter(range(1 << 30))
+            return Outbox(lambda data: links.send(peer, f"{name}/{kind}#{next(turn)}", data))
+
+        def of(peer: str, kind: str) -> Inbox:
+            turn = iter(range(1 << 30))
+            return Inbox(lambda: links.receive(peer, f"{name}/{kind}#{next(turn)}"))
+
+        out: Outbox | None = None
+        role: Dealer | Client | Owner
+        with self.seat.failing():
+            if self.role == "dealer":
+                out = to("owner", "dealt")
+                role = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), out)
+                for step in self.plan.steps:
+                    step.deal(role)
+                role.values, role.kept = {}, {}
+            elif self.role == "client":
+                out = to("owner", "ahead")
+                role = Client(self.number, number, weights, keys["dealer"], out)
+                for step in self.plan.steps:
+                    step.prepare(role)
+                    if step.ahead or (is_repeated(step) and step.sources[0] in role.values):
+                        step.compute(role)
+            else:
+                role = Owner(self.number, number, weights, keys["dealer"], of("dealer", "dealt"), of("client", "ahead"))
+                role.arrays = self.arrays
+                for step in self.plan.steps:
+                    step.prepare(role)
+                role.dealt.end()
+                role.ahead.end()
+            if out is not None:
+                out.flush()
+        sent, messages = (0, 0) if out is None else (out.bytes, out.messages)
+        return Prepared(role, Cost(time.perf_counter() - start, sent, messages, {self.role: sent}))
+
+    # Requests.
+
+    def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
+        outputs, costs = self.request(inputs)
+        return outputs, sum(costs.values(), Cost())
+
+    def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
+        return self.request(inputs)
+
+    def request(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
+        """One request with a set of its own: the outputs at the client, and what each operation cost."""
+        self.check()
+        given = self.given(inputs)
+        with self.seat.failing():
+            if self.weights is None:
+                raise MpcifyError(503, WHERE, "a request was made before weights were placed", "call hold first")
+            prepared = self.take()
+            role = prepared.role
+            role.inputs = given
+            costs: dict[str, Cost] = {}
+            if isinstance(role, Client | Owner):
+                for number, level in enumerate(self.levels):
+                    self.talk(role, number, level, costs)
+        outputs = {step.name: role.values[step.index] for step in self.plan.outputs} if self.role == "client" else None
+        role.values, role.kept = {}, {}
+        self.top_up()
+        first = next(iter(costs), OUTPUT)
+        offline = prepared.cost
+        costs[first] = costs.get(first, Cost()) + Cost(
+            offline.seconds, offline.bytes, offline.rounds, offline.bytes_per_party, offline=offline
+        )
+        return outputs, costs
+
+    def talk(self, role: Client | Owner, number: int, level: list[Step], costs: dict[str, Cost]) -> None:
+        """One exchange of messages, and what follows from it without another."""
+        links, peer = self.seat.links, "owner" if self.role == "client" else "client"
+        key = f"{self.number}/{role.number}/{number}"
+        talking = [step for step in level if step.words("client") or step.words("owner")]
+        said: list[bytes] = []
+
+        def spent(step: Step, start: float, size: int = 0, messages: int = 0) -> None:
+            cost = Cost(time.perf_counter() - start, size, messages, {self.role: size})
+            costs[step.operation] = costs.get(step.operation, Cost()) + cost
+
+        for step in talking:
+            start = time.perf_counter()
+            message = step.say(role)
+            data = b"" if message is None else bytes(formulas.pack(*message))
+            said += [data] if data else []
+            spent(step, start, len(data))
+        if said:
+            links.send(peer, key, b"".join(said))
+        expected = [step.words(peer) for step in talking]
+        heard = memoryview(b"")
+        if any(expected):
+            start = time.perf_counter()
+            heard = memoryview(links.receive(peer, key))
+            spent(talking[0], start, 0, 1 if said else 0)
+            if len(heard) != sum(formulas.packed_size(*words) for words in expected if words):
+                raise MpcifyError(707, WHERE, f"a message from {peer} has another length", SAME)
+        elif said:
+            spent(talking[0], time.perf_counter(), 0, 1)
+        for step, words in zip(talking, expected, strict=True):
+            start = time.perf_counter()
+            if words is None:
+                step.hear(role, None)
+            else:
+                size = formulas.packed_size(*words)
+                step.hear(role, formulas.unpack(heard[:size], *words))
+                heard = heard[size:]
+            spent(step, start)
+        for step in level:
+            if not (self.role == "client" and step.ahead):
+                start = time.perf_counter()
+                step.compute(role)
+                spent(step, start)
+
+    def given(self, inputs: Arrays | None) -> dict[str, np.ndarray]:
+        """A request's inputs: the client's. Raises MPC-503 for what is not this party's, MPC-402 for what no ring holds."""
+        public = {item.name for item in self.graph.held_by("public")}
+        if self.role != "client":
+            self.refuse("client", {name: array for name, array in (inputs or {}).items() if name not in public})
+            return {}
+        wanted = (*self.graph.held_by("client"), *self.graph.held_by("public"))
+        found = check_arrays(wanted, inputs or {})
+        for name, array in found.items():
+            largest = np.abs(array).max(initial=0.0)
+            if not (np.isfinite(largest) and largest * self.program.scales[name] <= LARGEST_INPUT):
+                what = "it holds a value that is not finite, or that the ring does not hold"
+                raise MpcifyError(402, f"client input {name}", what, "give numbers of an ordinary size")
+        return found
+
+    def refuse(self, holder: str, given: Arrays | None) -> None:
+        """Raises MPC-503 if this party is given what another holds."""
+        if given and self.role != holder:
+            what = f"{self.role} was given {', '.join(list(given)[:3])}, which {holder} alone holds"
+            raise MpcifyError(503, WHERE, what, f"give {self.role} what is its own")
+
+    def check(self) -> None:
+        """Raises MPC-503 if the session has ended."""
+        check_open(self.closed, "ring")
+
+    def close(self, reason: str = "") -> None:
+        self.closed = True
+        self.seat.links.close(reason)
+        self.worker.shutdown(wait=False, cancel_futures=True)
+
+
+def encode(array: np.ndarray, scale: float) -> np.ndarray:
+    """The integers nearest to array · scale, as words."""
+    return np.rint(np.asarray(array, np.float64) * scale).astype(np.int64)

@@ -1,0 +1,91 @@
+"""What every role runs of a graph: the steps in order, by the messages that stand before them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcify.engines.ring.protocols.local import Moved
+from mpcify.engines.ring.protocols.lookup import Output
+from mpcify.engines.ring.protocols.opening import FromOpened, Product
+from mpcify.engines.ring.protocols.step import Step
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """An array that the owner computes from its weights alone. key: what it is; equal keys stand for equal arrays."""
+
+    key: str
+    shape: tuple[int, ...]
+    compute: Callable[[Arrays], np.ndarray]
+
+
+@dataclass
+class Slot:
+    """A weight that is multiplied with: its integers are round(array · scale) mod 2^bits. vector: element by element."""
+
+    derived: Derived
+    scale: float
+    vector: bool
+    bits: int = 0
+
+    @property
+    def key(self) -> tuple[str, float, int]:
+        """What decides its masks and integers: sessions of several lengths share equal ones."""
+        return self.derived.key, self.scale, self.bits
+
+
+@dataclass(frozen=True)
+class Width:
+    """The ring of an opening. operation: what is opened. value: the fraction bits of what is opened; fraction: of what
+    remains. bound: what declared ranges let it become. headroom: bits by which the bound stays below the ring's end."""
+
+    operation: str
+    ring: int
+    value: float
+    fraction: float
+    bound: float
+    headroom: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """steps: in an order in which each finds its sources. slots: the weights that are masked. owned: the owner's own
+    arrays, each with its scale. outputs: the steps that give the client an output. widths: what was proven of whom."""
+
+    steps: tuple[Step, ...]
+    slots: tuple[Slot, ...]
+    owned: Mapping[str, tuple[Derived, float]]
+    outputs: tuple[Output, ...]
+    widths: tuple[Width, ...]
+
+    @property
+    def levels(self) -> list[list[Step]]:
+        """The steps by level; level 0 needs no message."""
+        found: list[list[Step]] = [[] for _ in range(max(step.level for step in self.steps) + 1)]
+        for step in self.steps:
+            found[step.level].append(step)
+        return found
+
+
+def widen(steps: list[Step], slots: list[Slot]) -> None:
+    """Tells each step how many bits of its value later ones need, and each slot the bits of its products."""
+    for step in reversed(steps):
+        if isinstance(step, FromOpened):
+            opened = step.opened
+            high, wrap = step.opened_needs()
+            opened.high, opened.wrap = max(opened.high, high), max(opened.wrap, wrap)
+            if isinstance(step, Product):
+                step.other.high = max(step.other.high, step.ring)
+                step.other.wrap = max(step.other.wrap, step.other_wrap)
+        for source, bits in zip(step.sources, step.needs(), strict=True):
+            steps[source].ring = max(steps[source].ring, bits)
+        if hasattr(step, "slot"):
+            slots[step.slot].bits = max(slots[step.slot].bits, step.ring)
+
+
+def is_repeated(step: Step) -> bool:
+    """Whether the client computes a step before the request and again during it: what was moved is known in part."""
+    return isinstance(step, Moved)

@@ -1,0 +1,523 @@
+"""From a graph to a plan: each operation asks for its inputs in the form that its protocol needs, once.
+
+A value is known to the owner alone (`Known`), shared in parts at a scale (`Shared`), or what a LayerNorm gives
+(`Normal`): x ⊙ g + b, whose g and b go into the next weights. A product is opened before it is multiplied again, unless
+it is only added to something.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mpcify.engines.plain import MOVES, evaluate_operation
+from mpcify.engines.ring.plan import Arrays, Derived, Plan, Slot, widen
+from mpcify.engines.ring.protocols import local, lookup, masking, opening, products
+from mpcify.engines.ring.protocols.step import Step
+from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, root_table, table
+from mpcify.engines.ring.values import Move
+from mpcify.engines.ring.widths import UNDECLARED, Precision, Widths, bits_of
+from mpcify.graph.graph import Graph, Operation
+MOVED = ("reshape", "transpose", "slice", "broadcast")
+SHARE = "share"
+WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
+INPUT = 18  # fraction bits of the client's other inputs
+ROOT_EXTRA = 20  # fraction bits of a root before it is opened
+ANSWER = 16  # fraction bits of an output
+FUNCTION = 28  # of a function of the head
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value of the owner's."""
+
+    derived: Derived
+
+
+@dataclass(eq=False)
+class Shared:
+    """A value in parts. excess: it is a product that was not truncated. known: all of it is the client's.
+
+    owner: the operation whose declared range it has. opens: whether it is opened wherever it is read.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    scale: int
+    operation: Operation | None
+    excess: bool = False
+    known: bool = False
+    opens: bool = False
+    forms: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Normal:
+    """x ⊙ g + b along the last axis."""
+
+    x: Shared
+    g: Derived
+    b: Derived
+    operation: Operation
+    forms: dict[str, Any] = field(default_factory=dict)
+
+
+Value = Known | Shared | Normal
+
+
+class Planner:
+    """Plans one graph. Raises MPC-402 if a declared range fits no ring."""
+
+    def __init__(self, graph: Graph, widths: Widths, precision: Precision) -> None:
+        self.graph, self.widths, self.precision = graph, widths, precision
+        self.steps: list[Step] = []
+        self.slots: list[Slot] = []
+        self.owned: dict[str, tuple[Derived, float]] = {}
+        self.consumers = graph.consumers()
+        self.operation: Operation = graph.operations[0]
+        self.stream = 2 ** self.stream_bits()
+        self.values: dict[str, Value] = {}
+
+    def plan(self) -> Plan:
+        """The plan."""
+        for item in self.graph.inputs:
+            if item.holder == "owner":
+                self.values[item.name] = Known(Derived(item.name, item.shape, picked(item.name)))
+            else:
+                self.values[item.name] = self.entered(item.name, item.shape)
+        for operation in self.graph.operations:
+            self.operation = operation
+            self.values[operation.name] = self.emit(operation)
+        outputs = tuple(self.output(name) for name in self.graph.outputs)
+        widen(self.steps, self.slots)
+        return Plan(tuple(self.steps), tuple(self.slots), self.owned, outputs, tuple(self.widths.found))
+
+    # What is asked for before anything is planned.
+
+    def only_added(self, name: str) -> bool:
+        """Whether a value is read by sums and LayerNorms alone, moved or not."""
+        readers = self.consumers[name]
+        return bool(readers) and name not in self.graph.outputs and all(
+            reader.kind in ("add", "sub", "layernorm") or (reader.kind in MOVED and self.only_added(reader.name))
+            for reader in readers
+        )
+
+    def stream_bits(self) -> int:
+        """The fraction bits of what is only added up: LayerNorm reads it in a ring of 56 bits, or in the widest."""
+        norms = [operation for operation in self.graph.operations if operation.kind == "layernorm"]
+        if not norms:
+            return self.precision.normal + self.precision.weight - 4
+        most = max(bits_of(2 * self.widths.bound(norm.inputs[0]) * norm.shape[-1]) for norm in norms) + 1
+        least = self.precision.normal + 10
+        for width in (56, 64):
+            if width <= self.widths.cap and width - 2 - most >= least:
+                return min(width - 2 - most, self.precision.normal + self.precision.weight)
+        return least
+
+    # Steps.
+
+    def step(self, kind: type[Step], *sources: Shared | int, shape: tuple[int, ...], messages: int = 0, **fields: Any) -> int:
+        """Adds a step; its index."""
+        numbers = tuple(source if isinstance(source, int) else source.index for source in sources)
+        level = max((self.steps[number].level for number in numbers), default=0) + messages
+        index = len(self.steps)
+        fields.setdefault("ahead", bool(numbers) and all(self.steps[number].ahead for number in numbers))
+        self.steps.append(
+            kind(index=index, operation=self.operation.name, sources=numbers, shape=shape, level=level, **fields)
+        )
+        return index
+
+    def entered(self, name: str, shape: tuple[int, ...]) -> Shared:
+        """An input of the client's."""
+        bits = 0 if name in WHOLE else INPUT
+        if name == SHARE:
+            bits = max(self.precision.share + math.ceil(math.log2(max(shape[1], 1))) - 4, 1)
+        scale = 2**bits
+        index = self.step(local.Entered, shape=shape, name=name, scale=scale)
+        return Shared(index, shape, scale, None, known=True)
+
+    def know(self, derived: Derived, scale: float) -> int:
+        """A value of the owner's at a scale, as a step."""
+        key = f"{derived.key}@{scale}"
+        self.owned[key] = derived, scale
+        return self.step(local.Owned, shape=derived.shape, key=key, ahead=True)
+
+    def slot(self, derived: Derived, scale: float, vector: bool = False) -> int:
+        """A weight to be multiplied with."""
+        self.slots.append(Slot(derived, scale, vector))
+        return len(self.slots) - 1
+
+    # Forms.
+
+    def parts(self, value: Value, scale: int | None = None) -> Shared:
+        """A value in parts. scale: at which a value of the owner's is wanted."""
+        if isinstance(value, Known):
+            scale = scale or self.stream
+            index = self.know(value.derived, scale)
+            return Shared(index, value.derived.shape, scale, None)
+        if isinstance(value, Normal):
+            if "parts" not in value.forms:
+                value.forms["parts"] = self.materialised(value)
+            return value.forms["parts"]  # type: ignore[no-any-return]
+        if value.excess and value.opens:
+            return self.lifted(value)
+        return value
+
+    def materialised(self, value: Normal) -> Shared:
+        """A LayerNorm's output with its weights, at the scale of sums."""
+        x = self.masked(value.x)
+        slot = self.slot(value.g, self.stream / x.scale, vector=True)
+        product = self.step(products.Diagonal, x, shape=value.operation.shape, slot=slot)
+        index = self.plus(product, self.know(value.b, self.stream), (1, 1), value.operation.shape)
+        return Shared(index, value.operation.shape, self.stream, value.operation, excess=True)
+
+    def plus(self, a: int, b: int, factors: tuple[int, int], shape: tuple[int, ...]) -> int:
+        """A sum of two steps."""
+        return self.step(local.Add, a, b, shape=shape, factors=factors)
+
+    def opened(self, value: Shared, fraction: int | None = None) -> Shared:
+        """A value opened; the scale is what remains, and `forms["step"]` the opening."""
+        if "opened" not in value.forms:
+            bound = self.bound(value)
+            fraction = self.precision.of(bound) if fraction is None else fraction
+            shift = max(round(math.log2(value.scale)) - fraction, 0)
+            value.forms["opened"] = self.open(value, bound, shift)
+        return value.forms["opened"]  # type: ignore[no-any-return]
+
+    def open(self, value: Shared, bound: float, shift: int) -> Shared:
+        """Opens a value, truncated by `shift`."""
+        remains = value.scale / 2**shift
+        width = self.widths.ring(value.operation or self.operation, bound, value.scale, remains)
+        index = self.step(
+            opening.Open,
+            value,
+            shape=value.shape,
+            messages=1,
+            shift=shift,
+            width=width,
+            early=self.steps[value.index].ahead,
+            ahead=False,
+        )
+        found = Shared(index, value.shape, value.scale >> shift, value.operation)
+        found.forms["step"] = self.steps[index]
+        return found
+
+    def bound(self, value: Shared) -> float:
+        """What declared ranges let a value become."""
+        return UNDECLARED if value.operation is None else self.widths.bound(value.operation.name)
+
+    def lifted(self, value: Shared) -> Shared:
+        """A value opened and in parts again."""
+        if "lifted" not in value.forms:
+            x = self.opened(value)
+            index = self.step(opening.Lift, x, shape=x.shape, opened=x.forms["step"], ahead=False)
+            value.forms["lifted"] = Shared(index, x.shape, x.scale, value.operation)
+        return value.forms["lifted"]  # type: ignore[no-any-return]
+
+    def masked(self, value: Shared) -> Shared:
+        """A value masked towards the owner; truncated first if it is a product."""
+        if "masked" not in value.forms:
+            if value.excess:
+                x = self.opened(value)
+                index = self.step(
+                    opening.Renew, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=True
+                )
+            else:
+                x = value
+                index = self.step(
+                    masking.Mask, x, shape=x.shape, messages=1, known=value.known, corrected=not value.known, ahead=True
+                )
+            value.forms["masked"] = Shared(index, x.shape, x.scale, value.operation)
+        return value.forms["masked"]  # type: ignore[no-any-return]
+
+    def both(self, value: Shared) -> Shared:
+        """A value masked towards both; truncated first if it is a product."""
+        if "both" not in value.forms:
+            x = self.opened(value) if value.excess else value
+            if value.excess:
+                index = self.step(
+                    opening.RenewBoth, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=False
+                )
+            else:
+                index = self.step(masking.MaskBoth, x, shape=x.shape, messages=1, ahead=False)
+            value.forms["both"] = Shared(index, x.shape, x.scale, value.operation)
+        return value.forms["both"]  # type: ignore[no-any-return]
+
+    # Operations.
+
+    def emit(self, operation: Operation) -> Value:
+        """An operation's value."""
+        given = [self.values[name] for name in operation.inputs]
+        if all(isinstance(value, Known) for value in given):
+            return Known(computed(operation, [value.derived for value in given if isinstance(value, Known)]))
+        if operation.kind in MOVED:
+            return self.move(operation, given[0])
+        plan = getattr(self, "plan_" + operation.kind.replace("-", "_"))
+        return plan(operation, *given, **operation.attributes)  # type: ignore[no-any-return]
+
+    def move(self, operation: Operation, value: Value) -> Value:
+        """Elements that change their place."""
+        attributes = dict(operation.attributes)
+        function = MOVES[operation.kind]
+
+        def change(x: np.ndarray) -> np.ndarray:
+            return function(x, **attributes)
+
+        if isinstance(value, Normal) and keeps_last_axis(operation, value.x.shape):
+            return Normal(self.moved(value.x, change, operation), value.g, value.b, operation)
+        return self.moved(self.parts_unopened(value), change, operation)
+
+    def parts_unopened(self, value: Value) -> Shared:
+        """A value in parts, whether or not it will be opened: what is moved is opened where it is read."""
+        return value if isinstance(value, Shared) else self.parts(value)
+
+    def moved(self, x: Shared, change: Move, operation: Operation) -> Shared:
+        """A shared value after a move."""
+        shape = operation.shape
+        index = self.step(local.Moved, x, shape=shape, move=change)
+        opens = not self.only_added(operation.name)
+        return Shared(index, shape, x.scale, operation, x.excess, x.known, opens)
+
+    def plan_concat(self, operation: Operation, *values: Value, axis: int) -> Shared:
+        scale = max(part.scale for part in map(self.parts, (v for v in values if not isinstance(v, Known))))
+        found = [self.at_scale(self.parts(value, scale), scale) for value in values]
+        shapes = tuple(part.shape for part in found)
+        index = self.step(local.Join, *found, shape=operation.shape, axis=axis, shapes=shapes)
+        excess = any(part.excess for part in found)
+        return Shared(index, operation.shape, scale, operation, excess, opens=not self.only_added(operation.name))
+
+    def at_scale(self, x: Shared, scale: int) -> Shared:
+        """A value in parts at a larger scale."""
+        if x.scale == scale:
+            return x
+        index = self.step(local.Multiply, x, shape=x.shape, factor=scale // x.scale)
+        return Shared(index, x.shape, scale, x.operation, x.excess, x.known)
+
+    def plan_add(self, operation: Operation, a: Value, b: Value, sign: int = 1) -> Shared:
+        first = self.parts(a) if not isinstance(a, Known) else None
+        second = self.parts(b, first.scale if first else None)
+        first = first or self.parts(a, second.scale)
+        scale = max(first.scale, second.scale)
+        factors = scale // first.scale, sign * (scale // second.scale)
+        index = self.plus(first.index, second.index, factors, operation.shape)
+        excess, known = first.excess or second.excess, first.known and second.known
+        opens = not self.only_added(operation.name)
+        return Shared(index, operation.shape, scale, operation, excess, known, opens)
+
+    def plan_sub(self, operation: Operation, a: Value, b: Value) -> Shared:
+        return self.plan_add(operation, a, b, -1)
+
+    def plan_sum(self, operation: Operation, x: Value, axis: int) -> Shared:
+        part = self.parts(x)
+        index = self.step(local.Sum, part, shape=operation.shape, axis=axis)
+        opens = not self.only_added(operation.name)
+        return Shared(index, operation.shape, part.scale, operation, part.excess, part.known, opens)
+
+    def plan_scale(self, operation: Operation, x: Value, by: float) -> Shared:
+        part = self.parts(x)
+        bits = next((bits for bits in range(17) if (by * 2.0**bits).is_integer()), None)
+        if bits is None:
+            bits = max(16 - math.floor(math.log2(abs(by))), 0)
+        factor = round(by * 2.0**bits)
+        index = self.step(local.Multiply, part, shape=operation.shape, factor=factor)
+        opens = not self.only_added(operation.name)
+        return Shared(index, operation.shape, part.scale << bits, operation, part.excess, part.known, opens)
+
+    def plan_shift(self, operation: Operation, x: Value, by: float) -> Shared:
+        constant = Derived(f"constant {by}", (1,), lambda _: np.asarray([by]))
+        return self.plan_add(operation, x, Known(constant))
+
+    def plan_linear(self, operation: Operation, x: Value, w: Value, b: Value) -> Shared:
+        assert isinstance(w, Known) and isinstance(b, Known)
+        weight, bias = w.derived, b.derived
+        if isinstance(x, Normal):
+            weight, bias = folded(x.g, x.b, weight, bias)
+            x = x.x
+        source = self.masked(self.parts(x))
+        bound = self.widths.bound(operation.name)
+        if self.only_added(operation.name):
+            scale = self.stream / source.scale
+        else:
+            scale = self.widths.weight_scale(bound, source.scale, self.precision.weight)
+        product = self.step(products.Linear, source, shape=operation.shape, slot=self.slot(weight, scale))
+        whole = round(source.scale * scale)
+        index = self.plus(product, self.know(bias, whole), (1, 1), operation.shape)
+        return Shared(index, operation.shape, whole, operation, True, opens=not self.only_added(operation.name))
+
+    def plan_matmul(self, operation: Operation, a: Value, b: Value, transpose: bool) -> Shared:
+        first, second = self.parts_unopened(a), self.parts_unopened(b)
+        if first.known and not transpose and first.shape[-2] == 1:
+            return self.weighted_sum(operation, first, second)
+        left, right = self.both(first), self.both(second)
+        index = self.step(products.Matmul, left, right, shape=operation.shape, transpose=transpose)
+        scale, opens = left.scale * right.scale, not self.only_added(operation.name)
+        return Shared(index, operation.shape, scale, operation, True, opens=opens)
+
+    def weighted_sum(self, operation: Operation, s: Shared, x: Shared) -> Shared:
+        """s @ x for a row s of the client's: Σ_j s_j·x_j."""
+        shape = (*s.shape[:-2], s.shape[-1], 1)
+        index = self.step(local.Moved, s, shape=shape, move=lambda values: values.swapaxes(-1, -2))
+        column = Shared(index, shape, s.scale, s.operation, known=True)
+        weighed = self.weighed(x, column, np.broadcast_shapes(shape, x.shape))
+        index = self.step(local.Sum, weighed, shape=operation.shape, axis=-2)
+        return Shared(index, operation.shape, weighed.scale, operation)
+
+    def weighed(self, x: Shared, s: Shared, shape: tuple[int, ...]) -> Shared:
+        """s·x for a number s of the client's."""
+        value, weight = self.opened(x), self.masked(s)
+        index = self.step(opening.Weigh, value, weight, shape=shape, opened=value.forms["step"], ahead=False)
+        return Shared(index, shape, value.scale * weight.scale, x.operation)
+
+    def plan_mul(self, operation: Operation, a: Value, b: Value) -> Shared:
+        first, second = self.parts_unopened(a), self.parts_unopened(b)
+        if first.known and not second.known:
+            first, second = second, first
+        if second.known:
+            found = self.weighed(first, second, operation.shape)
+        else:
+            left, right = self.both(first), self.both(second)
+            index = self.step(products.Multiplied, left, right, shape=operation.shape)
+            found = Shared(index, operation.shape, left.scale * right.scale, operation, True)
+        return Shared(found.index, operation.shape, found.scale, operation, found.excess)
+
+    def plan_square(self, operation: Operation, x: Value) -> Shared:
+        fraction = self.precision.squared(self.widths.bound(operation.name))
+        value = self.opened(self.parts_unopened(x), fraction)
+        index = self.step(opening.Square, value, shape=operation.shape, opened=value.forms["step"], ahead=False)
+        return Shared(index, operation.shape, value.scale**2, operation, self.is_squared(operation))
+
+    def is_squared(self, operation: Operation) -> bool:
+        """Whether a value is squared again, and so is opened first."""
+        return any(reader.kind == "square" for reader in self.consumers[operation.name])
+
+    def plan_layernorm(self, operation: Operation, x: Value, g: Value, b: Value, eps: float) -> Normal:
+        assert isinstance(g, Known) and isinstance(b, Known)
+        part, width = self.parts_added(x), operation.shape[-1]
+        variances = self.widths.variance(operation)
+        largest = variances[1]
+        spread = min(2 * self.bound(part), math.sqrt(width * largest))
+        scale = part.scale * width
+        index = self.step(local.Centre, part, shape=part.shape)
+        centred = Shared(index, part.shape, scale, operation)
+        middle = math.sqrt(max(8 * variances[0], largest * 1e-6) * largest / 8) ** 0.5
+        shift = max(round(math.log2(scale * middle)) - self.precision.normal // 2 - 1, 0)
+        d = self.open(centred, spread, shift)
+        remains = scale / 2**shift
+        squares = self.step(opening.Square, d, shape=d.shape, opened=d.forms["step"], ahead=False)
+        rows = (*part.shape[:-1], 1)
+        total = self.step(local.Sum, squares, shape=rows, axis=-1)
+        root = self.root(total, rows, operation, remains, eps, variances)
+        normal = 2**self.precision.normal
+        product = self.step(
+            opening.Product,
+            d,
+            root,
+            shape=part.shape,
+            opened=d.forms["step"],
+            other=root.forms["step"],
+            ahead=False,
+        )
+        return Normal(Shared(product, part.shape, normal, operation), g.derived, b.derived, operation)
+
+    def parts_added(self, x: Value) -> Shared:
+        """What a LayerNorm reads: a product as it is, since it is opened after it was centred."""
+        return self.parts_unopened(x)
+
+    def root(
+        self,
+        total: int,
+        rows: tuple[int, ...],
+        operation: Operation,
+        unit: float,
+        eps: float,
+        variances: tuple[float, float],
+    ) -> Shared:
+        """1/√(variance + eps) of sums of squares, opened, so that with a deviation it gives 2^normal · (x − μ)/σ."""
+        width = operation.shape[-1]
+        most = width * variances[1] * unit**2 * 1.02
+        bits = bits_of(most * 1.01)
+        scale = 2.0 ** (self.precision.normal + ROOT_EXTRA) / unit
+        found = root_table(bits, variances, 1 / (width * unit**2), eps, scale)
+        if most >= 2**bits - 2**found.step:
+            bits += 1
+            found = root_table(bits, variances, 1 / (width * unit**2), eps, scale)
+        index = self.step(lookup.Lookup, total, shape=rows, messages=1, table=found, offset=0, early=False, ahead=False)
+        root = Shared(index, rows, 2**ROOT_EXTRA, operation)
+        largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
+        return self.open(root, largest, ROOT_EXTRA)
+
+    def function(self, operation: Operation, x: Value) -> Shared:
+        """A function of the head, by a table over its declared range."""
+        part = self.parts_unopened(x)
+        bound = self.bound(part) * 1.02
+        bits = bits_of(2 * bound * part.scale * 1.01)
+        scale = 2**FUNCTION
+        found = table(FUNCTIONS[operation.kind], bits, ENTRIES, 1 / part.scale, -(2.0 ** (bits - 1)) / part.scale, scale)
+        early = self.steps[part.index].ahead
+        index = self.step(
+            lookup.Lookup,
+            part,
+            shape=part.shape,
+            messages=1,
+            table=found,
+            offset=1 << (bits - 1),
+            early=early,
+            ahead=False,
+        )
+        return Shared(index, part.shape, scale, operation)
+
+    def plan_tanh(self, operation: Operation, x: Value) -> Shared:
+        return self.function(operation, x)
+
+    plan_relu = plan_gelu = plan_tanh
+
+    def output(self, name: str) -> lookup.Output:
+        """An output, rounded, at the client."""
+        value = self.values[name]
+        part = self.parts_unopened(value) if not isinstance(value, Known) else self.parts(value, 2**ANSWER)
+        opened = self.opened(part, ANSWER)
+        lifted = self.lifted(part)
+        width = self.widths.ring(part.operation or self.operation, self.bound(part), opened.scale, opened.scale)
+        index = self.step(
+            lookup.Output, lifted, shape=part.shape, messages=1, name=name, scale=opened.scale, width=width, ahead=False
+        )
+        found = self.steps[index]
+        assert isinstance(found, lookup.Output)
+        return found
+
+
+def picked(name: str) -> Callable[[Arrays], np.ndarray]:
+    """A weight by its name."""
+    return lambda weights: np.asarray(weights[name], np.float64)
+
+
+def computed(operation: Operation, inputs: list[Derived]) -> Derived:
+    """What the owner computes of its own values."""
+    attributes: Mapping[str, Any] = operation.attributes
+    key = f"{operation.kind}({', '.join(item.key for item in inputs)}; {dict(sorted(attributes.items()))})"
+
+    def compute(weights: Arrays) -> np.ndarray:
+        return evaluate_operation(operation, tuple(item.compute(weights) for item in inputs))
+
+    return Derived(key, operation.shape, compute)
+
+
+def folded(g: Derived, b: Derived, weight: Derived, bias: Derived) -> tuple[Derived, Derived]:
+    """W and bias for x of x ⊙ g + b: diag(g)·W and b·W + bias."""
+    key = f"{g.key}, {b.key}, {weight.key}, {bias.key}"
+    return (
+        Derived(f"diagonal({key})", weight.shape, lambda w: g.compute(w)[:, None] * weight.compute(w)),
+        Derived(f"bias({key})", bias.shape, lambda w: b.compute(w) @ weight.compute(w) + bias.compute(w)),
+    )
+
+
+def keeps_last_axis(operation: Operation, shape: tuple[int, ...]) -> bool:
+    """Whether a move leaves the last axis of what it moves whole and last."""
+    attributes, last = operation.attributes, len(shape) - 1
+    if operation.kind == "slice":
+        return attributes["axis"] % len(shape) != last
+    if operation.kind == "transpose":
+        return attributes["axes"][-1] == last
+    return operation.shape[-1:] == shape[-1:]

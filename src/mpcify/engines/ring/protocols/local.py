@@ -1,0 +1,116 @@
+"""Steps without a message and without randomness: each role does the same to its part."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mpcify.engines.ring.protocols.step import Computing, Dealing, Role, Step
+from mpcify.engines.ring.values import Move, Part, added, moved
+
+
+@dataclass(kw_only=True)
+class PartWise(Step):
+    """A function that is linear in its sources."""
+
+    def apply(self, *parts: Any) -> Any:
+        """A role's part of the value from its parts of the sources; None is zero."""
+        raise NotImplementedError
+
+    def deal(self, dealer: Dealing) -> None:
+        self.compute(dealer)
+
+    def compute(self, party: Role) -> None:
+        party.values[self.index] = self.apply(*(party.values[source] for source in self.sources))
+
+
+@dataclass(kw_only=True)
+class Add(PartWise):
+    """a·i + b·j for two whole numbers, which bring both to one scale."""
+
+    factors: tuple[int, int]
+
+    def apply(self, a: Part, b: Part) -> Part:
+        i, j = self.factors
+        a, b = (part if part is None or factor == 1 else part * factor for part, factor in ((a, i), (b, j)))
+        both = added(a, b)
+        return both if both is None or both.shape == self.shape else np.broadcast_to(both, self.shape)
+
+
+@dataclass(kw_only=True)
+class Multiply(PartWise):
+    """x·i for a whole number."""
+
+    factor: int
+
+    def apply(self, x: Part) -> Part:
+        return None if x is None else x * self.factor
+
+
+@dataclass(kw_only=True)
+class Sum(PartWise):
+    """The sum along an axis, which is kept with size 1."""
+
+    axis: int
+
+    def apply(self, x: Part) -> Part:
+        return None if x is None else x.sum(self.axis, keepdims=True)
+
+
+@dataclass(kw_only=True)
+class Centre(PartWise):
+    """n·x − Σx along the last axis, of n values: the deviations from the mean, n times as large."""
+
+    def apply(self, x: Part) -> Part:
+        return None if x is None else x * x.shape[-1] - x.sum(-1, keepdims=True)
+
+
+@dataclass(kw_only=True)
+class Join(PartWise):
+    """Values one behind the other along an axis."""
+
+    axis: int
+    shapes: tuple[tuple[int, ...], ...]
+
+    def apply(self, *parts: Part) -> Part:
+        if all(part is None for part in parts):
+            return None
+        whole = (np.zeros(shape, np.int64) if part is None else part for part, shape in zip(parts, self.shapes, strict=True))
+        return np.concatenate(list(whole), self.axis)
+
+
+@dataclass(kw_only=True)
+class Moved(PartWise):
+    """The same elements, moved, picked or repeated; of any form."""
+
+    move: Move
+
+    def apply(self, x: Any) -> Any:
+        return moved(x, self.move)
+
+
+@dataclass(kw_only=True)
+class Entered(Step):
+    """An input of the client's, at a scale: its part alone."""
+
+    name: str
+    scale: int
+
+    def deal(self, dealer: Dealing) -> None:
+        dealer.values[self.index] = None
+
+    def compute(self, party: Computing) -> None:
+        party.values[self.index] = None if party.first else np.rint(party.inputs[self.name] * float(self.scale)).astype(np.int64)
+
+
+@dataclass(kw_only=True)
+class Owned(Step):
+    """A value that the owner computes from its weights alone, at a scale: its part alone."""
+
+    key: str
+
+    def deal(self, dealer: Dealing) -> None:
+        dealer.values[self.index] = None
+
+    def compute(self, party: Computing) -> None:
+        party.values[self.index] = party.owned(self.key) if party.first else None

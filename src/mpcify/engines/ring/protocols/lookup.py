@@ -1,0 +1,140 @@
+"""A function of one variable by a table that the dealer rotates: one opening, no series, no comparison."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcify.engines.ring.prg import Purpose
+from mpcify.engines.ring.protocols.step import Computing, Dealing, Message, Step
+from mpcify.engines.ring.values import added, subtracted
+
+
+@dataclass(frozen=True)
+class Table:
+    """f on [0, 2^bits): around i·2^step, f ≈ a[i] + b[i]·w + q[i]·w², w in units of 2^(step − fine), |w| ≤ 2^fine.
+
+    a, b, q (N,): integers, N = 2^(bits − step). bits: of the argument, which must stay below 2^bits − 2^step, since the
+    index is ⌊v/2^step⌋ or one more. ring: the bits of the values.
+    """
+
+    bits: int
+    step: int
+    fine: int
+    ring: int
+    coefficients: np.ndarray  # (3, N)
+
+    @property
+    def entries(self) -> int:
+        """N."""
+        return 1 << (self.bits - self.step)
+
+
+@dataclass(kw_only=True)
+class Lookup(Step):
+    """f(x + offset), element by element.
+
+    c = x + offset + r mod 2^l is opened (by the owner alone if the client's part depends on no input: it sends the bits
+    from step − fine on). With ρ = r >> step and r′ = (r mod 2^step) >> (step − fine) the dealer shares for every j, with
+    i = j − ρ mod N: a[i] − b[i]·r′ + q[i]·r′², b[i] − 2q[i]·r′, q[i]; the entries at j = c >> step are polynomials in w.
+    1. Both send x_i + D_i (l bits), or the client ahead and the owner c (l − step + fine bits).
+    Dealt: 3N values.
+    """
+
+    table: Table
+    offset: int
+    early: bool
+
+    def needs(self) -> tuple[int, ...]:
+        return (self.table.bits,)
+
+    @property
+    def tabled(self) -> tuple[int, ...]:
+        """The shape of what is shared."""
+        return (3, int(np.prod(self.shape)), self.table.entries)
+
+    def deal(self, dealer: Dealing) -> None:
+        table = self.table
+        r = sum(draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
+        r = subtracted(r, dealer.values[self.sources[0]]).reshape(-1)
+        low = (r & ((1 << table.step) - 1)) >> (table.step - table.fine)
+        turn = (r >> table.step) & (table.entries - 1)
+        twice = np.concatenate([table.coefficients, table.coefficients], 1)
+        windows = np.lib.stride_tricks.sliding_window_view(twice, table.entries, 1)
+        a, b, q = windows[:, (table.entries - turn) & (table.entries - 1)]
+        low = low[:, None]
+        rotated = np.stack([a + low * (q * low - b), b - 2 * q * low, q])
+        dealer.give(self.index, Purpose.TABLE, rotated, table.ring)
+        dealer.values[self.index] = None
+
+    def prepare(self, party: Computing) -> None:
+        mask = party.draw(self.index, Purpose.MASK, self.shape)
+        share = party.given(self.index, Purpose.TABLE, self.tabled, self.table.ring)
+        if self.early and party.first:
+            mask = mask + party.sent_ahead(self.shape, self.table.bits)
+        elif self.early:
+            party.send_ahead(added(party.values[self.sources[0]], mask), self.table.bits)
+            mask = None
+        party.kept[self.index] = mask, share
+
+    @property
+    def dropped(self) -> int:
+        """The lowest bits of c, which nobody needs."""
+        return self.table.step - self.table.fine
+
+    def say(self, party: Computing) -> Message | None:
+        if self.early and not party.first:
+            return None
+        mask, share = party.kept[self.index]
+        c = added(party.values[self.sources[0]], mask)
+        if party.first:
+            c = c + self.offset
+        party.kept[self.index] = c, share
+        return (c >> self.dropped, self.table.bits - self.dropped) if self.early else (c, self.table.bits)
+
+    def words(self, role: str) -> tuple[int, int] | None:
+        count = int(np.prod(self.shape))
+        if self.early:
+            return (count, self.table.bits - self.dropped) if role == "owner" else None
+        return count, self.table.bits
+
+    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+        c, share = party.kept.pop(self.index)
+        if words is not None:
+            words = words.reshape(self.shape)
+            c = words << self.dropped if self.early else c + words
+        c, table = c.reshape(-1), self.table
+        place = (c >> table.step) & (table.entries - 1)
+        w = (c & ((1 << table.step) - 1)) >> self.dropped
+        a, b, q = share[:, np.arange(c.size), place]
+        party.values[self.index] = (a + w * (b + w * q)).reshape(self.shape)
+
+
+@dataclass(kw_only=True)
+class Output(Step):
+    """x at the client. 1. The owner sends x₁ + x₂ − ρ (width bits). Dealt: x₂ − ρ."""
+
+    name: str
+    scale: int
+    width: int
+
+    def needs(self) -> tuple[int, ...]:
+        return (self.width,)
+
+    def deal(self, dealer: Dealing) -> None:
+        dealer.give(self.index, Purpose.OTHER, dealer.values[self.sources[0]], self.width)
+
+    def prepare(self, party: Computing) -> None:
+        party.kept[self.index] = party.given(self.index, Purpose.OTHER, self.shape, self.width)
+
+    def say(self, party: Computing) -> Message | None:
+        part = added(party.values[self.sources[0]], party.kept[self.index])
+        return (part, self.width) if party.first else None
+
+    def words(self, role: str) -> tuple[int, int] | None:
+        return (int(np.prod(self.shape)), self.width) if role == "owner" else None
+
+    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+        if words is not None:
+            whole = added(party.values[self.sources[0]], party.kept[self.index] + words.reshape(self.shape))
+            spare = 64 - self.width
+            party.values[self.index] = ((whole << spare) >> spare) / self.scale

@@ -1,0 +1,320 @@
+"""Opening a masked value with a truncation, and what follows from an opened value without a message.
+
+z with |z| < 2^(K−2) is opened as c = z + 2^(K−2) + r mod 2^K. The dealer knows r, h = r >> T and m, its highest bit.
+With u = (c >> T) − 2^(κ−2) and t = 1 − (highest bit of c), over the integers:
+
+    x = u − h + 2^κ·t·m = ⌊(z + u′)/2^T⌋,   u′ uniform in [0, 2^T)
+
+so x may be lifted to any ring, and its error is below one unit and has mean zero. The masks are r = D₀ + D₁ − x₂: a
+part that the dealer alone has is never sent, it only moves the mask.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mpcify.engines.ring.kernels import formulas
+from mpcify.engines.ring.prg import Purpose
+from mpcify.engines.ring.protocols.step import Computing, Dealing, Message, Step
+from mpcify.engines.ring.values import Masked, Opened, added, subtracted
+
+
+@dataclass(kw_only=True)
+class Open(Step):
+    """x, opened. shift: T. width: K. early: whether the client's part of x depends on no input. high, wrap: the bits of
+    h and m that are shared, 0 if no step needs them.
+
+    1. If it does not, the client sends x₀ + D₀ ahead (K bits), and the owner sends c >> T (K − T bits).
+    2. Else both send x_i + D_i (K bits), at once.
+    Dealt: h and m, as far as they are needed.
+    """
+
+    shift: int
+    width: int
+    early: bool
+    high: int = field(default=0)
+    wrap: int = field(default=0)
+
+    @property
+    def kappa(self) -> int:
+        """κ = K − T."""
+        return self.width - self.shift
+
+    def needs(self) -> tuple[int, ...]:
+        return (self.width,)
+
+    def deal(self, dealer: Dealing) -> None:
+        half, other = (draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
+        h, m = formulas.halves(subtracted(half + other, dealer.values[self.sources[0]]), self.shift, self.width)
+        high = dealer.give(self.index, Purpose.HIGH, h, self.high) if self.high else None
+        if self.wrap:
+            dealer.give(self.index, Purpose.WRAP, m, self.wrap)
+        dealer.values[self.index] = Opened(None, h, m, high)
+
+    def prepare(self, party: Computing) -> None:
+        mask = party.draw(self.index, Purpose.MASK, self.shape)
+        h = party.given(self.index, Purpose.HIGH, self.shape, self.high) if self.high else None
+        m = party.given(self.index, Purpose.WRAP, self.shape, self.wrap) if self.wrap else None
+        if self.early and party.first:
+            mask = mask + party.sent_ahead(self.shape, self.width)
+        elif self.early:
+            party.send_ahead(added(party.values[self.sources[0]], mask), self.width)
+            mask = None
+        party.kept[self.index] = mask
+        party.values[self.index] = Opened(None, h, m)
+
+    def say(self, party: Computing) -> Message | None:
+        if self.early and not party.first:
+            return None
+        c = added(party.values[self.sources[0]], party.kept[self.index])
+        if party.first:
+            c = c + (1 << (self.width - 2))
+        party.kept[self.index] = c
+        return (c >> self.shift, self.kappa) if self.early else (c, self.width)
+
+    def words(self, role: str) -> tuple[int, int] | None:
+        count = int(np.prod(self.shape))
+        if self.early:
+            return (count, self.kappa) if role == "owner" else None
+        return count, self.width
+
+    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+        c, dealt = party.kept.pop(self.index), party.values[self.index]
+        if words is not None:
+            words = words.reshape(self.shape)
+            c = words << self.shift if self.early else c + words
+        party.values[self.index] = Opened(c, dealt.h, dealt.m)
+
+
+@dataclass(kw_only=True)
+class FromOpened(Step):
+    """A step that reads an opened value."""
+
+    opened: Open
+
+    def opened_needs(self) -> tuple[int, int]:
+        """The bits of h and m that it needs."""
+        return 0, 0
+
+    @property
+    def wrap_bits(self) -> int:
+        """The bits of m that count: it stands at 2^κ."""
+        return max(self.ring - self.opened.kappa, 0)
+
+
+@dataclass(kw_only=True)
+class Lift(FromOpened):
+    """x in parts: 2^κ·t·m₀, u + 2^κ·t·m₁, −h. Nothing is sent; dealt: m."""
+
+    def opened_needs(self) -> tuple[int, int]:
+        return 0, self.wrap_bits
+
+    def deal(self, dealer: Dealing) -> None:
+        dealer.values[self.index] = -dealer.values[self.sources[0]].h
+
+    def compute(self, party: Computing) -> None:
+        x = party.values[self.sources[0]]
+        m = np.zeros_like(x.c) if x.m is None else x.m
+        party.values[self.index] = formulas.lift(x.c, self.opened.shift, self.opened.width, m, party.first)
+
+
+@dataclass(kw_only=True)
+class Square(FromOpened):
+    """x² = u² − 2u·h + h² + 2^κ·t·(m·(2u + 2^κ) − 2·mh), with h² as the dealer's part.
+
+    Nothing is sent; dealt: h, m and mh.
+    """
+
+    def opened_needs(self) -> tuple[int, int]:
+        return self.ring, self.wrap_bits
+
+    def deal(self, dealer: Dealing) -> None:
+        x = dealer.values[self.sources[0]]
+        if self.wrap_bits:
+            dealer.give(self.index, Purpose.PRODUCT, x.h * x.m, self.wrap_bits)
+        dealer.values[self.index] = x.h * x.h
+
+    def prepare(self, party: Computing) -> None:
+        if self.wrap_bits:
+            party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
+
+    def compute(self, party: Computing) -> None:
+        x = party.values[self.sources[0]]
+        product = party.kept.pop(self.index, None)
+        m, product = (np.zeros_like(x.c) if part is None else part for part in (x.m, product))
+        shift, width = self.opened.shift, self.opened.width
+        party.values[self.index] = formulas.square(x.c, shift, width, x.h, m, product, party.first)
+
+
+@dataclass(kw_only=True)
+class Weigh(FromOpened):
+    """s·x for a number s of the client's, masked as s = δ + A, with −A·h as the dealer's part.
+
+        s·u − δ·h + 2^κ·t·(δ·m + A·m)
+
+    of which s·u is the client's. Nothing is sent; dealt: h, m and A·m. Shapes broadcast.
+    """
+
+    def needs(self) -> tuple[int, ...]:
+        return 0, self.ring
+
+    def opened_needs(self) -> tuple[int, int]:
+        return self.ring, self.wrap_bits
+
+    def deal(self, dealer: Dealing) -> None:
+        x, s = (dealer.values[source] for source in self.sources)
+        if self.wrap_bits:
+            dealer.give(self.index, Purpose.PRODUCT, np.broadcast_to(s.mask * x.m, self.shape), self.wrap_bits)
+        dealer.values[self.index] = np.broadcast_to(-(s.mask * x.h), self.shape)
+
+    def prepare(self, party: Computing) -> None:
+        if self.wrap_bits:
+            party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
+
+    def compute(self, party: Computing) -> None:
+        x, s = (party.values[source] for source in self.sources)
+        shift, width = self.opened.shift, self.opened.width
+        value = -(s.delta * x.h)
+        if self.wrap_bits:
+            shared = s.delta * x.m + party.kept.pop(self.index)
+            value = value + formulas.lift(np.broadcast_to(x.c, self.shape), shift, width, shared, False)
+        if not party.first:
+            value = value + (s.delta + s.mask) * formulas.lift(x.c, shift, width, np.zeros_like(x.c), True)
+        party.values[self.index] = np.broadcast_to(value, self.shape)
+
+
+@dataclass(kw_only=True)
+class Product(FromOpened):
+    """x·y for opened x and y (v, g, w, s, λ in place of u, h, m, t, κ), y with one value a row of x.
+
+        u·v − u·g − v·h + h·g + 2^κ·t·(v·m − m·g) + 2^λ·s·(u·w − h·w) + 2^(κ+λ)·t·s·m·w
+
+    with h·g as the dealer's part. Nothing is sent; dealt: h, m, g, w and m·g, h·w, m·w.
+    """
+
+    other: Open
+
+    @property
+    def other_wrap(self) -> int:
+        """The bits of w that count."""
+        return max(self.ring - self.other.kappa, 0)
+
+    def needs(self) -> tuple[int, ...]:
+        return 0, 0
+
+    def products(self) -> tuple[tuple[Purpose, int], ...]:
+        """What is dealt beside h, m, g, w."""
+        both = max(self.ring - self.opened.kappa - self.other.kappa, 0)
+        return (Purpose.PRODUCT, self.wrap_bits), (Purpose.OTHER, self.other_wrap), (Purpose.BOTH, both)
+
+    def opened_needs(self) -> tuple[int, int]:
+        return self.ring, self.wrap_bits
+
+    def deal(self, dealer: Dealing) -> None:
+        x, y = (dealer.values[source] for source in self.sources)
+        found = x.m * y.h, x.h * y.m, x.m * y.m
+        for (purpose, bits), secret in zip(self.products(), found, strict=True):
+            if bits:
+                dealer.give(self.index, purpose, secret, bits)
+        dealer.values[self.index] = x.h * y.h
+
+    def prepare(self, party: Computing) -> None:
+        party.kept[self.index] = [
+            party.given(self.index, purpose, self.shape, bits) if bits else np.zeros(self.shape, np.int64)
+            for purpose, bits in self.products()
+        ]
+
+    def compute(self, party: Computing) -> None:
+        x, y = (party.values[source] for source in self.sources)
+        flat = [part.reshape(-1, self.shape[-1]) for part in (x.c, x.h, self.or_zeros(x.m, x.c), *party.kept.pop(self.index))]
+        c, h, m, mg, hw, mw = flat
+        d, g, w = (part.reshape(-1) for part in (y.c, y.h, self.or_zeros(y.m, y.c)))
+        widths = (self.opened.shift, self.opened.width), (self.other.shift, self.other.width)
+        value = formulas.times(c, *widths[0], h, m, d, *widths[1], g, w, hw, mg, mw, party.first)
+        party.values[self.index] = value.reshape(self.shape)
+
+    @staticmethod
+    def or_zeros(part: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+        """A share, of which no bit may count."""
+        return np.zeros_like(like) if part is None else part
+
+
+@dataclass(kw_only=True)
+class Renew(FromOpened):
+    """x = δ + A in the ring 2^ring, δ known to the owner, A = −h₀ + 2^κ·a to the client: straight from an opened value.
+
+    1. The client sends t·m₀ − a (ring − κ bits); the owner adds u − h₁ + 2^κ·t·m₁.
+    Dealt: h and m.
+    """
+
+    def opened_needs(self) -> tuple[int, int]:
+        return self.ring, self.wrap_bits
+
+    def deal(self, dealer: Dealing) -> None:
+        fresh = dealer.of_client(self.index, Purpose.FRESH, self.shape)
+        dealer.values[self.index] = Masked(None, self.mask(dealer.values[self.sources[0]].high, fresh))
+
+    def mask(self, high: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """A."""
+        return formulas.shifted(fresh, self.opened.kappa) - high
+
+    def prepare(self, party: Computing) -> None:
+        if not party.first:
+            fresh = party.kept[self.index] = party.draw(self.index, Purpose.FRESH, self.shape)
+            party.values[self.index] = Masked(None, self.mask(party.values[self.sources[0]].h, fresh))
+
+    def say(self, party: Computing) -> Message | None:
+        if party.first:
+            return None
+        x, fresh = party.values[self.sources[0]], party.kept.pop(self.index)
+        return formulas.fresh(x.c, self.opened.shift, self.opened.width, x.m, fresh), self.wrap_bits
+
+    def words(self, role: str) -> tuple[int, int] | None:
+        return (int(np.prod(self.shape)), self.wrap_bits) if role == "client" else None
+
+    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+        if words is not None:
+            x = party.values[self.sources[0]]
+            delta = formulas.lift(x.c, self.opened.shift, self.opened.width, x.m, True) - x.h
+            delta += formulas.shifted(words.reshape(self.shape), self.opened.kappa)
+            party.values[self.index] = Masked(delta, None)
+
+
+@dataclass(kw_only=True)
+class RenewBoth(FromOpened):
+    """x = δ + A in the ring 2^ring, δ known to both, A = −h + 2^κ·a shared: straight from an opened value.
+
+    1. Both send t·m_i − a_i (ring − κ bits); δ = u + 2^κ·(t·m − a).
+    Dealt: m and A.
+    """
+
+    def opened_needs(self) -> tuple[int, int]:
+        return 0, self.wrap_bits
+
+    def deal(self, dealer: Dealing) -> None:
+        fresh = sum(draw(self.index, Purpose.FRESH, self.shape) for draw in (dealer.of_client, dealer.of_owner))
+        mask = formulas.shifted(fresh, self.opened.kappa) - dealer.values[self.sources[0]].h
+        dealer.give(self.index, Purpose.OTHER, mask, self.ring)
+        dealer.values[self.index] = Masked(None, mask)
+
+    def prepare(self, party: Computing) -> None:
+        fresh = party.draw(self.index, Purpose.FRESH, self.shape)
+        party.kept[self.index] = fresh, party.given(self.index, Purpose.OTHER, self.shape, self.ring)
+
+    def say(self, party: Computing) -> Message:
+        x, (fresh, mask) = party.values[self.sources[0]], party.kept[self.index]
+        mine = formulas.fresh(x.c, self.opened.shift, self.opened.width, x.m, fresh)
+        party.kept[self.index] = mine, mask
+        return mine, self.wrap_bits
+
+    def words(self, role: str) -> tuple[int, int]:
+        return int(np.prod(self.shape)), self.wrap_bits
+
+    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+        assert words is not None
+        mine, mask = party.kept.pop(self.index)
+        zero = np.zeros_like(mine)
+        x = party.values[self.sources[0]]
+        known = formulas.lift(x.c, self.opened.shift, self.opened.width, zero, True)
+        delta = known + formulas.shifted(mine + words.reshape(self.shape), self.opened.kappa)
+        party.values[self.index] = Masked(delta, mask)

@@ -1,0 +1,90 @@
+"""The ring and the fraction bits of each value, proven from declared ranges.
+
+A value z·2^f is opened in a ring 2^K only if |z|·2^f < 2^(K−2) for every z in its declared range: beyond by δ it would be
+wrong with probability 2δ/2^K alone, so that no test would find it. Each opening takes the narrowest ring that is proven;
+weights get the fraction bits that the ring has to spare.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpcify.engines.ring.config import WIDTHS
+from mpcify.engines.ring.plan import Width
+from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph, Operation
+
+SLACK = 1 + 2.0**-6  # for the rounding of everything before
+UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
+UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Fraction bits. fraction: of an opened value at most; significant: of it, over its range. weight: of a weight at
+    least. normal: of what LayerNorm gives before its weights. share: significant bits of 1/m."""
+
+    fraction: int = 13
+    significant: int = 19
+    weight: int = 14
+    normal: int = 24
+    share: int = 10
+
+    def of(self, bound: float) -> int:
+        """The fraction bits of an opened value."""
+        return min(self.fraction, self.significant - bits_of(bound))
+
+    def squared(self, bound: float) -> int:
+        """The fraction bits of what is opened to be squared. bound: of the square, which 48 bits shall hold."""
+        return min(self.fraction, (46 - bits_of(bound)) // 2)
+
+
+COARSER = (Precision(), Precision(11, 17, 12, 22, 9))
+
+
+def bits_of(bound: float) -> int:
+    """The least b with bound ≤ 2^b."""
+    return math.ceil(math.log2(bound)) if bound > 0 else 0
+
+
+class Widths:
+    """Chooses rings for the values of a graph. cap: the widest. force: take the widest where nothing is proven.
+
+    Raises MPC-402 from `ring` if no ring is wide enough.
+    """
+
+    def __init__(self, graph: Graph, cap: int, force: bool) -> None:
+        self.ranges: Mapping[str, Mapping[str, tuple[float, float]]] = graph.ranges
+        self.cap, self.force = cap, force
+        self.found: list[Width] = []
+
+    def bound(self, name: str, quantity: str = "value") -> float:
+        """What a quantity of an operation may become, by absolute value."""
+        entry = self.ranges.get(name, {}).get(quantity)
+        return UNDECLARED if entry is None else max(map(abs, entry))
+
+    def variance(self, operation: Operation) -> tuple[float, float]:
+        """The declared range of what a layernorm divides by, its eps not counted."""
+        least, largest = self.ranges.get(operation.name, {}).get("variance", UNDECLARED_VARIANCE)
+        return max(least, 0.0), largest
+
+    def ring(self, operation: Operation, bound: float, scale: float, remains: float) -> int:
+        """The narrowest ring in which a value of an operation is opened. remains: the scale after it."""
+        largest = bound * scale * SLACK
+        wanted = [width for width in WIDTHS if width <= self.cap and largest < 2.0 ** (width - 2)]
+        if not wanted and not self.force:
+            what = f"its declared range of ±{bound:.4g} needs {bits_of(largest) + 2} bits, and there are {self.cap}"
+            remedy = "declare narrower ranges: calibrate or distill again, or use --engine spu"
+            raise MpcifyError(402, operation.where, what, remedy)
+        width = wanted[0] if wanted else self.cap
+        headroom = width - 2 - math.log2(largest) if largest > 0 else float(width)
+        self.found.append(Width(operation.name, width, math.log2(scale), math.log2(remains), bound, headroom))
+        return width
+
+    def weight_scale(self, bound: float, scale: float, least: int) -> float:
+        """The scale of a weight for a product that is opened next: at least 2^least, and what the ring has to spare."""
+        for width in WIDTHS:
+            spare = width - 2 - bits_of(bound * scale * SLACK)
+            if least <= spare and width <= self.cap:
+                return 2.0 ** min(spare, 22)
+        return 2.0**least
