@@ -98,14 +98,14 @@ class RingProgram(Program):
 
     @property
     def largest_message(self) -> int:
-        weights = [formulas.packed_size(int(np.prod(slot.derived.shape)), slot.bits) for slot in self.plan.slots]
+        weights = [formulas.packed_size(int(np.prod(slot.derived.shape)), slot.bits) for slot in self.plan.slots if slot.bits]
         level = [
             sum(formulas.packed_size(*words) for step in steps if (words := step.words(role)))
             for steps in self.plan.levels
             for role in ("client", "owner")
         ]
         ahead = [max((formulas.packed_size(*one) for one in self.dealt()), default=0) + CHUNK]
-        return max(*weights, *level, *ahead)
+        return max((*weights, *level, *ahead))
 
     def dealt(self) -> list[tuple[int, int]]:
         """The words of each value that is dealt or sent ahead: how many, and of how many bits, at most."""

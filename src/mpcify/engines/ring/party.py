@@ -142,7 +142,7 @@ class RingParty(Party):
                 raise
         start, before = time.perf_counter(), self.seat.links.sent
         with self.seat.failing():
-            self.weights = {number: self.masked(slot, owned) for number, slot in enumerate(self.plan.slots)}
+            self.weights = {number: self.masked(slot, owned) for number, slot in enumerate(self.plan.slots) if slot.bits}
             if self.role == "owner":
                 encoded = {key: encode(derived.compute(owned), scale) for key, (derived, scale) in self.plan.owned.items()}
                 self.arrays = encoded

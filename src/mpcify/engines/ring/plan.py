@@ -1,6 +1,6 @@
 """What every role runs of a graph: the steps in order, by the messages that stand before them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from mpcify.engines.ring.protocols.local import Moved
 from mpcify.engines.ring.protocols.lookup import Output
 from mpcify.engines.ring.protocols.opening import FromOpened, Product
+from mpcify.engines.ring.protocols.products import Linear
 from mpcify.engines.ring.protocols.step import Step
 
 Arrays = Mapping[str, np.ndarray]
@@ -52,7 +53,7 @@ class Width:
 
 @dataclass(frozen=True)
 class Plan:
-    """steps: in an order in which each finds its sources. slots: the weights that are masked. owned: the owner's own
+    """steps: in an order in which each finds its sources. slots: the weights that are masked (of no bits: not needed). owned: the owner's own
     arrays, each with its scale. outputs: the steps that give the client an output. widths: what was proven of whom."""
 
     steps: tuple[Step, ...]
@@ -70,9 +71,16 @@ class Plan:
         return found
 
 
-def widen(steps: list[Step], slots: list[Slot]) -> None:
-    """Tells each step how many bits of its value later ones need, and each slot the bits of its products."""
+def widen(steps: list[Step], slots: list[Slot], outputs: Iterable[int]) -> tuple[Step, ...]:
+    """Tells each step how many bits of its value later ones need, and each slot the bits of its products.
+
+    Gives the steps on which an output depends.
+    """
+    needed = set(outputs)
     for step in reversed(steps):
+        if step.index not in needed:
+            continue
+        needed.update(step.sources)
         if isinstance(step, FromOpened):
             opened = step.opened
             high, wrap = step.opened_needs()
@@ -82,8 +90,9 @@ def widen(steps: list[Step], slots: list[Slot]) -> None:
                 step.other.wrap = max(step.other.wrap, step.other_wrap)
         for source, bits in zip(step.sources, step.needs(), strict=True):
             steps[source].ring = max(steps[source].ring, bits)
-        if hasattr(step, "slot"):
+        if isinstance(step, Linear):
             slots[step.slot].bits = max(slots[step.slot].bits, step.ring)
+    return tuple(step for step in steps if step.index in needed)
 
 
 def is_repeated(step: Step) -> bool:

@@ -50,6 +50,7 @@ class Shared:
     excess: bool = False
     known: bool = False
     opens: bool = False
+    name: str | None = None  # of the graph's value that it is
     forms: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,13 +87,19 @@ class Planner:
             if item.holder == "owner":
                 self.values[item.name] = Known(Derived(item.name, item.shape, picked(item.name)))
             else:
-                self.values[item.name] = self.entered(item.name, item.shape)
+                self.values[item.name] = self.named(self.entered(item.name, item.shape), item.name)
         for operation in self.graph.operations:
             self.operation = operation
-            self.values[operation.name] = self.emit(operation)
+            self.values[operation.name] = self.named(self.emit(operation), operation.name)
         outputs = tuple(self.output(name) for name in self.graph.outputs)
-        widen(self.steps, self.slots)
-        return Plan(tuple(self.steps), tuple(self.slots), self.owned, outputs, tuple(self.widths.found))
+        steps = widen(self.steps, self.slots, [step.index for step in outputs])
+        return Plan(steps, tuple(self.slots), self.owned, outputs, tuple(self.widths.found))
+
+    def named(self, value: Value, name: str) -> Value:
+        """A value that the graph has under a name."""
+        if isinstance(value, Shared):
+            value.name = name
+        return value
 
     # What is asked for before anything is planned.
 
@@ -123,6 +130,8 @@ class Planner:
         numbers = tuple(source if isinstance(source, int) else source.index for source in sources)
         level = max((self.steps[number].level for number in numbers), default=0) + messages
         index = len(self.steps)
+        if issubclass(kind, local.PartWise):
+            fields["dealt"] = any(self.steps[number].dealt for number in numbers)
         fields.setdefault("ahead", bool(numbers) and all(self.steps[number].ahead for number in numbers))
         self.steps.append(
             kind(index=index, operation=self.operation.name, sources=numbers, shape=shape, level=level, **fields)
@@ -135,14 +144,14 @@ class Planner:
         if name == SHARE:
             bits = max(self.precision.share + math.ceil(math.log2(max(shape[1], 1))) - 4, 1)
         scale = 2**bits
-        index = self.step(local.Entered, shape=shape, name=name, scale=scale)
+        index = self.step(local.Entered, shape=shape, name=name, scale=scale, dealt=False)
         return Shared(index, shape, scale, None, known=True)
 
     def know(self, derived: Derived, scale: float) -> int:
         """A value of the owner's at a scale, as a step."""
         key = f"{derived.key}@{scale}"
         self.owned[key] = derived, scale
-        return self.step(local.Owned, shape=derived.shape, key=key, ahead=True)
+        return self.step(local.Owned, shape=derived.shape, key=key, ahead=True, dealt=False)
 
     def slot(self, derived: Derived, scale: float, vector: bool = False) -> int:
         """A weight to be multiplied with."""
@@ -161,9 +170,18 @@ class Planner:
             if "parts" not in value.forms:
                 value.forms["parts"] = self.materialised(value)
             return value.forms["parts"]  # type: ignore[no-any-return]
-        if value.excess and value.opens:
-            return self.lifted(value)
-        return value
+        if self.multiplies(value) and (value.opens or not value.excess):
+            if "parts" not in value.forms:
+                x = self.masked(value)
+                index = self.step(masking.Parts, x, shape=x.shape, ahead=True, dealt=False)
+                value.forms["parts"] = Shared(index, x.shape, x.scale, value.operation)
+            return value.forms["parts"]  # type: ignore[no-any-return]
+        return self.lifted(value) if value.excess and value.opens else value
+
+    def multiplies(self, value: Shared) -> bool:
+        """Whether a linear layer reads a value, so that it is masked anyway: then the client's part is its mask."""
+        readers = [] if value.name is None else self.consumers[value.name]
+        return any(reader.kind == "linear" for reader in readers)
 
     def materialised(self, value: Normal) -> Shared:
         """A LayerNorm's output with its weights, at the scale of sums."""
@@ -227,7 +245,7 @@ class Planner:
             else:
                 x = value
                 index = self.step(
-                    masking.Mask, x, shape=x.shape, messages=1, known=value.known, corrected=not value.known, ahead=True
+                    masking.Mask, x, shape=x.shape, messages=1, known=value.known, corrected=self.steps[x.index].dealt, ahead=True
                 )
             value.forms["masked"] = Shared(index, x.shape, x.scale, value.operation)
         return value.forms["masked"]  # type: ignore[no-any-return]
@@ -443,7 +461,7 @@ class Planner:
         if most >= 2**bits - 2**found.step:
             bits += 1
             found = root_table(bits, variances, 1 / (width * unit**2), eps, scale)
-        index = self.step(lookup.Lookup, total, shape=rows, messages=1, table=found, offset=0, early=False, ahead=False)
+        index = self.step(lookup.Lookup, total, shape=rows, messages=1, table=found, offset=0, early=False, ahead=False, dealt=False)
         root = Shared(index, rows, 2**ROOT_EXTRA, operation)
         largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
         return self.open(root, largest, ROOT_EXTRA)
@@ -465,6 +483,7 @@ class Planner:
             offset=1 << (bits - 1),
             early=early,
             ahead=False,
+            dealt=False,
         )
         return Shared(index, part.shape, scale, operation)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 
 from mpcify.engines.plain import gelu
-from mpcify.engines.ring.config import WIDEST, WIDTHS
 from mpcify.engines.ring.protocols.lookup import Table
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -29,10 +28,7 @@ def table(function: Function, bits: int, entries: int, unit: float, least: float
     below, at, above = (function(middle + place * reach) * scale for place in (-1.0, 0.0, 1.0))
     slope, curve = (above - below) / 2 / 2.0**fine, (above + below - 2 * at) / 2 / 4.0**fine
     coefficients = np.rint(np.stack([at, slope, curve])).astype(np.int64)
-    largest = max(np.abs(at).max() + np.abs(above - at).max() * 2, 1.0)
-    needed = math.ceil(math.log2(largest)) + 2
-    ring = next((width for width in WIDTHS if width >= needed), WIDEST)
-    return Table(bits, step, fine, ring, coefficients)
+    return Table(bits, step, fine, coefficients)
 
 
 def root_table(bits: int, variances: tuple[float, float], unit: float, eps: float, scale: float) -> Table:

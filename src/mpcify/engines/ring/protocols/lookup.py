@@ -14,13 +14,12 @@ class Table:
     """f on [0, 2^bits): around i·2^step, f ≈ a[i] + b[i]·w + q[i]·w², w in units of 2^(step − fine), |w| ≤ 2^fine.
 
     a, b, q (N,): integers, N = 2^(bits − step). bits: of the argument, which must stay below 2^bits − 2^step, since the
-    index is ⌊v/2^step⌋ or one more. ring: the bits of the values.
+    index is ⌊v/2^step⌋ or one more.
     """
 
     bits: int
     step: int
     fine: int
-    ring: int
     coefficients: np.ndarray  # (3, N)
 
     @property
@@ -63,12 +62,12 @@ class Lookup(Step):
         a, b, q = windows[:, (table.entries - turn) & (table.entries - 1)]
         low = low[:, None]
         rotated = np.stack([a + low * (q * low - b), b - 2 * q * low, q])
-        dealer.give(self.index, Purpose.TABLE, rotated, table.ring)
+        dealer.give(self.index, Purpose.TABLE, rotated, self.ring)
         dealer.values[self.index] = None
 
     def prepare(self, party: Computing) -> None:
         mask = party.draw(self.index, Purpose.MASK, self.shape)
-        share = party.given(self.index, Purpose.TABLE, self.tabled, self.table.ring)
+        share = party.given(self.index, Purpose.TABLE, self.tabled, self.ring)
         if self.early and party.first:
             mask = mask + party.sent_ahead(self.shape, self.table.bits)
         elif self.early:

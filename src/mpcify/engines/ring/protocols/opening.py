@@ -101,6 +101,11 @@ class FromOpened(Step):
         """The bits of m that count: it stands at 2^κ."""
         return max(self.ring - self.opened.kappa, 0)
 
+    def lifted(self, x: Opened, m: np.ndarray | None, first: bool) -> np.ndarray:
+        """[first]·u + 2^κ·t·m, of which m may count for nothing."""
+        assert x.c is not None
+        return formulas.lift(x.c, self.opened.shift, self.opened.width, np.zeros_like(x.c) if m is None else m, first)
+
 
 @dataclass(kw_only=True)
 class Lift(FromOpened):
@@ -114,8 +119,7 @@ class Lift(FromOpened):
 
     def compute(self, party: Computing) -> None:
         x = party.values[self.sources[0]]
-        m = np.zeros_like(x.c) if x.m is None else x.m
-        party.values[self.index] = formulas.lift(x.c, self.opened.shift, self.opened.width, m, party.first)
+        party.values[self.index] = self.lifted(x, x.m, party.first)
 
 
 @dataclass(kw_only=True)
@@ -179,7 +183,7 @@ class Weigh(FromOpened):
             shared = s.delta * x.m + party.kept.pop(self.index)
             value = value + formulas.lift(np.broadcast_to(x.c, self.shape), shift, width, shared, False)
         if not party.first:
-            value = value + (s.delta + s.mask) * formulas.lift(x.c, shift, width, np.zeros_like(x.c), True)
+            value = value + (s.delta + s.mask) * self.lifted(x, None, True)
         party.values[self.index] = np.broadcast_to(value, self.shape)
 
 
@@ -243,7 +247,7 @@ class Product(FromOpened):
 class Renew(FromOpened):
     """x = δ + A in the ring 2^ring, δ known to the owner, A = −h₀ + 2^κ·a to the client: straight from an opened value.
 
-    1. The client sends t·m₀ − a (ring − κ bits); the owner adds u − h₁ + 2^κ·t·m₁.
+    1. The client sends t·m₀ − a (ring − κ bits; nothing if κ ≥ ring); the owner adds u − h₁ + 2^κ·t·m₁.
     Dealt: h and m.
     """
 
@@ -264,19 +268,20 @@ class Renew(FromOpened):
             party.values[self.index] = Masked(None, self.mask(party.values[self.sources[0]].h, fresh))
 
     def say(self, party: Computing) -> Message | None:
-        if party.first:
+        if party.first or not self.wrap_bits:
             return None
         x, fresh = party.values[self.sources[0]], party.kept.pop(self.index)
         return formulas.fresh(x.c, self.opened.shift, self.opened.width, x.m, fresh), self.wrap_bits
 
     def words(self, role: str) -> tuple[int, int] | None:
-        return (int(np.prod(self.shape)), self.wrap_bits) if role == "client" else None
+        return (int(np.prod(self.shape)), self.wrap_bits) if role == "client" and self.wrap_bits else None
 
     def hear(self, party: Computing, words: np.ndarray | None) -> None:
-        if words is not None:
+        if party.first:
             x = party.values[self.sources[0]]
-            delta = formulas.lift(x.c, self.opened.shift, self.opened.width, x.m, True) - x.h
-            delta += formulas.shifted(words.reshape(self.shape), self.opened.kappa)
+            delta = self.lifted(x, x.m, True) - x.h
+            if words is not None:
+                delta += formulas.shifted(words.reshape(self.shape), self.opened.kappa)
             party.values[self.index] = Masked(delta, None)
 
 
@@ -284,7 +289,7 @@ class Renew(FromOpened):
 class RenewBoth(FromOpened):
     """x = δ + A in the ring 2^ring, δ known to both, A = −h + 2^κ·a shared: straight from an opened value.
 
-    1. Both send t·m_i − a_i (ring − κ bits); δ = u + 2^κ·(t·m − a).
+    1. Both send t·m_i − a_i (ring − κ bits; nothing if κ ≥ ring); δ = u + 2^κ·(t·m − a).
     Dealt: m and A.
     """
 
@@ -301,20 +306,20 @@ class RenewBoth(FromOpened):
         fresh = party.draw(self.index, Purpose.FRESH, self.shape)
         party.kept[self.index] = fresh, party.given(self.index, Purpose.OTHER, self.shape, self.ring)
 
-    def say(self, party: Computing) -> Message:
+    def say(self, party: Computing) -> Message | None:
+        if not self.wrap_bits:
+            return None
         x, (fresh, mask) = party.values[self.sources[0]], party.kept[self.index]
         mine = formulas.fresh(x.c, self.opened.shift, self.opened.width, x.m, fresh)
         party.kept[self.index] = mine, mask
         return mine, self.wrap_bits
 
-    def words(self, role: str) -> tuple[int, int]:
-        return int(np.prod(self.shape)), self.wrap_bits
+    def words(self, role: str) -> tuple[int, int] | None:
+        return (int(np.prod(self.shape)), self.wrap_bits) if self.wrap_bits else None
 
     def hear(self, party: Computing, words: np.ndarray | None) -> None:
-        assert words is not None
         mine, mask = party.kept.pop(self.index)
-        zero = np.zeros_like(mine)
-        x = party.values[self.sources[0]]
-        known = formulas.lift(x.c, self.opened.shift, self.opened.width, zero, True)
-        delta = known + formulas.shifted(mine + words.reshape(self.shape), self.opened.kappa)
+        delta = self.lifted(party.values[self.sources[0]], None, True)
+        if words is not None:
+            delta += formulas.shifted(mine + words.reshape(self.shape), self.opened.kappa)
         party.values[self.index] = Masked(delta, mask)

@@ -80,6 +80,7 @@ class Step(ABC):
     shape: Shape
     level: int
     ahead: bool = False
+    dealt: bool = True
     ring: int = field(default=0)
 
     def needs(self) -> tuple[int, ...]:
