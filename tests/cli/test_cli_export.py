@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mpcify.graph.index import ROLES
+
 
 def files(folder: Path) -> set[str]:
     """Every file under a folder."""
@@ -15,8 +17,8 @@ def test_each_party_gets_what_it_needs(mpcify: Callable, model: Path, tmp_path: 
     out = tmp_path / "out"
     outcome = mpcify("export", model, out, "--length", "16,32", "--embeddings", "one-hot", "--format", "json")
     assert (outcome.code, outcome.json["graphs"]) == (0, ["graph-16.json", "graph-32.json"])
-    graphs = {f"{party}/graph-{length}.json" for party in ("client", "owner", "helper") for length in (16, 32)}
-    indices = {f"{party}/exported.json" for party in ("client", "owner", "helper")}
+    graphs = {f"{party}/graph-{length}.json" for party in ROLES for length in (16, 32)}
+    indices = {f"{party}/exported.json" for party in ROLES}
     assert files(out) == graphs | indices | {"owner/weights.safetensors", "client/tokenizer.json"}
 
 

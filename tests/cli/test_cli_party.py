@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from mpcify.cluster.deployment import read_deployment
+from mpcify.engines.config import ENGINES
 from mpcify.graph.exported import write
+from tests.cluster.deployments import DealtConfig
 from tests.graph.bags import LENGTHS, Bag
 
 
@@ -15,7 +17,7 @@ def sources(mpcify: Callable, tmp_path: Path) -> tuple[Path, Path]:
     """What `export` and `keys init` write."""
     (parties := tmp_path / "parties").mkdir()
     write(Bag(), LENGTHS, parties)
-    assert mpcify("keys", "init", tmp_path / "kits").code == 0
+    assert mpcify("keys", "init", tmp_path / "kits", "--names", "client,owner,helper,dealer").code == 0
     return parties, tmp_path / "kits"
 
 
@@ -37,6 +39,17 @@ def test_a_model_and_kits_become_a_folder_a_party(mpcify: Callable, sources: tup
     assert (engine["ring"], engine["force"]) == (32, True)
 
 
+def test_another_engine_has_another_third_party(
+    mpcify: Callable, sources: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "dealt", DealtConfig)
+    words = ("--owner", "owner:7000", "--dealer", "dealer:7000", "--engine", "dealt")
+    outcome = mpcify("party", "init", *sources, tmp_path / "deployment", *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "client, owner, dealer. Copy each to its own machine" in outcome.out
+    assert {path.name for path in (tmp_path / "deployment").iterdir()} == {"client", "owner", "dealer"}
+
+
 def test_people_are_told_whose_key_is_missing(mpcify: Callable, sources: tuple[Path, Path], tmp_path: Path) -> None:
     (sources[1] / "client" / "key.pem").unlink()
     words = ("--owner", "o:1", "--protocol", "cheetah", "--force")
@@ -52,6 +65,10 @@ def test_people_are_told_whose_key_is_missing(mpcify: Callable, sources: tuple[P
         (("--owner", "o:1"), 701),
         (("--owner", "o:1", "--helper", "h"), 701),
         (("--owner", "o:1", "--engine", "plain"), 701),
+        (("--owner", "o:1", "--dealer", "d:1"), 701),
+        (("--owner", "o:1", "--helper", "h:1", "--dealer", "d:1"), 701),
+        (("--owner", "o:1", "--helper", "h:1", "--engine", "ring"), 701),
+        (("--owner", "o:1", "--helper", "h:1", "--dealer", "d:1", "--engine", "ring"), 701),
         (("--owner", "o:1", "--helper", "h:1", "--protocol", "cheetah", "--force"), 701),
         (("--owner", "o:1", "--protocol", "semi2k", "--force"), 502),
         (("--owner", "o:1", "--helper", "h:1"), 406),

@@ -15,6 +15,7 @@ from mpcify.cluster.party import Patience, Service
 from mpcify.cluster.programs import Programs
 from mpcify.engines.engine import Engine
 from mpcify.graph.exported import read, write
+from mpcify.graph.index import ROLES
 from mpcify.inference import PrivateModel
 from mpcify.network.memory import MemoryNetwork, Switchboard
 from tests.cluster.trusting import PARTIES, TrustingConfig
@@ -32,9 +33,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def made_kits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of kits, not to be changed."""
+    """A folder of kits, a role one, not to be changed."""
     folder = tmp_path_factory.mktemp("made") / "kits"
-    create_kits(folder, PARTIES)
+    create_kits(folder, ROLES)
     return folder
 
 

@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from mpcify.cluster import deployed
 from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.deploy import write_deployment
+from mpcify.cluster.deployment import read_deployment
+from mpcify.engines.config import EngineConfig
 from mpcify.engines.rules import Rules
 from mpcify.engines.spu.config import SpuConfig
 from tests.cluster.trusting import TrustingConfig
-
-LISTENING = ("owner", "helper")
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,20 @@ class CountedConfig(TrustingConfig):
         return SpuConfig().rules()
 
 
-def deploy(parties: Path, kits: Path, out: Path) -> Path:
+@dataclass(frozen=True)
+class DealtConfig(CountedConfig):
+    """The same with a dealer, and no helper."""
+
+    name = "dealt"
+    third: ClassVar[str] = "dealer"
+
+
+def deploy(parties: Path, kits: Path, out: Path, engine: EngineConfig | None = None) -> Path:
     """A folder of all parties' folders, with addresses that are free."""
-    write_deployment(parties, kits, out, CountedConfig(), dict(zip(LISTENING, free_addresses(2), strict=True)))
-    for role in ("client", *LISTENING):
+    engine = engine or CountedConfig()
+    listening = engine.parties[1:]
+    write_deployment(parties, kits, out, engine, dict(zip(listening, free_addresses(2), strict=True)))
+    for role in engine.parties:
         edit(out / role, health=free_addresses(1)[0])
     return out
 
@@ -78,8 +88,8 @@ def serving(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def all_serving(out: Path) -> Iterator[None]:
-    """Owner and helper at work."""
+    """All parties but the client at work."""
     with ExitStack() as stack:
-        for role in LISTENING:
+        for role in read_deployment(out / "client").engine.parties[1:]:
             stack.enter_context(serving(out / role))
         yield

@@ -17,9 +17,10 @@ from mpcify.cluster.authority import create_kits
 from mpcify.cluster.deploy import write_deployment
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.graph.exported import write
-from tests.cluster.deployments import LISTENING, edit
+from tests.cluster.deployments import edit
 from tests.graph.bags import Bag
 
+LISTENING = ("owner", "helper")
 ROLES = ("client", *LISTENING)
 WEIGHT = np.float32(0.718281828)  # every weight of the model
 STARTING = 120.0  # seconds

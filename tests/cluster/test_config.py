@@ -54,6 +54,11 @@ def test_what_is_left_out_has_its_default(path: Path) -> None:
         {"engine": {"engine": "spu", "protocol": "semi2k", "trust_first_party": True}, "parties": {"owner": "o:1"}},
         {"timeouts": {"connect": 1, "message": 0.25, "idle": 86400}, "limits": {"queue": 0}, "batch": 8},
         {"health": {"address": "127.0.0.1:9000"}, "listen": {"address": "0.0.0.0:7000"}, "lengths": [16]},
+        {
+            "role": "dealer",
+            "engine": {"engine": "ring", "ring": 48, "ahead": 4},
+            "parties": {"owner": "o:1", "dealer": "d:1"},
+        },
     ],
     ids=str,
 )
@@ -79,7 +84,8 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "missing section": ("[engine]\nengine", "[limits]\nqueue = 1 #", "engine: it is missing"),
     "no format": ("format = 1", "", "format: it is missing"),
     "another format": ("format = 1", "format = 2", "format: it should be 1"),
-    "another role": ('role = "owner"', 'role = "dealer"', "role: it should be 'client', 'owner' or 'helper'"),
+    "another role": ('"owner"', '"other"', "role: it should be 'client', 'owner', 'helper' or 'dealer'"),
+    "another engine's role": ('"owner"', '"dealer"', "role: the engine's parties are client, owner, helper"),
     "a text for a number": ("batch = 1", 'batch = "1"', "batch: it should be a valid integer"),
     "truth for a number": ("batch = 1", "batch = true", "batch: it should be a valid integer"),
     "a float for a length": ("[32, 64]", "[32.0]", "lengths.0: it should be a valid integer"),

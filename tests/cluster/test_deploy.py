@@ -16,11 +16,12 @@ from mpcify.cluster.keys import KEY, read_kit
 from mpcify.engines import config_named
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, write
-from mpcify.graph.index import ROLES
 from tests.graph.bags import LENGTHS, Bag
 
 ENGINE = config_named("spu", force=True)  # the bag declares no ranges
+ROLES = ENGINE.parties
 TWO = config_named("spu", force=True, protocol="cheetah")
+RING = config_named("ring")
 ADDRESSES = {"owner": "owner.example:7000", "helper": "[2001:db8::1]:7000"}
 KIT = {"kit/certificate.pem", "kit/key.pem", "kit/authority.pem"}
 EXPORTED = {"exported/exported.json", *(f"exported/graph-{length}.json" for length in LENGTHS)}
@@ -168,6 +169,9 @@ def test_a_protocol_of_two_has_no_helper(exported: Path, made_kits: Path, tmp_pa
     [
         (ENGINE, {"owner": "o:1"}, "701 party helper: there is no address for it. Do this: give --helper HOST:PORT"),
         (ENGINE, {"helper": "o:1"}, "701 party owner: there is no address for it"),
+        (ENGINE, {**ADDRESSES, "dealer": "d:1"}, "701 party dealer: .* no such party. Do this: leave --dealer out"),
+        (RING, ADDRESSES, "701 party dealer: there is no address for it. Do this: give --dealer HOST:PORT"),
+        (RING, {**ADDRESSES, "dealer": "d:1"}, "701 party helper: .* no such party. Do this: leave --helper out"),
         (TWO, ADDRESSES, "701 party helper: the engine's protocol has no such party. Do this: leave --helper out"),
         (ENGINE, {**ADDRESSES, "client": "c:1"}, "701 party client: nobody dials it"),
         (ENGINE, {**ADDRESSES, "owner": "owner"}, "701 party owner: owner: it is no HOST:PORT"),

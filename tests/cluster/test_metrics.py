@@ -43,6 +43,7 @@ def test_failures_sessions_and_the_rest_have_their_own_counts() -> None:
     metrics.session_ended(706)
     metrics.waiting(3)
     metrics.round_trip("helper", 0.02)
+    metrics.round_trip("dealer", 0.03)
     metrics.certificate(29.5)
     metrics.decode_failure()
     metrics.ready(True)
@@ -52,6 +53,7 @@ def test_failures_sessions_and_the_rest_have_their_own_counts() -> None:
     assert value(metrics, "mpcify_session_ends_total", code="706") == 1
     assert value(metrics, "mpcify_queue") == 3
     assert value(metrics, "mpcify_round_trip_seconds", peer="helper") == 0.02
+    assert value(metrics, "mpcify_round_trip_seconds", peer="dealer") == 0.03
     assert value(metrics, "mpcify_certificate_days") == 29.5
     assert value(metrics, "mpcify_decode_failures_total") == 1
     assert value(metrics, "mpcify_ready") == 1

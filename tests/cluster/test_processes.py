@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +21,17 @@ from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.deploy import write_deployment
 from mpcify.cluster.deployed import on_signal
-from mpcify.engines.plain import PlainEngine, measure_ranges
+from mpcify.engines.plain import PlainEngine
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read_all, write
-from mpcify.graph.graph import Graph
-from mpcify.graph.ranges import declare
 from mpcify.inference import PrivateModel
 from tests.cluster.deployments import edit
-from tests.graph.bags import LENGTHS, WORDS, Bag
+from tests.graph.bags import LENGTHS, Bag, Calibrated
 
 ROLES = ("owner", "helper")
 TEXT = "a good film"
 CLOSE = 1e-3  # of a logit: some hundred steps of the fixed point's 2^-18
-
-
-@dataclass
-class Calibrated(Bag):
-    """A bag of words that SPU takes: it declares what its numbers reach on random texts."""
-
-    batch: int = 1
-    declared: bool = True
-
-    def graph(self, length: int) -> Graph:
-        graph = super().graph(length)
-        assert self.table is not None
-        texts = np.random.default_rng(1).integers(len(WORDS), size=(50, self.batch, length))
-        requests = [{"embeddings": self.table[text]} for text in texts]
-        return graph.with_ranges(declare(graph, measure_ranges(graph, self.owned, requests)))
 
 
 class Running:

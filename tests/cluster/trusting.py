@@ -1,7 +1,7 @@
 """An engine of three parties that trust each other: messages over links as any engine's, and nothing secret in them.
 
-The owner sends its weights to the helper, the client its inputs, and the helper computes in floats and answers. What
-the cluster's code promises of sessions, orders, failures and costs is tested with it in milliseconds.
+The owner sends its weights to the third party, the client its inputs, and the third computes in floats and answers.
+What the cluster's code promises of sessions, orders, failures and costs is tested with it in milliseconds.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -29,15 +29,16 @@ PARTIES = ("client", "owner", "helper")
 
 @dataclass(frozen=True)
 class TrustingConfig(EngineConfig):
-    """word: any; parties whose words differ do not agree."""
+    """word: any; parties whose words differ do not agree. third: what the third party is called."""
 
     name = "trusting"
+    third: ClassVar[str] = PARTIES[-1]
 
     word: str = setting("a", "trusting: a word.")
 
     @property
     def parties(self) -> tuple[str, ...]:
-        return PARTIES
+        return "client", "owner", self.third
 
     def build(self) -> "TrustingEngine":
         return TrustingEngine(self)
@@ -72,14 +73,15 @@ class TrustingProgram(Program):
         raise MpcifyError(501, "trusting engine", "it has no simulation", "join its parties")
 
     def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> Party:
-        return TrustingParty(role, self.graph, links, beside if isinstance(beside, TrustingParty) else None)
+        beside = beside if isinstance(beside, TrustingParty) else None
+        return TrustingParty(role, self.graph, links, self.config.third, beside)
 
 
 class TrustingParty(Party):
-    """beside: parties of a session share the weights at the helper, and the count of their messages."""
+    """beside: parties of a session share the weights at the third, and the count of their messages."""
 
-    def __init__(self, role: str, graph: Graph, links: Links, beside: "TrustingParty | None") -> None:
-        self.role, self.graph, self.links = role, graph, links
+    def __init__(self, role: str, graph: Graph, links: Links, third: str, beside: "TrustingParty | None") -> None:
+        self.role, self.graph, self.links, self.third = role, graph, links, third
         self.shared: dict[str, Any] = beside.shared if beside else {"weights": None, "turn": 0}
 
     def key(self, kind: str) -> str:
@@ -106,8 +108,8 @@ class TrustingParty(Party):
         with self.counted() as cost:
             if self.shared["weights"] is None:
                 if self.role == "owner":
-                    self.links.send("helper", key, save(dict(weights or {})))
-                if self.role == "helper":
+                    self.links.send(self.third, key, save(dict(weights or {})))
+                if self.role == self.third:
                     self.shared["weights"] = self.take("owner", key)
                 else:
                     self.shared["weights"] = ()
@@ -118,9 +120,10 @@ class TrustingParty(Party):
         outputs: dict[str, np.ndarray] | None = None
         with self.counted() as cost:
             if self.role == "client":
-                self.links.send("helper", asked, save({k: np.ascontiguousarray(v) for k, v in (inputs or {}).items()}))
-                outputs = self.take("helper", answered)
-            if self.role == "helper":
+                given = {k: np.ascontiguousarray(v) for k, v in (inputs or {}).items()}
+                self.links.send(self.third, asked, save(given))
+                outputs = self.take(self.third, answered)
+            if self.role == self.third:
                 session: PlainSession = PlainEngine().compile(self.graph).load(self.shared["weights"])
                 found, _ = session.run(self.take("client", asked))
                 self.links.send("client", answered, save({k: np.ascontiguousarray(v) for k, v in found.items()}))
@@ -128,7 +131,7 @@ class TrustingParty(Party):
 
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
         outputs, cost = self.answer(inputs)
-        return outputs, {"all": cost}
+        return outputs, {self.graph.operations[-1].name: cost}
 
     def close(self) -> None:
         self.links.close()

@@ -10,12 +10,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from mpcify.engines.plain import PlainEngine
+from mpcify.engines.plain import PlainEngine, measure_ranges
 from mpcify.graph.about import About, Classification, TextFacts
 from mpcify.graph.build import Builder
 from mpcify.graph.exported import Exported, file_digest
 from mpcify.graph.graph import Graph
 from mpcify.graph.index import INDEX, Index
+from mpcify.graph.ranges import declare
 from mpcify.inference import PrivateModel
 
 WORDS = ["[UNK]", "a", "good", "bad", "film"]
@@ -69,6 +70,21 @@ class Bag(Exported):
     @property
     def digest(self) -> str:
         return "0" * 64
+
+
+@dataclass
+class Calibrated(Bag):
+    """A bag of words that declares what its numbers reach on random texts."""
+
+    batch: int = 1
+    declared: bool = True
+
+    def graph(self, length: int) -> Graph:
+        graph = super().graph(length)
+        assert self.table is not None
+        texts = np.random.default_rng(1).integers(len(WORDS), size=(50, self.batch, length))
+        requests = [{"embeddings": self.table[text]} for text in texts]
+        return graph.with_ranges(declare(graph, measure_ranges(graph, self.owned, requests)))
 
 
 def answers(model: Exported) -> np.ndarray:

@@ -22,9 +22,10 @@ def as_json(graph: Graph) -> str:
 
 
 def test_each_role_reads_its_own(written: Path) -> None:
-    client, owner, helper = (read(written / role, role) for role in ROLES)
+    found = [read(written / role, role) for role in ROLES]
+    client, owner, *_ = found
     model = Bag()
-    for folder in (client, owner, helper):
+    for folder in found:
         assert (folder.about, folder.batch, folder.lengths) == (ABOUT, 2, LENGTHS)
         assert all(as_json(folder.graph(length)) == as_json(model.graph(length)) for length in LENGTHS)
         assert (folder.uncalibrated, folder.public_table, folder.declared) == (True, True, False)
@@ -36,8 +37,8 @@ def test_each_role_reads_its_own(written: Path) -> None:
     assert {name: array.tolist() for name, array in owner.weights.items()} == {
         name: array.tolist() for name, array in model.weights.items()
     }
-    assert [one.weights is None for one in (client, owner, helper)] == [True, False, True]
-    assert [one.table is None for one in (client, owner, helper)] == [False, True, True]
+    assert [one.weights is None for one in found] == [True, False, True, True]
+    assert [one.table is None for one in found] == [False, True, True, True]
 
 
 def test_all_roles_together_answer_as_the_model_does(written: Path) -> None:
@@ -49,11 +50,11 @@ def test_no_digest_of_a_secret_leaves_its_owner(written: Path) -> None:
     secret = file_digest(written / "owner" / "weights.safetensors")
     assert secret in (written / "owner" / INDEX).read_text()
     table = file_digest(written / "client" / "embeddings.safetensors")
-    for role in ("client", "helper"):
+    for role in ("client", "helper", "dealer"):
         text = "".join(path.read_text() for path in (written / role).glob("*.json"))
         assert secret not in text
         assert not any(array.tobytes().hex() in text for array in Bag().weights.values())
-    assert table not in (written / "helper" / INDEX).read_text()
+    assert not any(table in (written / role / INDEX).read_text() for role in ("helper", "dealer"))
 
 
 def test_the_owners_folder_is_for_its_owner_alone(written: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_role_reads_no_other_roles_folder(role: Any, written: Path) -> None:
 
 def test_the_folder_of_one_party_is_no_simulation(written: Path) -> None:
     assert is_exported(written / "client")
-    with pytest.raises(MpcifyError, match=r"MPC-404 .*folder of one party.*client, owner, helper"):
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*folder of one party.*client, owner, helper, dealer"):
         read_all(written / "client")
 
 
@@ -95,10 +96,11 @@ def test_a_folder_without_an_index_is_refused_with_the_command_that_mends_it(rol
         read_all(out)
 
 
-def test_a_missing_role_is_refused(out: Path) -> None:
-    shutil.rmtree(out / "helper")
+@pytest.mark.parametrize("role", ROLES)
+def test_a_missing_role_is_refused(role: str, out: Path) -> None:
+    shutil.rmtree(out / role)
     assert is_exported(out)
-    with pytest.raises(MpcifyError, match="MPC-404"):
+    with pytest.raises(MpcifyError, match=rf"MPC-404 .*for the {role}\. Do this: export the model again"):
         read_all(out)
 
 

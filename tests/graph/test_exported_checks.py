@@ -24,7 +24,7 @@ from tests.graph.bags import WIDTH, WORDS, Bag, answers, reindex
 FILES = {
     "client": ("graph-4.json", "graph-8.json", "tokenizer.json", "embeddings.safetensors"),
     "owner": ("graph-4.json", "graph-8.json", "weights.safetensors"),
-    "helper": ("graph-4.json", "graph-8.json"),
+    **dict.fromkeys(("helper", "dealer"), ("graph-4.json", "graph-8.json")),
 }
 PLACES = [(role, name) for role, names in FILES.items() for name in names]
 
@@ -100,7 +100,7 @@ def change_index(**fields: Any) -> Callable[[Path], None]:
     [
         (change_index(format=2), "format"),
         (change_index(format=True), "format"),
-        (change_index(role="dealer"), "role"),
+        (change_index(role="other"), "role"),
         (change_index(batch=0), "batch"),
         (change_index(batch=3), "batch of 2"),
         (change_index(batch="2"), "batch"),

@@ -42,7 +42,8 @@ def test_each_party_gets_what_it_needs_and_nothing_else(student, source, tmp_pat
         [*graphs, "embeddings.safetensors", "exported.json", "tokenizer.json"]
     )
     assert files(tmp_path / "out" / "owner") == sorted([*graphs, "exported.json", "weights.safetensors"])
-    assert files(tmp_path / "out" / "helper") == sorted([*graphs, "exported.json"])
+    for third in ("helper", "dealer"):
+        assert files(tmp_path / "out" / third) == sorted([*graphs, "exported.json"])
 
 
 def test_the_clients_tokenizer_is_the_checkpoints(student, source, tmp_path):
@@ -63,13 +64,13 @@ def test_one_set_of_weights_serves_every_length(student, source, tmp_path):
         assert all(np.array_equal(own[name], value) for name, value in weights.items())
 
 
-def test_no_secret_reaches_client_or_helper(student, source, tmp_path):
+def test_no_secret_reaches_another_party_than_the_owner(student, source, tmp_path):
     """No number of the weights stands in a file of another party."""
     make_public(student)
     export_folder(student, source, tmp_path / "out", [16])
     weights = load_file(tmp_path / "out" / "owner" / "weights.safetensors")
     secret = {f"{abs(float(number)):.5f}" for value in weights.values() for number in value.ravel()[:50]} - {"0.00000"}
-    for party in ("client", "helper"):
+    for party in ("client", "helper", "dealer"):
         numbers = json.loads(
             (tmp_path / "out" / party / "graph-16.json").read_text(), parse_float=lambda x: f"{abs(float(x)):.5f}"
         )
@@ -237,6 +238,6 @@ def test_what_stands_beside_a_model_of_the_hub_is_found(source, tmp_path):
 def test_every_party_reads_that_a_simulated_run_protects_nothing(student, source, tmp_path):
     make_public(student)
     export_folder(student, source, tmp_path / "out", [16])
-    for party in ("client", "owner", "helper"):
+    for party in ("client", "owner", "helper", "dealer"):
         notice = Graph.read(tmp_path / "out" / party / "graph-16.json").about.notice
         assert "simulates all parties on one machine protects nothing" in notice

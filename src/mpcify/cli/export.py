@@ -23,13 +23,14 @@ def export(
     embeddings: Embeddings = "client",
     accept_embedding_leak: AcceptEmbeddingLeak = False,
 ) -> Answer:
-    """Write what each party needs: OUT/client, OUT/owner and OUT/helper."""
+    """Write what each party of any engine needs: OUT/client, OUT/owner, OUT/helper and OUT/dealer."""
     check_lengths(lengths := integers_in(length))
     check_embeddings(embeddings)
     refuse_taken(out)
     check_model(model)
     from mpcify.conversion.convert import as_student, load_model
     from mpcify.conversion.student import recipe_of
+    from mpcify.graph.index import ROLES
     from mpcify.lowering.export import export_folder
 
     student = as_student(load_model(model))
@@ -44,7 +45,7 @@ def export(
     )
     written.pop("folder")
     values = {"model": model, "out": str(out), "recipe": recipe_of(student).name, **written}
-    return Answer(values, f"{out}: client, owner and helper, each with {', '.join(written['graphs'])}")
+    return Answer(values, f"{out}: {', '.join(ROLES)}, each with {', '.join(written['graphs'])}")
 
 
 def integers_in(lengths: str, hint: str = "--length") -> list[int]:

@@ -23,7 +23,7 @@ keys = typer.Typer(name="keys", help="Make and renew the parties' keys and certi
 @verb
 def keys_init(
     folder: Annotated[Path, typer.Argument(metavar="KITS", help="A new folder.")],
-    names: Annotated[str, typer.Option(metavar="NAME,NAME…", help="The parties.")] = "client,owner,helper",
+    names: Annotated[str, typer.Option(metavar="NAME,NAME…", help="The engine's parties.")] = "client,owner,helper",
 ) -> Answer:
     """Make an authority of your own, and a kit for each party."""
     from mpcify.cluster.authority import create_kits

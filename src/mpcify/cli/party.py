@@ -11,6 +11,9 @@ from mpcify.cli.verb import Answer, verb
 from mpcify.progress import say
 
 Address = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the others reach it.")]
+ThirdAddress = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where the others reach it, for an engine that has this party.")
+]
 
 party = typer.Typer(name="party", help="Deploy a model to parties on machines of their own.", no_args_is_help=True)
 
@@ -23,12 +26,13 @@ def party_init(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     choice: EngineChoice,
     owner: Address = None,
-    helper: Address = None,
+    helper: ThirdAddress = None,
+    dealer: ThirdAddress = None,
 ) -> Answer:
     """Write a folder for each party: copy each to its own machine, and to no other."""
     from mpcify.cluster.deploy import write_deployment
 
-    given = {"owner": owner, "helper": helper}
+    given = {"owner": owner, "helper": helper, "dealer": dealer}
     addresses = {name: address for name, address in given.items() if address is not None}
     made = write_deployment(parties, kits, out, choice.config(), addresses)
     values = {
@@ -52,7 +56,7 @@ class LogForm(StrEnum):
 @party.command("serve")
 @verb
 def party_serve(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The deployed folder of the owner or the helper.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A party's deployed folder, but not the client's.")],
     log: Annotated[LogForm, typer.Option(help="json: an object a line on stderr; text: for people.")] = LogForm.json,
 ) -> Answer:
     """Serve a party's part to the client, until SIGTERM or Ctrl-C; a request that runs then is answered first."""
@@ -69,7 +73,7 @@ def party_serve(
 def party_up(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that `party init` wrote.")],
 ) -> Answer:
-    """Run owner and helper as processes of this machine, for a first try, until Ctrl-C or one of them ends."""
+    """Run all parties but the client as processes of this machine, for a try, until Ctrl-C or one of them ends."""
     from mpcify.cluster.local import LocalParties
     from mpcify.cluster.session import CLIENT
     from mpcify.errors import MpcifyError

@@ -22,7 +22,12 @@ FILE, KIT, EXPORTED = "cluster.toml", "kit", "exported"
 MOST = 1 << 20  # bytes
 AGAIN = "correct it, or write the folder again with mpcify party init"
 DAY = 24 * 3600.0
-HEALTH: Mapping[Role, str] = {"client": "127.0.0.1:7070", "owner": "127.0.0.1:7071", "helper": "127.0.0.1:7072"}
+HEALTH: Mapping[Role, str] = {
+    "client": "127.0.0.1:7070",
+    "owner": "127.0.0.1:7071",
+    "helper": "127.0.0.1:7072",
+    "dealer": "127.0.0.1:7072",  # no cluster has both
+}
 
 
 def engine_of(values: Any) -> EngineConfig:

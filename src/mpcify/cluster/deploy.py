@@ -55,8 +55,9 @@ def write_deployment(
     MPC-702, and what the engine refuses (MPC-402, MPC-406, MPC-501, MPC-502, MPC-504).
     """
     refuse_taken(out)
-    roles, built = roles_of(engine), engine.build()
+    roles = roles_of(engine)
     check_addresses(roles, addresses)
+    built = engine.build()
     found = read_kits(Path(kits), roles)
     whole = read_all(parties)
     for graph in whole.graphs.values():

@@ -54,7 +54,7 @@ def end_with_starter() -> None:
 
 
 class LocalParties:
-    """The owner's and the helper's processes over the folders of one deployment, from `start` until `stop`.
+    """A process for each party but the client, over the folders of one deployment, from `start` until `stop`.
 
     They are what runs on machines of their own, with the same keys. folder: that `party init` wrote. tell: gets each
     line of their logs, for people. Raises MPC-701 for another folder, MPC-703 for a party that does not start.

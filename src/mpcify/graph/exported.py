@@ -1,9 +1,10 @@
 """What each party holds of a model: its graphs by length, what is public, and the role's own secrets; as folders.
 
 OUT/client has the graphs, the tokenizer and (embeddings `client`) the table; OUT/owner the graphs, and the weights once
-for all lengths; OUT/helper the graphs. Each has an index, `exported.json`, with the digest of every file beside it: of
-the weights in the owner's alone, because the digest of a secret confirms a guess. Nothing is used before it is checked,
-no file is opened by a name that stands in a file, and each is read once: what has the right digest is what is used.
+for all lengths; OUT/helper and OUT/dealer, the third parties of different engines, the graphs. Each has an index,
+`exported.json`, with the digest of every file beside it: of the weights in the owner's alone, because the digest of a
+secret confirms a guess. Nothing is used before it is checked, no file is opened by a name that stands in a file, and
+each is read once: what has the right digest is what is used.
 """
 
 import hashlib
@@ -139,7 +140,7 @@ def is_exported(path: str | Path) -> bool:
 
 
 def read(folder: str | Path, role: Role) -> Folder:
-    """What one role holds: OUT/client, OUT/owner or OUT/helper.
+    """What one role holds: OUT/client, OUT/owner, OUT/helper or OUT/dealer.
 
     Checked are the index, the digest of each file, the graphs, and that each array that they read is there, float32,
     finite and of its shape. Raises MPC-404.
@@ -166,7 +167,7 @@ def read(folder: str | Path, role: Role) -> Folder:
 
 
 def read_all(out: str | Path) -> Folder:
-    """What all roles hold together, for a simulation: OUT with the folders of client, owner and helper.
+    """What all roles hold together, for a simulation: OUT with the folders that `write` fills.
 
     Raises MPC-404 for what `read` refuses, and for folders that hold different graphs.
     """
@@ -174,12 +175,12 @@ def read_all(out: str | Path) -> Folder:
     if (out / INDEX).is_file():
         remedy = f"name the folder that holds {', '.join(ROLES)}"
         raise MpcifyError(404, str(out), "it is the folder of one party, and a simulation needs all", remedy)
-    client, owner, helper = (read(out / role, role) for role in ROLES)
-    for other in (owner, helper):
+    parts = {role: read(out / role, role) for role in ROLES}
+    client, owner = parts["client"], parts["owner"]
+    for other in parts.values():
         if other.index.shared != client.index.shared:
             refuse(other.where, "it is not of the same export as the client's folder")
-    parts = (client, owner, helper)
-    files = {f"{part.index.role}/{name}": value for part in parts for name, value in part.index.files.items()}
+    files = {f"{role}/{name}": value for role, part in parts.items() for name, value in part.index.files.items()}
     index = replace(client.index, files=files)
     return Folder(out, index, client.graphs, owner.weights, (client.tokenizer, client.table))
 

@@ -12,8 +12,8 @@ from mpcify.graph.about import AGAIN, Rule, checked, flag, one_of, whole, wrong_
 from mpcify.graph.graph import parse_json
 
 FORMAT = 1
-Role = Literal["client", "owner", "helper"]
-ROLES: tuple[Role, ...] = ("client", "owner", "helper")
+Role = Literal["client", "owner", "helper", "dealer"]
+ROLES: tuple[Role, ...] = ("client", "owner", "helper", "dealer")  # of all engines; each has some of them
 INDEX = "exported.json"
 DIGEST, EXPORT = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{32}")
 

@@ -153,7 +153,7 @@ def export_folder(
     embeddings: str = "client",
     accept_embedding_leak: bool = False,
 ) -> dict[str, Any]:
-    """Writes OUT/client, OUT/owner and OUT/helper: what each party needs to run the student, and nothing else.
+    """Writes a folder a role: what each party of any engine needs to run the student, and nothing else.
 
     See `graph.exported`. Raises MPC-403 if clients would get a table that is not recorded as public, unless its leak is
     accepted; MPC-109, MPC-405.

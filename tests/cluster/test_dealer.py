@@ -1,0 +1,130 @@
+"""An engine whose third party is a dealer, from keys to answers: nothing but its config says so."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpcify.cli.main import run
+from mpcify.cluster import party
+from mpcify.cluster.authority import ISSUER
+from mpcify.cluster.deployed import connect
+from mpcify.cluster.deployment import read_deployment
+from mpcify.cluster.doctor.doctor import examine
+from mpcify.cluster.keys import KEY
+from mpcify.cluster.local import LocalParties
+from mpcify.engines.config import ENGINES
+from mpcify.engines.ring.config import RingConfig
+from mpcify.errors import MpcifyError
+from mpcify.graph.exported import read, read_all, write
+from tests.cluster.deployments import DealtConfig, all_serving, deploy
+from tests.graph.bags import LENGTHS, Calibrated, answers
+
+PARTIES = ("client", "owner", "dealer")
+TEXTS = ["a good film", "a bad film film film film", "good"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dealt() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENGINES, "dealt", DealtConfig)
+        patch.setattr(party, "PULSE", 0.05)
+        yield
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported folder of all roles that declares its ranges, not to be changed."""
+    (parties := tmp_path_factory.mktemp("exported") / "parties").mkdir()
+    write(Calibrated(), LENGTHS, parties)
+    return parties
+
+
+@pytest.fixture(scope="module")
+def out(exported: Path, made_kits: Path, tmp_path_factory: pytest.TempPathFactory, dealt: None) -> Path:
+    """All parties' folders, not to be changed."""
+    return deploy(exported, made_kits, tmp_path_factory.mktemp("dealt") / "out", DealtConfig())
+
+
+@pytest.fixture(scope="module")
+def served(out: Path) -> Iterator[Path]:
+    """The client's folder, while owner and dealer are at work."""
+    with all_serving(out):
+        yield out / "client"
+
+
+def test_the_dealer_gets_the_graphs_and_nothing_secret(out: Path, made_kits: Path) -> None:
+    assert {path.name for path in out.iterdir()} == set(PARTIES)
+    dealer = read(out / "dealer" / "exported", "dealer")
+    assert (dealer.weights, dealer.table, dealer.tokenizer) == (None, None, None)
+    assert {path.name for path in (out / "dealer" / "exported").iterdir()} == {"exported.json", *dealer.index.files}
+    key = (made_kits / ISSUER / KEY).read_bytes().splitlines()[1]
+    assert not any(key in path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+def test_client_and_owner_meet_without_the_dealer_between_them(out: Path) -> None:
+    found = {role: read_deployment(out / role, role) for role in PARTIES}  # type: ignore[arg-type]
+    owner, dealer = (found[role].listen for role in ("owner", "dealer"))
+    assert found["client"].listen is None
+    assert {role: one.peers for role, one in found.items()} == {
+        "client": {"owner": owner, "dealer": dealer},
+        "dealer": {"client": None, "owner": owner},
+        "owner": {"client": None, "dealer": None},
+    }
+
+
+def test_processes_of_one_machine_are_those_of_the_engine(out: Path) -> None:
+    assert LocalParties(out).roles == ("owner", "dealer")
+
+
+def test_a_client_gets_the_answers_of_the_model(served: Path, exported: Path) -> None:
+    with connect(served) as private:
+        logits, cost = private(TEXTS)
+    np.testing.assert_allclose(logits, answers(read_all(exported)), rtol=1e-6)
+    assert set(cost.bytes_per_party) == set(PARTIES)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("infer", *TEXTS), ("evaluate", "--data", "DATA"), ("profile", "--length", 4)],
+    ids=lambda words: words[0],
+)
+def test_every_verb_that_asks_a_cluster_asks_this_one(
+    words: tuple[Any, ...], served: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (data := tmp_path / "data.tsv").write_text("sentence\tlabel\na good film\tgood\na bad film\tbad\n")
+    given = [str(data) if word == "DATA" else str(word) for word in words]
+    assert run([*given, "--cluster", str(served), "--format", "json"]) == 0
+    cost = json.loads(capfd.readouterr().out)["cost"]
+    assert set(cost["bytes_per_party"]) == set(PARTIES)
+
+
+def test_the_doctor_finds_nothing_wrong_at_any_party(out: Path, served: Path) -> None:
+    found = {role: examine(out / role) for role in PARTIES}
+    assert [each for role in PARTIES for each in found[role].findings if not each.ok] == []
+    checks = {each.check for each in found["client"].findings}
+    assert {"owner: service", "dealer: service", "session"} <= checks
+
+
+def test_a_ring_deployment_reads_as_it_was_written(
+    exported: Path, made_kits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RingConfig, "build", lambda config: DealtConfig().build())
+    engine = RingConfig(ring=48, ahead=3)
+    deploy(exported, made_kits, tmp_path / "out", engine)
+    for role in PARTIES:
+        found = read_deployment(tmp_path / "out" / role)
+        assert (found.role, found.engine, set(found.addresses)) == (role, engine, {"owner", "dealer"})
+
+
+def test_a_model_that_was_exported_without_a_dealer_is_exported_again(
+    exported: Path, made_kits: Path, tmp_path: Path
+) -> None:
+    (parties := tmp_path / "parties").mkdir()
+    for role in ("client", "owner", "helper"):
+        (parties / role).symlink_to(exported / role)
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*dealer.*Do this: export the model again"):
+        deploy(parties, made_kits, tmp_path / "out", DealtConfig())
