@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpcify.engines.ring.kernels import products
@@ -61,32 +61,27 @@ def exactly(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return left.astype(object) @ right.astype(object)
 
 
-many = settings(max_examples=40, deadline=None)
+# a kernel stays the same from example to example
+many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @many
 @given(m=SIZES, p=SIZES, q=SIZES, seed=SEEDS)
-def check_product(each: Kernel, m: int, p: int, q: int, seed: int) -> None:
+def test_a_product_is_exact_in_its_ring(each: Kernel, m: int, p: int, q: int, seed: int) -> None:
     left, right = drawn(seed, m, p), drawn(seed + 1, p, q)
     assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
 
 
 @many
 @given(leading=st.sampled_from([(), (1,), (3,), (2, 3)]), m=SIZES, p=SIZES, q=SIZES, seed=SEEDS)
-def check_products(each: Kernel, leading: tuple[int, ...], m: int, p: int, q: int, seed: int) -> None:
+def test_a_batch_of_products_is_exact_and_so_is_one_with_a_transposed_matrix(
+    each: Kernel, leading: tuple[int, ...], m: int, p: int, q: int, seed: int
+) -> None:
     left, right = drawn(seed, *leading, m, p), drawn(seed + 1, *leading, p, q)
     wanted = exactly(left, right)
     assert same(each.products(left, right), wanted, each.widest)
     turned = np.ascontiguousarray(right.swapaxes(-1, -2))
     assert same(each.products(left, turned, transpose=True), wanted, each.widest)
-
-
-def test_a_product_is_exact_in_its_ring(each: Kernel) -> None:
-    check_product(each)
-
-
-def test_a_batch_of_products_is_exact_and_so_is_one_with_a_transposed_matrix(each: Kernel) -> None:
-    check_products(each)
 
 
 @pytest.mark.parametrize("shape", [(130, 390, 25), (257, 1, 1), (1, 1200, 49)])

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 NAME = f"{__package__}.native"
-ALIGNMENT = 8  # words in a line of the cache
+LINE = 8  # words in a line of the cache
 
 
 @cache
@@ -27,16 +27,16 @@ def words(array: np.ndarray) -> np.ndarray:
     """The array itself, or a copy that is C-contiguous. Raises TypeError unless it holds int64."""
     if array.dtype != np.int64:
         raise TypeError(f"a word of the ring is int64, not {array.dtype}")
-    return np.ascontiguousarray(array)
+    return np.require(array, requirements=["C"])
 
 
 def pointer(array: np.ndarray) -> ctypes.c_void_p:
-    """Where a contiguous array's words begin; the caller keeps the array alive."""
+    """Where a contiguous array begins; the caller keeps the array alive."""
     return ctypes.c_void_p(array.ctypes.data)
 
 
 def aligned(count: int) -> np.ndarray:
     """Room for `count` words that begins on a line of the cache."""
-    room = np.empty(count + ALIGNMENT, np.int64)
-    start = -(room.ctypes.data // room.itemsize) % ALIGNMENT
+    room = np.empty(count + LINE, np.int64)
+    start = -(room.ctypes.data // room.itemsize) % LINE
     return room[start : start + count]

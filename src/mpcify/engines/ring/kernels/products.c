@@ -4,21 +4,16 @@ The right matrix is packed in panels of 24 columns, each row by row; the last pa
 zeros to a multiple of 8 columns. The left one is packed as it is used, in groups of 8, 4, 2 or 1 rows, each column by
 column. `kind` says how a word is multiplied: PORTABLE and AVX512 mod 2^64, IFMA mod 2^52. */
 
-#include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#include "words.h"
+
+#ifdef X86
 #include <immintrin.h>
-#define X86 1
 #endif
 
 enum { PORTABLE, AVX512, IFMA };
 enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384 };
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef int64_t size;
-typedef uint64_t word;
 
 /* out (rows × columns, rows `stride` apart) += left (depth × rows) times right (depth × columns, filled to lanes);
    the first part of a sum overwrites `out`. */
@@ -26,8 +21,6 @@ typedef void tile(int rows, int columns, const word *left, const word *right, wo
                   int first);
 
 INLINE size filled(size columns) { return (columns + LANES - 1) / LANES * LANES; }
-
-INLINE size least(size a, size b) { return a < b ? a : b; }
 
 static void portable(int rows, int columns, const word *left, const word *right, word *out, size stride, size depth,
                      int first) {
