@@ -1,13 +1,210 @@
+"""Matrix products in Z_{2^K}: words are int64 and wrap mod 2^64. The fastest way that is there is chosen by measuring.
+
+A kernel is right for rings of up to `widest` bits: above them its words may hold anything.
+"""
+
+import ctypes
 import importlib
+import math
+import sys
+import time
+import warnings
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import Any, final
+
 import numpy as np
+
+from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
+from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.extras import require
+
+KINDS = (("portable", 64), ("avx512", 64), ("ifma", 52))  # in the order of products.c, with the widest ring of each
+SHAPE = (64, 256, 192)  # of the product that is measured
+REPEATS = 3
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    def __init__(self, w): self.w=w; self.shape=w.shape
-class Kernel:
-    name="torch"
-    def prepare(self, right): return Prepared(right)
-    def product(self, left, right):
-        t=importlib.import_module("torch"); return (t.from_numpy(np.ascontiguousarray(left))@t.from_numpy(np.ascontiguousarray(right.w))).numpy()
-    def products(self, left, right, transpose=False):
-        t=importlib.import_module("torch"); r=t.from_numpy(np.ascontiguousarray(right)); r=r.transpose(-1,-2) if transpose else r
-        return (t.from_numpy(np.ascontiguousarray(left))@r).numpy()
-def kernel(bits, device="cpu"): return Kernel()
+    """A right matrix, shape (p, q), as the kernel of that name multiplies by it."""
+
+    kernel: str
+    shape: tuple[int, int]
+    words: Any
+
+
+class Kernel(ABC):
+    """A way to multiply matrices of int64 words mod 2^`widest`. Raises ValueError for shapes that do not fit."""
+
+    name: str
+    widest: int
+
+    @abstractmethod
+    def prepare(self, right: np.ndarray) -> Prepared:
+        """A right matrix (p, q) for many products; once per weight."""
+
+    @abstractmethod
+    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
+        """left @ right, (m, p) @ (p, q) → (m, q)."""
+
+    @abstractmethod
+    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
+        """left @ right, (…, m, p) @ (…, p, q) → (…, m, q), or left @ rightᵀ, right (…, q, p). Equal leading axes."""
+
+
+def _fit(kernel: Kernel, left: np.ndarray, right: Prepared) -> None:
+    if left.ndim != 2 or left.shape[1] != right.shape[0]:
+        raise ValueError(f"{left.shape} does not fit a product with {right.shape}")
+    if right.kernel != kernel.name:
+        raise ValueError(f"prepared for {right.kernel}, not for {kernel.name}")
+
+
+def _oriented(left: np.ndarray, right: np.ndarray, transpose: bool) -> tuple[int, ...]:
+    """The shape of a batched product."""
+    *leading, p, q = (*right.shape[:-2], *right.shape[:-3:-1]) if transpose else right.shape
+    if left.ndim < 2 or left.shape[:-2] != tuple(leading) or left.shape[-1] != p:
+        raise ValueError(f"{left.shape} does not fit a product with {right.shape}, transpose {transpose}")
+    return (*left.shape[:-1], q)
+
+
+@final
+class Native(Kernel):
+    """The C of products.c. One thread a call; other threads run meanwhile."""
+
+    def __init__(self, code: ctypes.CDLL, name: str, widest: int) -> None:
+        self.name, self.widest, self._code = name, widest, code
+        self._kind = ctypes.c_int([kind for kind, _ in KINDS].index(name))
+        code.panel_words.restype = code.block_words.restype = ctypes.c_int64
+
+    def prepare(self, right: np.ndarray) -> Prepared:
+        right = words(right)
+        p, q = map(ctypes.c_int64, right.shape)
+        panels = aligned(self._code.panel_words(p, q))
+        self._code.pack_right(pointer(right), pointer(panels), p, q, 0)
+        return Prepared(self.name, right.shape, panels)
+
+    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
+        _fit(self, left, right)
+        left, output = words(left), np.empty((left.shape[0], right.shape[1]), np.int64)
+        m, p, q = map(ctypes.c_int64, (*left.shape, right.shape[1]))
+        scratch = aligned(self._code.block_words(m, p))
+        self._code.product(self._kind, pointer(left), pointer(right.words), pointer(output), m, p, q, pointer(scratch))
+        return output
+
+    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
+        output = np.empty(_oriented(left, right, transpose), np.int64)
+        left, right = words(left), words(right)
+        count = math.prod(left.shape[:-2])
+        sizes = m, p, q = tuple(map(ctypes.c_int64, (*left.shape[-2:], output.shape[-1])))
+        scratch = aligned(self._code.panel_words(p, q) + self._code.block_words(m, p))
+        places = pointer(left), pointer(right), pointer(output), ctypes.c_int64(count)
+        self._code.products(self._kind, *places, *sizes, int(transpose), pointer(scratch))
+        return output
+
+
+@final
+class Torch(Kernel):
+    """torch's product of int64 tensors on the CPU, where torch is installed."""
+
+    name, widest = "torch", 64
+
+    def __init__(self) -> None:
+        self._torch = importlib.import_module("torch")
+
+    def _tensor(self, array: np.ndarray) -> Any:
+        return self._torch.from_numpy(np.require(words(array), requirements=["W"]))
+
+    def prepare(self, right: np.ndarray) -> Prepared:
+        p, q = right.shape
+        return Prepared(self.name, (p, q), self._tensor(right))
+
+    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
+        _fit(self, left, right)
+        return (self._tensor(left) @ right.words).numpy()
+
+    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
+        _oriented(left, right, transpose)
+        other = self._tensor(right)
+        return (self._tensor(left) @ (other.mT if transpose else other)).numpy()
+
+
+@final
+class Numpy(Kernel):
+    """numpy's own product of integers, which no library of matrices speeds up: the last resort."""
+
+    name, widest = "numpy", 64
+
+    def prepare(self, right: np.ndarray) -> Prepared:
+        p, q = right.shape
+        return Prepared(self.name, (p, q), words(right).view(np.uint64))
+
+    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
+        _fit(self, left, right)
+        return (words(left).view(np.uint64) @ right.words).view(np.int64)
+
+    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
+        _oriented(left, right, transpose)
+        other = words(right).view(np.uint64)
+        return (words(left).view(np.uint64) @ (other.mT if transpose else other)).view(np.int64)
+
+
+def there() -> list[Kernel]:
+    """Every kernel that this machine runs.
+
+    torch takes seconds to import, and is never faster than a kernel for AVX-512: with one of those it is there only if
+    something else imported it.
+    """
+    code = library()
+    kernels: list[Kernel] = []
+    if code is not None:
+        kernels += [Native(code, name, widest) for kind, (name, widest) in enumerate(KINDS) if code.runs(kind)]
+    slow = not {"avx512", "ifma"} & {kernel.name for kernel in kernels}
+    if slow or sys.modules.get("torch"):
+        with suppress(MpcifyError):
+            require("torch")
+            kernels.append(Torch())
+    return [*kernels, Numpy()]
+
+
+def _rate(kernel: Kernel) -> float:
+    """Billions of multiply-adds a second of a product of SHAPE: the best of a few."""
+    m, p, q = SHAPE
+    left, right = (np.arange(a * b, dtype=np.int64).reshape(a, b) for a, b in ((m, p), (p, q)))
+    prepared, seconds = kernel.prepare(right), []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        kernel.product(left, prepared)
+        seconds.append(time.perf_counter() - start)
+    return math.prod(SHAPE) / min(seconds) / 1e9
+
+
+@cache
+def _measured() -> list[tuple[Kernel, float]]:
+    return sorted(((kernel, _rate(kernel)) for kernel in there()), key=lambda rate: rate[1], reverse=True)
+
+
+_measuring = Lock()
+
+
+def _fastest_first() -> list[tuple[Kernel, float]]:
+    with _measuring:
+        return _measured()
+
+
+def measured() -> dict[str, dict[str, float]]:
+    """Of each kernel that is there, the fastest first: the widest ring, and billions of multiply-adds a second."""
+    return {kernel.name: {"bits": kernel.widest, "rate": rate} for kernel, rate in _fastest_first()}
+
+
+def kernel(bits: int, device: str = "cpu") -> Kernel:
+    """The fastest kernel for a ring of `bits`, by one short measurement a process. Raises MPC-501 off the CPU."""
+    if device != "cpu":
+        raise MpcifyError(501, f"device {device}", "products in the ring run on the CPU", "use --device cpu")
+    fastest = next(kernel for kernel, _ in _fastest_first() if kernel.widest >= bits)
+    if fastest.name == "numpy":
+        what = "numpy multiplies matrices of integers, some 20 times slower than native code"
+        warnings.warn(f"{what}. Do this: install a C compiler, then mpcify again", MpcifyWarning, stacklevel=2)
+    return fastest

@@ -1,0 +1,59 @@
+"""A formula in numpy runs as the C function of its name, if the library is there."""
+
+import ctypes
+import inspect
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+
+from mpcify.engines.ring.kernels.library import library, pointer, words
+
+WIDEST = 64  # bits of a ring
+OPENINGS = (("shift", "ring"), ("row_shift", "row_ring"))
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def one_pass(*rows: str, outputs: int = 1) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Decorates a formula on arrays of uint64: it then takes and gives int64, and runs in C where that is there.
+
+    rows: its arrays that have one word a row of the first one. outputs: how many arrays it gives. The C function takes
+    what the formula takes, then the outputs, then their size, or with `rows` how many rows and how wide.
+    Raises TypeError unless words are int64, and ValueError for shapes, or a shift and a ring, that do not fit.
+    """
+
+    def decorate(formula: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        signature = inspect.signature(formula)
+        arrays = [name for name, parameter in signature.parameters.items() if parameter.annotation is np.ndarray]
+
+        def checked(given: dict[str, Any]) -> dict[str, Any]:
+            for shift, ring in OPENINGS:
+                if shift in given and not 0 <= given[shift] <= given[ring] - 2 <= WIDEST - 2:
+                    raise ValueError(f"a ring of {given[ring]} bits does not fit a shift by {given[shift]}")
+            shape = given[arrays[0]].shape
+            for name in arrays:
+                if given[name].shape != (shape[:-1] if name in rows else shape):
+                    raise ValueError(f"{name} of shape {given[name].shape} does not fit {shape}")
+            return {name: words(value) if name in arrays else int(value) for name, value in given.items()}
+
+        @wraps(formula)
+        def run(*values: Arguments.args, **named: Arguments.kwargs) -> Any:
+            given = checked(signature.bind(*values, **named).arguments)
+            code, shape = library(), given[arrays[0]].shape
+            if code is None:
+                found = cast(Any, formula)(*(x.view(np.uint64) if name in arrays else x for name, x in given.items()))
+                return found.view(np.int64) if outputs == 1 else tuple(x.view(np.int64) for x in found)
+            made = [np.empty(shape, np.int64) for _ in range(outputs)]
+            sizes = (math.prod(shape[:-1]), shape[-1]) if rows else (math.prod(shape),)
+            passed = (*given.values(), *made, *sizes)
+            call = getattr(code, formula.__name__)
+            call(*(pointer(x) if isinstance(x, np.ndarray) else ctypes.c_int64(x) for x in passed))
+            return made[0] if outputs == 1 else tuple(made)
+
+        return cast(Callable[Arguments, Result], run)
+
+    return decorate

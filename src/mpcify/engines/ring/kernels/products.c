@@ -1,0 +1,174 @@
+/* Matrix products of 64-bit words that wrap, in tiles of 8 × 24 that stay in registers.
+
+The right matrix is packed in panels of 24 columns, each row by row; the last panel holds what is left, filled with
+zeros to a multiple of 8 columns. The left one is packed as it is used, in groups of 8, 4, 2 or 1 rows, each column by
+column. `kind` says how a word is multiplied: PORTABLE and AVX512 mod 2^64, IFMA mod 2^52. */
+
+#include <string.h>
+
+#include "words.h"
+
+#ifdef X86
+#include <immintrin.h>
+#endif
+
+enum { PORTABLE, AVX512, IFMA };
+enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384 };
+
+/* out (rows × columns, rows `stride` apart) += left (depth × rows) times right (depth × columns, filled to lanes);
+   the first part of a sum overwrites `out`. */
+typedef void tile(int rows, int columns, const word *left, const word *right, word *out, size stride, size depth,
+                  int first);
+
+INLINE size filled(size columns) { return (columns + LANES - 1) / LANES * LANES; }
+
+static void portable(int rows, int columns, const word *left, const word *right, word *out, size stride, size depth,
+                     int first) {
+    const size width = filled(columns);
+    for (int row = 0; row < rows; row++)
+        for (size start = 0; start < width; start += LANES) {
+            word sum[LANES] = {0};
+            for (size k = 0; k < depth; k++)
+                for (int lane = 0; lane < LANES; lane++)
+                    sum[lane] += left[k * rows + row] * right[k * width + start + lane];
+            for (int lane = 0; lane < LANES && start + lane < columns; lane++) {
+                word *to = out + row * stride + start + lane;
+                *to = sum[lane] + (first ? 0 : *to);
+            }
+        }
+}
+
+#ifdef X86
+#define WIDE __attribute__((target("avx512f,avx512dq,avx512ifma")))
+
+INLINE WIDE __m512i multiply_add(const int kind, __m512i sum, __m512i a, __m512i b) {
+    return kind == IFMA ? _mm512_madd52lo_epu64(sum, a, b) : _mm512_add_epi64(sum, _mm512_mullo_epi64(a, b));
+}
+
+/* A tile whose kind, rows and vectors are constants, so that its sums are registers. */
+INLINE WIDE void fixed(const int kind, const int rows, const int vectors, int columns, const word *left,
+                       const word *right, word *out, size stride, size depth, int first) {
+    const __mmask8 last = (__mmask8)(0xff >> (LANES * vectors - columns)), none = first ? 0 : 0xff;
+    __m512i sum[ROWS][PANEL / LANES], b[PANEL / LANES];
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 3
+        for (int vector = 0; vector < vectors; vector++) {
+            const __mmask8 mask = none & (vector == vectors - 1 ? last : 0xff);
+            sum[row][vector] = _mm512_maskz_loadu_epi64(mask, out + row * stride + LANES * vector);
+        }
+    for (size k = 0; k < depth; k++) {
+#pragma GCC unroll 3
+        for (int vector = 0; vector < vectors; vector++)
+            b[vector] = _mm512_loadu_si512(right + (k * vectors + vector) * LANES);
+#pragma GCC unroll 8
+        for (int row = 0; row < rows; row++) {
+            const __m512i a = _mm512_set1_epi64((long long)left[k * rows + row]);
+#pragma GCC unroll 3
+            for (int vector = 0; vector < vectors; vector++)
+                sum[row][vector] = multiply_add(kind, sum[row][vector], a, b[vector]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 3
+        for (int vector = 0; vector < vectors; vector++) {
+            const __mmask8 mask = vector == vectors - 1 ? last : 0xff;
+            _mm512_mask_storeu_epi64(out + row * stride + LANES * vector, mask, sum[row][vector]);
+        }
+}
+
+#define CASE(kind, rows, vectors)                                                                                      \
+    case 4 * (rows) + (vectors):                                                                                       \
+        fixed(kind, rows, vectors, columns, left, right, out, stride, depth, first);                                   \
+        break;
+#define CASES(kind, rows) CASE(kind, rows, 1) CASE(kind, rows, 2) CASE(kind, rows, 3)
+#define TILE(name, kind)                                                                                               \
+    static WIDE void name(int rows, int columns, const word *left, const word *right, word *out, size stride,          \
+                          size depth, int first) {                                                                     \
+        switch (4 * rows + filled(columns) / LANES) { CASES(kind, 8) CASES(kind, 4) CASES(kind, 2) CASES(kind, 1) }    \
+    }
+
+TILE(avx512, AVX512)
+TILE(ifma, IFMA)
+#endif
+
+static tile *tile_of(int kind) {
+#ifdef X86
+    if (kind == IFMA) return ifma;
+    if (kind == AVX512) return avx512;
+#endif
+    return portable;
+}
+
+/* Whether this processor, and its operating system, run a kind. */
+int runs(int kind) {
+#ifdef X86
+    if (kind != PORTABLE && !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))) return 0;
+    return kind != IFMA || __builtin_cpu_supports("avx512ifma");
+#else
+    return kind == PORTABLE;
+#endif
+}
+
+/* Packs right (p × q, or q × p that stands transposed) in panels: p · filled(q) words. */
+void pack_right(const word *right, word *panels, size p, size q, int transposed) {
+    for (size start = 0; start < q; start += PANEL) {
+        const int columns = (int)least(PANEL, q - start);
+        const size width = filled(columns);
+        word *to = panels + start * p;
+        for (size k = 0; k < p; k++, to += width) {
+            if (transposed)
+                for (int column = 0; column < columns; column++) to[column] = right[(start + column) * p + k];
+            else
+                memcpy(to, right + k * q + start, sizeof(word) * (size_t)columns);
+            memset(to + columns, 0, sizeof(word) * (size_t)(width - columns));
+        }
+    }
+}
+
+static int group(size rows) { return rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1; }
+
+static void pack_left(const word *left, word *packed, size m, size stride, size depth) {
+    for (size row = 0; row < m;) {
+        const int rows = group(m - row);
+        for (size k = 0; k < depth; k++)
+            for (int i = 0; i < rows; i++) *packed++ = left[(row + i) * stride + k];
+        row += rows;
+    }
+}
+
+/* Words that a right matrix takes in panels, and words that `product` takes for a block of the left one. */
+size panel_words(size p, size q) { return p * filled(q); }
+size block_words(size m, size p) { return least(m, BLOCK) * least(p, DEPTH); }
+
+/* out (m × q) = left (m × p) times a right matrix in panels. scratch: block_words(m, p). */
+void product(int kind, const word *left, const word *panels, word *out, size m, size p, size q, word *scratch) {
+    tile *const multiply = tile_of(kind);
+    for (size k = 0; k < p; k += DEPTH) {
+        const size depth = least(DEPTH, p - k);
+        for (size block = 0; block < m; block += BLOCK) {
+            const size end = least(m, block + BLOCK);
+            pack_left(left + block * p + k, scratch, end - block, p, depth);
+            for (size column = 0; column < q; column += PANEL) {
+                const int columns = (int)least(PANEL, q - column);
+                const word *from = panels + column * p + k * filled(columns), *packed = scratch;
+                for (size row = block; row < end;) {
+                    const int rows = group(end - row);
+                    multiply(rows, columns, packed, from, out + row * q + column, q, depth, k == 0);
+                    packed += rows * depth;
+                    row += rows;
+                }
+            }
+        }
+    }
+}
+
+/* `count` products of matrices that lie one after another. scratch: panel_words(p, q) + block_words(m, p). */
+void products(int kind, const word *left, const word *right, word *out, size count, size m, size p, size q,
+              int transposed, word *scratch) {
+    for (size i = 0; i < count; i++) {
+        pack_right(right + i * p * q, scratch, p, q, transposed);
+        product(kind, left + i * m * p, scratch, out + i * m * q, m, p, q, scratch + panel_words(p, q));
+    }
+}

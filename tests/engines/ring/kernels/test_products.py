@@ -1,0 +1,182 @@
+"""Matrix products in a ring are exact, in every kernel, for every shape; the fastest one is chosen once."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mpcify.engines.ring.kernels import products
+from mpcify.engines.ring.kernels.library import library
+from mpcify.engines.ring.kernels.products import Kernel, Numpy, Torch, kernel, measured, there
+from mpcify.errors import MpcifyError, MpcifyWarning
+
+NAMES = [name for name, _ in products.KINDS] + ["torch", "numpy"]
+EXTREMES = [0, 1, -1, 2**52 - 1, 2**52, -(2**52), 2**51, 2**32 - 1, 2**32, 2**63 - 1, -(2**63)]
+SIZES = st.sampled_from([1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 49])
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(params=NAMES)
+def each(request: pytest.FixtureRequest) -> Kernel:
+    """Each kernel that this machine runs."""
+    import torch  # noqa: F401 - so that torch's kernel is there beside the native ones
+
+    found = [kernel for kernel in there() if kernel.name == request.param]
+    if not found:
+        pytest.skip(f"{request.param} does not run here")
+    return found[0]
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """What was found and measured before is forgotten, before and after."""
+    for cached in (library, products._measured):
+        cached.cache_clear()
+    yield
+    for cached in (library, products._measured):
+        cached.cache_clear()
+
+
+def drawn(seed: int, *shape: int) -> np.ndarray:
+    """Words of every size, extremes among them."""
+    random = np.random.default_rng(seed)
+    words = random.integers(-(2**63), 2**63, shape, np.int64) >> random.integers(0, 64, shape)
+    return np.where(random.random(shape) < 0.3, random.choice(EXTREMES, shape), words)
+
+
+def same(found: np.ndarray, wanted: np.ndarray, bits: int) -> bool:
+    """Whether words are equal to Python's integers mod 2^bits."""
+    assert found.dtype == np.int64
+    assert found.shape == wanted.shape
+    return bool(((found.astype(object) - wanted) % (1 << bits) == 0).all())
+
+
+def exactly(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left @ right in integers that never wrap."""
+    return left.astype(object) @ right.astype(object)
+
+
+# a kernel stays the same from example to example
+many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@many
+@given(m=SIZES, p=SIZES, q=SIZES, seed=SEEDS)
+def test_a_product_is_exact_in_its_ring(each: Kernel, m: int, p: int, q: int, seed: int) -> None:
+    left, right = drawn(seed, m, p), drawn(seed + 1, p, q)
+    assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+
+
+@many
+@given(leading=st.sampled_from([(), (1,), (3,), (2, 3)]), m=SIZES, p=SIZES, q=SIZES, seed=SEEDS)
+def test_a_batch_of_products_is_exact_and_so_is_one_with_a_transposed_matrix(
+    each: Kernel, leading: tuple[int, ...], m: int, p: int, q: int, seed: int
+) -> None:
+    left, right = drawn(seed, *leading, m, p), drawn(seed + 1, *leading, p, q)
+    wanted = exactly(left, right)
+    assert same(each.products(left, right), wanted, each.widest)
+    turned = np.ascontiguousarray(right.swapaxes(-1, -2))
+    assert same(each.products(left, turned, transpose=True), wanted, each.widest)
+
+
+@pytest.mark.parametrize("shape", [(130, 390, 25), (257, 1, 1), (1, 1200, 49)])
+def test_a_product_larger_than_a_block_is_exact(each: Kernel, shape: tuple[int, int, int]) -> None:
+    m, p, q = shape
+    left, right = drawn(1, m, p), drawn(2, p, q)
+    assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+
+
+def test_largest_words_wrap(each: Kernel) -> None:
+    for word in EXTREMES:
+        left, right = np.full((9, 40), word), np.full((40, 9), word)
+        assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+
+
+def test_matrices_may_lie_in_memory_as_they_like(each: Kernel) -> None:
+    left, right = drawn(3, 10, 26)[::2, ::-2], drawn(4, 17, 13).T
+    left.flags.writeable = right.flags.writeable = False
+    assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+    assert same(each.products(left, right), exactly(left, right), each.widest)
+    assert same(each.products(left, right.T, transpose=True), exactly(left, right), each.widest)
+
+
+def test_products_in_several_threads_do_not_disturb_each_other(each: Kernel) -> None:
+    lefts, right = [drawn(seed, 40, 60) for seed in range(8)], drawn(9, 60, 50)
+    prepared = each.prepare(right)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda left: each.product(left, prepared), lefts))
+    for left, output in zip(lefts, found, strict=True):
+        assert same(output, exactly(left, right), each.widest)
+
+
+def test_what_does_not_fit_is_refused(each: Kernel) -> None:
+    left, prepared = drawn(1, 3, 4), each.prepare(drawn(2, 5, 6))
+    with pytest.raises(ValueError, match="does not fit"):
+        each.product(left, prepared)
+    with pytest.raises(ValueError, match="does not fit"):
+        each.product(drawn(1, 2, 3, 5), prepared)
+    with pytest.raises(ValueError, match="does not fit"):
+        each.products(drawn(1, 2, 3, 4), drawn(2, 3, 4, 5))
+    with pytest.raises(ValueError, match="does not fit"):
+        each.products(drawn(1, 2, 3, 4), drawn(2, 2, 4, 5), transpose=True)
+    with pytest.raises(TypeError, match="int64"):
+        each.product(np.zeros((3, 5), np.int32), prepared)
+    with pytest.raises(TypeError, match="int64"):
+        each.prepare(np.zeros((3, 5)))
+
+
+def test_a_matrix_prepared_for_another_kernel_is_refused(each: Kernel) -> None:
+    other = Torch() if each.name == "numpy" else Numpy()
+    with pytest.raises(ValueError, match=f"not for {each.name}"):
+        each.product(drawn(1, 3, 8), other.prepare(drawn(2, 8, 8)))
+
+
+def test_the_fastest_kernel_that_is_right_is_chosen() -> None:
+    rates = measured()
+    assert set(rates) >= {"numpy"}
+    for bits in (32, 52, 53, 64):
+        right = {name: rate["rate"] for name, rate in rates.items() if rate["bits"] >= bits}
+        assert kernel(bits).name == max(right, key=right.__getitem__)
+
+
+def test_a_process_measures_once_whoever_asks(forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(products, "there", lambda: asked.append(1) or there())
+    with ThreadPoolExecutor(4) as threads:
+        assert len({id(found) for found in threads.map(kernel, [64] * 16)}) == 1
+    assert asked == [1]
+
+
+def test_only_the_cpu_multiplies() -> None:
+    with pytest.raises(MpcifyError, match="MPC-501 device cuda"):
+        kernel(64, "cuda")
+
+
+def test_without_the_library_torch_multiplies(forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "library", lambda: None)
+    assert set(measured()) == {"torch", "numpy"}
+    assert kernel(48).name == "torch"
+
+
+def test_with_neither_library_nor_torch_numpy_multiplies_and_says_so(
+    forgotten: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "library", lambda: None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.warns(MpcifyWarning, match="Do this: install a C compiler"):
+        assert kernel(48).name == "numpy"
+
+
+def test_a_party_without_torch_multiplies() -> None:
+    code = (
+        "import sys, warnings; sys.modules['torch'] = None; warnings.simplefilter('ignore')\n"
+        "import numpy as np; from mpcify.engines.ring.kernels.products import kernel\n"
+        "words = np.arange(6).reshape(2, 3); print(kernel(64).products(words, words, transpose=True).tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[[5, 14], [14, 50]]\n", done.stderr
