@@ -4,6 +4,7 @@ import pytest
 
 from mpcify.engines.config import PlainConfig
 from mpcify.engines.fixed.config import FixedConfig
+from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.errors import MpcifyError
 from tests.engines.contract import EngineContract, PartyContract
@@ -11,6 +12,7 @@ from tests.engines.samples import one_of_each
 from tests.engines.toy import ToyConfig
 
 AS_JAX_WRITES_THEM = frozenset({"softmax", "gelu-erfc"})  # the benchmark's recipe `naive` runs them
+DIVIDES = AS_JAX_WRITES_THEM | {"max", "exp", "reciprocal", "gelu-tanh", "gelu-poly", "square-linear", "square-matmul"}
 
 
 class TestPlain(EngineContract):
@@ -60,6 +62,20 @@ class TestTwoSpuParties(PartyContract):
     config = SpuConfig("semi2k", force=True, trust_first_party=True)
     tolerance = 5e-3
     largest = 4
+
+
+class TestRing(EngineContract):
+    config = RingConfig(force=True)
+    tolerance = 5e-3
+    wide = 2.0  # a sum of squares stays in the range that is taken for granted
+    refuses_not_finite = True
+    refuses = DIVIDES
+
+
+class TestRingParties(PartyContract):
+    config = RingConfig(force=True, ahead=0)
+    tolerance = 5e-3
+    largest = 64
 
 
 class TestToy(EngineContract):

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
@@ -81,7 +81,14 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def combined(costs: Mapping[str, Cost]) -> Cost:
-    """What parties that began at once spent: seconds until the last was done, all bytes, the busiest's messages."""
+    """What parties that began at once spent: seconds until the last was done, all bytes, the busiest's messages.
+
+    What was done ahead is one part and the rest another.
+    """
+    ahead = {role: cost.offline for role, cost in costs.items() if cost.offline is not None}
+    if ahead:
+        offline = combined(ahead)
+        return replace(combined({role: cost.online for role, cost in costs.items()}) + offline, offline=offline)
     parties = {role: cost.bytes for role, cost in costs.items()}
     return Cost(
         max(cost.seconds for cost in costs.values()),

@@ -158,15 +158,11 @@ class RingSession(Session):
 
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         """As `run`; an operation's seconds are those of the busiest role, waiting counted."""
-        check_open(any(party.closed for party in self.parties.values()), "ring")
+        check_open(any(party.seat.closed for party in self.parties.values()), "ring")
         self.parties["client"].given(inputs)
-        found = self.together(lambda role: self.parties[role].request(inputs if role == "client" else None))
-        outputs = found["client"][0]
-        names = dict.fromkeys(name for _, costs in found.values() for name in costs)
-        return outputs, {
-            name: combined({role: costs[name] for role, (_, costs) in found.items() if name in costs})
-            for name in names
-        }
+        found = self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
+        outputs, names = found["client"]
+        return outputs, {name: combined({role: costs[name] for role, (_, costs) in found.items()}) for name in names}
 
     def close(self) -> None:
         for party in self.parties.values():

@@ -2,15 +2,16 @@
 
 import hashlib
 import hmac
+import itertools
 import json
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.roles import Client, Dealer, Inbox, Outbox, Owner, Role
 from mpcify.errors import MpcifyError
+from mpcify.graph.graph import Graph
 from mpcify.network.links import Links
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Seat:
     def __init__(self, links: Links) -> None:
         self.role, self.links = links.name, links
         self.programs = 0
+        self.closed = False
+        self.held: Arrays | None = None  # what the owner gave; nothing at the others
         self.weights: dict[tuple[str, float, int], tuple[int, Any]] = {}
         self.turns: dict[str, int] = {}
         with self.failing():
@@ -57,13 +61,18 @@ class Seat:
             yield
         except Exception as error:
             found = failure(error)
-            self.links.close(for_peers(self.role, found))
+            self.close(for_peers(self.role, found))
             if found is error:
                 raise
             raise found from error
         except BaseException as error:
-            self.links.close(for_peers(self.role, error))
+            self.close(for_peers(self.role, error))
             raise
+
+    def close(self, reason: str) -> None:
+        """Ends the session, of all programs."""
+        self.closed = True
+        self.links.close(reason)
 
     def exchange(self) -> dict[str, Prg]:
         """Draws and hands over the keys: k₀₂ the client's, k₁₂ the owner's, k₀₁ of both. The dealer never sees k₀₁."""
@@ -103,12 +112,26 @@ class Seat:
                     raise MpcifyError(705, WHERE, what, SAME)
 
 
+class Costs:
+    """What a role spends, by operation, the client's inputs and the outputs: each has a cost, if of nothing."""
+
+    def __init__(self, role: str, graph: Graph) -> None:
+        inputs = (item.name for item in (*graph.held_by("client"), *graph.held_by("public")))
+        names = (*inputs, *(operation.name for operation in graph.operations), *(OUTPUT + name for name in graph.outputs))
+        self.role, self.spent = role, dict.fromkeys(names, Cost(bytes_per_party={role: 0}))
+
+    def add(self, step: Step, start: float, sent: int = 0, messages: int = 0) -> None:
+        """Adds what a step cost since `start`."""
+        cost = Cost(time.perf_counter() - start, sent, messages, {self.role: sent})
+        self.spent[step.operation] = self.spent[step.operation] + cost
+
+
 @dataclass
 class Prepared:
-    """A set that waits for its request: the role in it, and what preparing it cost."""
+    """A set that waits for its request: the role in it, and what preparing it cost by operation."""
 
-    role: Role
-    cost: Cost
+    role: Dealer | Client | Owner
+    costs: Mapping[str, Cost]
 
 
 class RingParty(Party):
@@ -121,7 +144,6 @@ class RingParty(Party):
         self.number = seat.programs
         self.plan, self.levels = program.plan, program.plan.levels
         self.sets = 0
-        self.closed = False
         self.weights: dict[int, Any] | None = None
         self.arrays: dict[str, np.ndarray] = {}
         self.waiting: deque[Future[Prepared]] = deque()
@@ -140,14 +162,17 @@ class RingParty(Party):
             except MpcifyError as error:  # the others wait for it
                 self.close(for_peers(self.role, error))
                 raise
+        self.seat.held = owned
+        return self.place(owned)
+
+    def place(self, owned: Arrays) -> Cost:
+        """Masks the weights that the session has not masked yet. owned: the owner's."""
         start, before = time.perf_counter(), self.seat.links.sent
         with self.seat.failing():
             self.weights = {number: self.masked(slot, owned) for number, slot in enumerate(self.plan.slots) if slot.bits}
             if self.role == "owner":
                 encoded = {key: encode(derived.compute(owned), scale) for key, (derived, scale) in self.plan.owned.items()}
                 self.arrays = encoded
-            elif self.role == "client":
-                self.arrays = {}
         sent = self.seat.links.sent - before
         self.top_up()
         return Cost(time.perf_counter() - start, sent.bytes, sent.messages, {self.role: sent.bytes})
@@ -180,7 +205,7 @@ class RingParty(Party):
     def top_up(self) -> None:
         """Has as many sets prepared as the settings say."""
         with self.lock:
-            while len(self.waiting) < self.program.config.ahead and not self.closed:
+            while len(self.waiting) < self.program.config.ahead and not self.seat.closed:
                 self.waiting.append(self.worker.submit(self.prepare, self.next()))
 
     def next(self) -> int:
@@ -196,121 +221,113 @@ class RingParty(Party):
 
     def prepare(self, number: int) -> Prepared:
         """Prepares a set: deals it, or draws, receives and sends what a request needs ahead."""
-        start, links, name = time.perf_counter(), self.seat.links, f"{self.number}/{number}"
-        weights, keys = self.weights or {}, self.seat.keys
+        links, keys, costs = self.seat.links, self.seat.keys, Costs(self.role, self.graph)
+        weights = self.weights or {}
 
-        def to(peer: str, kind: str) -> Outbox:
-            turn = iter(range(1 << 30))
-            return Outbox(lambda data: links.send(peer, f"{name}/{kind}#{next(turn)}", data))
+        def turns(kind: str) -> Iterator[str]:
+            return (f"{self.number}/{number}/{kind}#{turn}" for turn in itertools.count())
 
-        def of(peer: str, kind: str) -> Inbox:
-            turn = iter(range(1 << 30))
-            return Inbox(lambda: links.receive(peer, f"{name}/{kind}#{next(turn)}"))
+        def to_owner(kind: str) -> Outbox:
+            keys = turns(kind)
+            return Outbox(lambda data: links.send("owner", next(keys), data))
 
-        out: Outbox | None = None
+        def from_peer(peer: str, kind: str) -> Inbox:
+            keys = turns(kind)
+            return Inbox(lambda: links.receive(peer, next(keys)))
+
         role: Dealer | Client | Owner
         with self.seat.failing():
             if self.role == "dealer":
-                out = to("owner", "dealt")
-                role = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), out)
-                for step in self.plan.steps:
-                    step.deal(role)
+                role = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), to_owner("dealt"))
+                self.walk(role.out, costs, role, lambda step: step.deal(role))
                 role.values, role.kept = {}, {}
             elif self.role == "client":
-                out = to("owner", "ahead")
-                role = Client(self.number, number, weights, keys["dealer"], out)
-                for step in self.plan.steps:
-                    step.prepare(role)
-                    if step.ahead or (is_repeated(step) and step.sources[0] in role.values):
-                        step.compute(role)
+                role = Client(self.number, number, weights, keys["dealer"], to_owner("ahead"))
+                self.walk(role.out, costs, role, lambda step: ahead_of_request(step, role))
             else:
-                role = Owner(self.number, number, weights, keys["dealer"], of("dealer", "dealt"), of("client", "ahead"))
+                inboxes = from_peer("dealer", "dealt"), from_peer("client", "ahead")
+                role = Owner(self.number, number, weights, keys["dealer"], *inboxes)
                 role.arrays = self.arrays
-                for step in self.plan.steps:
-                    step.prepare(role)
-                role.dealt.end()
-                role.ahead.end()
-            if out is not None:
-                out.flush()
-        sent, messages = (0, 0) if out is None else (out.bytes, out.messages)
-        return Prepared(role, Cost(time.perf_counter() - start, sent, messages, {self.role: sent}))
+                self.walk(None, costs, role, lambda step: step.prepare(role))
+                for inbox in inboxes:
+                    inbox.end()
+        return Prepared(role, costs.spent)
+
+    def walk(self, out: Outbox | None, costs: Costs, role: Role, act: Callable[[Step], None]) -> None:
+        """Does something at every step, and sends what comes of it."""
+        step = self.plan.steps[0]
+        for step in self.plan.steps:
+            start, before = time.perf_counter(), out.bytes if out else 0
+            act(step)
+            costs.add(step, start, (out.bytes if out else 0) - before)
+        if out is not None:
+            out.flush()
+            costs.add(step, time.perf_counter(), 0, out.messages)
 
     # Requests.
 
     def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
-        outputs, costs = self.request(inputs)
+        outputs, costs = self.profile(inputs)
         return outputs, sum(costs.values(), Cost())
 
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
-        return self.request(inputs)
-
-    def request(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
         """One request with a set of its own: the outputs at the client, and what each operation cost."""
         self.check()
         given = self.given(inputs)
         with self.seat.failing():
+            if self.weights is None and self.seat.held is not None:  # by another program of the session
+                self.place(self.seat.held)
             if self.weights is None:
                 raise MpcifyError(503, WHERE, "a request was made before weights were placed", "call hold first")
             prepared = self.take()
-            role = prepared.role
+            role, costs = prepared.role, Costs(self.role, self.graph)
             role.inputs = given
-            costs: dict[str, Cost] = {}
             if isinstance(role, Client | Owner):
                 for number, level in enumerate(self.levels):
                     self.talk(role, number, level, costs)
         outputs = {step.name: role.values[step.index] for step in self.plan.outputs} if self.role == "client" else None
         role.values, role.kept = {}, {}
         self.top_up()
-        first = next(iter(costs), OUTPUT)
-        offline = prepared.cost
-        costs[first] = costs.get(first, Cost()) + Cost(
-            offline.seconds, offline.bytes, offline.rounds, offline.bytes_per_party, offline=offline
-        )
-        return outputs, costs
+        return outputs, {
+            name: replace(spent + prepared.costs[name], offline=prepared.costs[name])
+            for name, spent in costs.spent.items()
+        }
 
-    def talk(self, role: Client | Owner, number: int, level: list[Step], costs: dict[str, Cost]) -> None:
+    def talk(self, role: Client | Owner, number: int, level: list[Step], costs: Costs) -> None:
         """One exchange of messages, and what follows from it without another."""
         links, peer = self.seat.links, "owner" if self.role == "client" else "client"
         key = f"{self.number}/{role.number}/{number}"
-        talking = [step for step in level if step.words("client") or step.words("owner")]
-        said: list[bytes] = []
-
-        def spent(step: Step, start: float, size: int = 0, messages: int = 0) -> None:
-            cost = Cost(time.perf_counter() - start, size, messages, {self.role: size})
-            costs[step.operation] = costs.get(step.operation, Cost()) + cost
-
+        talking = [step for step in level if step.talks]
+        said: list[bytes | memoryview] = []
         for step in talking:
             start = time.perf_counter()
             message = step.say(role)
-            data = b"" if message is None else bytes(formulas.pack(*message))
-            said += [data] if data else []
-            spent(step, start, len(data))
+            if message is not None:
+                said.append(formulas.pack(*message))
+            costs.add(step, start, 0 if message is None else len(said[-1]))
         if said:
+            start = time.perf_counter()
             links.send(peer, key, b"".join(said))
+            costs.add(talking[0], start, 0, 1)
         expected = [step.words(peer) for step in talking]
         heard = memoryview(b"")
         if any(expected):
             start = time.perf_counter()
             heard = memoryview(links.receive(peer, key))
-            spent(talking[0], start, 0, 1 if said else 0)
+            costs.add(talking[0], start)
             if len(heard) != sum(formulas.packed_size(*words) for words in expected if words):
                 raise MpcifyError(707, WHERE, f"a message from {peer} has another length", SAME)
-        elif said:
-            spent(talking[0], time.perf_counter(), 0, 1)
         for step, words in zip(talking, expected, strict=True):
             start = time.perf_counter()
-            if words is None:
-                step.hear(role, None)
-            else:
-                size = formulas.packed_size(*words)
-                step.hear(role, formulas.unpack(heard[:size], *words))
-                heard = heard[size:]
-            spent(step, start)
+            size = formulas.packed_size(*words) if words else 0
+            step.hear(role, formulas.unpack(heard[:size], *words) if words else None)
+            heard = heard[size:]
+            costs.add(step, start)
         for step in level:
             if not (self.role == "client" and step.ahead):
                 start = time.perf_counter()
                 step.compute(role)
-                spent(step, start)
+                costs.add(step, start)
 
     def given(self, inputs: Arrays | None) -> dict[str, np.ndarray]:
         """A request's inputs: the client's. Raises MPC-503 for what is not this party's, MPC-402 for what no ring holds."""
@@ -322,7 +339,7 @@ class RingParty(Party):
         found = check_arrays(wanted, inputs or {})
         for name, array in found.items():
             largest = np.abs(array).max(initial=0.0)
-            if not (np.isfinite(largest) and largest * self.program.scales[name] <= LARGEST_INPUT):
+            if not (np.isfinite(largest) and largest * self.program.scales.get(name, 1.0) <= LARGEST_INPUT):
                 what = "it holds a value that is not finite, or that the ring does not hold"
                 raise MpcifyError(402, f"client input {name}", what, "give numbers of an ordinary size")
         return found
@@ -335,14 +352,20 @@ class RingParty(Party):
 
     def check(self) -> None:
         """Raises MPC-503 if the session has ended."""
-        check_open(self.closed, "ring")
+        check_open(self.seat.closed, "ring")
 
     def close(self, reason: str = "") -> None:
-        self.closed = True
-        self.seat.links.close(reason)
+        self.seat.close(reason)
         self.worker.shutdown(wait=False, cancel_futures=True)
 
 
 def encode(array: np.ndarray, scale: float) -> np.ndarray:
     """The integers nearest to array · scale, as words."""
     return np.rint(np.asarray(array, np.float64) * scale).astype(np.int64)
+
+
+def ahead_of_request(step: Step, client: Client) -> None:
+    """What the client does of a step before the request."""
+    step.prepare(client)
+    if step.ahead or (is_repeated(step) and step.sources[0] in client.values):
+        step.compute(client)

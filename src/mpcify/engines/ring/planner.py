@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import MOVES, evaluate_operation
 from mpcify.engines.ring.plan import Arrays, Derived, Plan, Slot, widen
 from mpcify.engines.ring.protocols import local, lookup, masking, opening, products
@@ -133,9 +134,8 @@ class Planner:
         if issubclass(kind, local.PartWise):
             fields["dealt"] = any(self.steps[number].dealt for number in numbers)
         fields.setdefault("ahead", bool(numbers) and all(self.steps[number].ahead for number in numbers))
-        self.steps.append(
-            kind(index=index, operation=self.operation.name, sources=numbers, shape=shape, level=level, **fields)
-        )
+        fields = {"operation": self.operation.name, "sources": numbers, "shape": shape, "level": level, **fields}
+        self.steps.append(kind(index=index, **fields))
         return index
 
     def entered(self, name: str, shape: tuple[int, ...]) -> Shared:
@@ -144,7 +144,7 @@ class Planner:
         if name == SHARE:
             bits = max(self.precision.share + math.ceil(math.log2(max(shape[1], 1))) - 4, 1)
         scale = 2**bits
-        index = self.step(local.Entered, shape=shape, name=name, scale=scale, dealt=False)
+        index = self.step(local.Entered, shape=shape, name=name, scale=scale, operation=name, dealt=False)
         return Shared(index, shape, scale, None, known=True)
 
     def know(self, derived: Derived, scale: float) -> int:
@@ -348,7 +348,8 @@ class Planner:
         return self.plan_add(operation, x, Known(constant))
 
     def plan_linear(self, operation: Operation, x: Value, w: Value, b: Value) -> Shared:
-        assert isinstance(w, Known) and isinstance(b, Known)
+        if not (isinstance(w, Known) and isinstance(b, Known)):
+            return self.plan_add(operation, self.multiplied(operation, x, w, products.Matmul, transpose=False), b)
         weight, bias = w.derived, b.derived
         if isinstance(x, Normal):
             weight, bias = folded(x.g, x.b, weight, bias)
@@ -368,10 +369,14 @@ class Planner:
         first, second = self.parts_unopened(a), self.parts_unopened(b)
         if first.known and not transpose and first.shape[-2] == 1:
             return self.weighted_sum(operation, first, second)
-        left, right = self.both(first), self.both(second)
-        index = self.step(products.Matmul, left, right, shape=operation.shape, transpose=transpose)
-        scale, opens = left.scale * right.scale, not self.only_added(operation.name)
-        return Shared(index, operation.shape, scale, operation, True, opens=opens)
+        return self.multiplied(operation, a, b, products.Matmul, transpose=transpose)
+
+    def multiplied(self, operation: Operation, a: Value, b: Value, kind: type[Step], **fields: Any) -> Shared:
+        """The product of two values that nobody knows."""
+        left, right = (self.both(self.parts_unopened(value)) for value in (a, b))
+        index = self.step(kind, left, right, shape=operation.shape, **fields)
+        opens = not self.only_added(operation.name)
+        return Shared(index, operation.shape, left.scale * right.scale, operation, True, opens=opens)
 
     def weighted_sum(self, operation: Operation, s: Shared, x: Shared) -> Shared:
         """s @ x for a row s of the client's: Σ_j s_j·x_j."""
@@ -392,13 +397,10 @@ class Planner:
         first, second = self.parts_unopened(a), self.parts_unopened(b)
         if first.known and not second.known:
             first, second = second, first
-        if second.known:
-            found = self.weighed(first, second, operation.shape)
-        else:
-            left, right = self.both(first), self.both(second)
-            index = self.step(products.Multiplied, left, right, shape=operation.shape)
-            found = Shared(index, operation.shape, left.scale * right.scale, operation, True)
-        return Shared(found.index, operation.shape, found.scale, operation, found.excess)
+        if not second.known:
+            return self.multiplied(operation, first, second, products.Multiplied)
+        found = self.weighed(first, second, operation.shape)
+        return Shared(found.index, operation.shape, found.scale, operation)
 
     def plan_square(self, operation: Operation, x: Value) -> Shared:
         fraction = self.precision.squared(self.widths.bound(operation.name))
@@ -410,9 +412,18 @@ class Planner:
         """Whether a value is squared again, and so is opened first."""
         return any(reader.kind == "square" for reader in self.consumers[operation.name])
 
-    def plan_layernorm(self, operation: Operation, x: Value, g: Value, b: Value, eps: float) -> Normal:
-        assert isinstance(g, Known) and isinstance(b, Known)
-        part, width = self.parts_added(x), operation.shape[-1]
+    def plan_layernorm(self, operation: Operation, x: Value, g: Value, b: Value, eps: float) -> Value:
+        normal = self.normal(operation, x, eps)
+        if isinstance(g, Known) and isinstance(b, Known):
+            return Normal(normal, g.derived, b.derived, operation)
+        return self.plan_add(operation, self.multiplied(operation, normal, g, products.Multiplied), b)
+
+    def normal(self, operation: Operation, x: Value, eps: float) -> Shared:
+        """(x − μ)/√(σ² + eps) along the last axis.
+
+        n·(x − μ) is opened and squared; the root of the sum is looked up, opened too, and multiplied with it.
+        """
+        part, width = self.parts_unopened(x), operation.shape[-1]
         variances = self.widths.variance(operation)
         largest = variances[1]
         spread = min(2 * self.bound(part), math.sqrt(width * largest))
@@ -437,11 +448,7 @@ class Planner:
             other=root.forms["step"],
             ahead=False,
         )
-        return Normal(Shared(product, part.shape, normal, operation), g.derived, b.derived, operation)
-
-    def parts_added(self, x: Value) -> Shared:
-        """What a LayerNorm reads: a product as it is, since it is opened after it was centred."""
-        return self.parts_unopened(x)
+        return Shared(product, part.shape, normal, operation)
 
     def root(
         self,
@@ -500,7 +507,15 @@ class Planner:
         lifted = self.lifted(part)
         width = self.widths.ring(part.operation or self.operation, self.bound(part), opened.scale, opened.scale)
         index = self.step(
-            lookup.Output, lifted, shape=part.shape, messages=1, name=name, scale=opened.scale, width=width, ahead=False
+            lookup.Output,
+            lifted,
+            operation=OUTPUT + name,
+            shape=part.shape,
+            messages=1,
+            name=name,
+            scale=opened.scale,
+            width=width,
+            ahead=False,
         )
         found = self.steps[index]
         assert isinstance(found, lookup.Output)

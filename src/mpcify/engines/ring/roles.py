@@ -19,13 +19,13 @@ class Outbox:
         self.send, self.waiting, self.size = send, [], 0
         self.bytes, self.messages = 0, 0
 
-    waiting: list[bytes]
+    waiting: list[bytes | memoryview]
 
     def put(self, words: np.ndarray, bits: int) -> None:
         """Adds words mod 2^bits."""
-        packed = bytes(formulas.pack(words, bits))
+        packed = formulas.pack(words, bits)
         self.waiting.append(packed)
-        self.size += len(packed)
+        self.size, self.bytes = self.size + len(packed), self.bytes + len(packed)
         if self.size >= CHUNK:
             self.flush()
 
@@ -33,7 +33,7 @@ class Outbox:
         """Sends what waits."""
         if self.waiting:
             self.send(b"".join(self.waiting))
-            self.bytes, self.messages = self.bytes + self.size, self.messages + 1
+            self.messages += 1
             self.waiting, self.size = [], 0
 
 

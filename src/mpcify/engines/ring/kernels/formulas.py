@@ -28,7 +28,7 @@ def _opened(c: np.ndarray, shift: int, ring: int) -> tuple[np.ndarray, np.ndarra
     return _high(c, shift, ring) - (1 << ring - shift - 2), (c >> ring - 1 & 1) ^ 1
 
 
-def _raised(x: np.ndarray, bits: int) -> np.ndarray:
+def raised(x: np.ndarray, bits: int) -> np.ndarray:
     """2^bits · x."""
     return x << bits if bits < WORD else np.zeros_like(x)
 
@@ -43,7 +43,7 @@ def halves(r: np.ndarray, shift: int, ring: int) -> tuple[np.ndarray, np.ndarray
 def lift(c: np.ndarray, shift: int, ring: int, m: np.ndarray, first: bool) -> np.ndarray:
     """[first]·u + 2^κ·t·m: of z >> T, all but h."""
     u, t = _opened(c, shift, ring)
-    return first * u + _raised(t * m, ring - shift)
+    return first * u + raised(t * m, ring - shift)
 
 
 @one_pass()
@@ -59,8 +59,8 @@ def square(
 ) -> np.ndarray:
     """[first]·u² − 2·u·h + 2^κ·t·(m·(2u + 2^κ) − 2·hm): of (z >> T)², all but h². hm shares h·m."""
     (u, t), kappa = _opened(c, shift, ring), ring - shift
-    wrap = m * (2 * u + _raised(np.ones_like(u), kappa)) - 2 * hm
-    return first * u * u - 2 * u * h + _raised(t * wrap, kappa)
+    wrap = m * (2 * u + raised(np.ones_like(u), kappa)) - 2 * hm
+    return first * u * u - 2 * u * h + raised(t * wrap, kappa)
 
 
 @one_pass("d", "g", "w")
@@ -88,8 +88,8 @@ def times(
     (u, t), kappa = _opened(c, shift, ring), ring - shift
     (v, s), row_kappa = _opened(d[..., None], row_shift, row_ring), row_ring - row_shift
     g, w = g[..., None], w[..., None]
-    value = first * u * v - u * g - v * h + _raised(t * (v * m - mg), kappa)
-    return value + _raised(s * (u * w - hw), row_kappa) + _raised(t * s * mw, kappa + row_kappa)
+    value = first * u * v - u * g - v * h + raised(t * (v * m - mg), kappa)
+    return value + raised(s * (u * w - hw), row_kappa) + raised(t * s * mw, kappa + row_kappa)
 
 
 def _bytes(bits: int) -> int:

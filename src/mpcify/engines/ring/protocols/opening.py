@@ -260,7 +260,7 @@ class Renew(FromOpened):
 
     def mask(self, high: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """A."""
-        return formulas.shifted(fresh, self.opened.kappa) - high
+        return formulas.raised(fresh, self.opened.kappa) - high
 
     def prepare(self, party: Computing) -> None:
         if not party.first:
@@ -281,7 +281,7 @@ class Renew(FromOpened):
             x = party.values[self.sources[0]]
             delta = self.lifted(x, x.m, True) - x.h
             if words is not None:
-                delta += formulas.shifted(words.reshape(self.shape), self.opened.kappa)
+                delta += formulas.raised(words.reshape(self.shape), self.opened.kappa)
             party.values[self.index] = Masked(delta, None)
 
 
@@ -298,7 +298,7 @@ class RenewBoth(FromOpened):
 
     def deal(self, dealer: Dealing) -> None:
         fresh = sum(draw(self.index, Purpose.FRESH, self.shape) for draw in (dealer.of_client, dealer.of_owner))
-        mask = formulas.shifted(fresh, self.opened.kappa) - dealer.values[self.sources[0]].h
+        mask = formulas.raised(fresh, self.opened.kappa) - dealer.values[self.sources[0]].h
         dealer.give(self.index, Purpose.OTHER, mask, self.ring)
         dealer.values[self.index] = Masked(None, mask)
 
@@ -321,5 +321,5 @@ class RenewBoth(FromOpened):
         mine, mask = party.kept.pop(self.index)
         delta = self.lifted(party.values[self.sources[0]], None, True)
         if words is not None:
-            delta += formulas.shifted(mine + words.reshape(self.shape), self.opened.kappa)
+            delta += formulas.raised(mine + words.reshape(self.shape), self.opened.kappa)
         party.values[self.index] = Masked(delta, mask)

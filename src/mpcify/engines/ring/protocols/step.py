@@ -103,6 +103,11 @@ class Step(ABC):
     def hear(self, party: Computing, words: np.ndarray | None) -> None:
         """Takes what the other one said, and makes the value."""
 
+    @property
+    def talks(self) -> bool:
+        """Whether a message may stand before its value."""
+        return type(self).hear is not Step.hear
+
     def words(self, role: str) -> tuple[int, int] | None:
         """How many words a role says, of how many bits: what the other one must receive."""
         return None
