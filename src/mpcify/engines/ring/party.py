@@ -22,6 +22,7 @@ from mpcify.engines.interpret import check_arrays, check_open
 from mpcify.engines.ring.failure import SAME, WHERE, failure, for_peers
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.kernels.products import kernel
+from mpcify.engines.ring.memory import keep_memory
 from mpcify.engines.ring.plan import Slot, is_repeated
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
 from mpcify.engines.ring.protocols.step import Step
@@ -45,6 +46,7 @@ class Seat:
     """
 
     def __init__(self, links: Links) -> None:
+        keep_memory()
         self.role, self.links = links.name, links
         self.programs = 0
         self.closed = False

@@ -14,12 +14,13 @@ import numpy as np
 
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import MOVES, evaluate_operation
+from mpcify.engines.ring.config import WIDTHS
 from mpcify.engines.ring.plan import Arrays, Derived, Plan, Slot, widen
 from mpcify.engines.ring.protocols import local, lookup, masking, opening, products
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, root_table, table
 from mpcify.engines.ring.values import Move
-from mpcify.engines.ring.widths import UNDECLARED, Precision, Widths, bits_of
+from mpcify.engines.ring.widths import SLACK, UNDECLARED, Precision, Widths, bits_of
 from mpcify.graph.graph import Graph, Operation
 MOVED = ("reshape", "transpose", "slice", "broadcast")
 SHARE = "share"
@@ -66,7 +67,25 @@ class Normal:
     forms: dict[str, Any] = field(default_factory=dict)
 
 
-Value = Known | Shared | Normal
+@dataclass(frozen=True)
+class Product:
+    """A linear layer of a masked value, whose scale is not chosen yet."""
+
+    x: Shared
+    weight: Derived
+    bias: Derived
+
+
+@dataclass(frozen=True, eq=False)
+class Total:
+    """A sum that nothing but LayerNorms reads: what it adds, each of which is centred by itself."""
+
+    terms: tuple["Term", ...]
+    operation: Operation
+
+
+Value = Known | Shared | Normal | Total
+Term = Known | Shared | Normal | Product
 
 
 class Planner:
@@ -112,17 +131,32 @@ class Planner:
             for reader in readers
         )
 
+    def only_centred(self, name: str) -> bool:
+        """Whether a value is read by LayerNorms alone, and by sums of which the same is true."""
+        readers = self.consumers[name]
+        return bool(readers) and name not in self.graph.outputs and all(
+            (reader.kind == "layernorm" and reader.inputs[0] == name)
+            or (reader.kind == "add" and self.only_centred(reader.name))
+            for reader in readers
+        )
+
     def stream_bits(self) -> int:
-        """The fraction bits of what is only added up: LayerNorm reads it in a ring of 56 bits, or in the widest."""
+        """The fraction bits of what is only added up: those of the narrowest ring in which LayerNorm can read it."""
         norms = [operation for operation in self.graph.operations if operation.kind == "layernorm"]
         if not norms:
             return self.precision.normal + self.precision.weight - 4
-        most = max(bits_of(2 * self.widths.bound(norm.inputs[0]) * norm.shape[-1]) for norm in norms) + 1
+        most = max(map(self.bits_centred, norms))
         least = self.precision.normal + 10
-        for width in (56, 64):
+        for width in WIDTHS:
             if width <= self.widths.cap and width - 2 - most >= least:
                 return min(width - 2 - most, self.precision.normal + self.precision.weight)
         return least
+
+    def bits_centred(self, norm: Operation) -> int:
+        """The bits above the fraction of what a LayerNorm centres."""
+        _, largest = self.widths.variance(norm)
+        spread = min(2 * self.widths.bound(norm.inputs[0]), math.sqrt(norm.shape[-1] * largest))
+        return bits_of(spread * SLACK * (1 if self.only_centred(norm.inputs[0]) else norm.shape[-1]))
 
     # Steps.
 
@@ -162,6 +196,7 @@ class Planner:
 
     def parts(self, value: Value, scale: int | None = None) -> Shared:
         """A value in parts. scale: at which a value of the owner's is wanted."""
+        assert not isinstance(value, Total)
         if isinstance(value, Known):
             scale = scale or self.stream
             index = self.know(value.derived, scale)
@@ -299,7 +334,7 @@ class Planner:
         return Shared(index, shape, x.scale, operation, x.excess, x.known, opens)
 
     def plan_concat(self, operation: Operation, *values: Value, axis: int) -> Shared:
-        scale = max(part.scale for part in map(self.parts, (v for v in values if not isinstance(v, Known))))
+        scale = max(self.parts(value).scale for value in values if not isinstance(value, Known))
         found = [self.at_scale(self.parts(value, scale), scale) for value in values]
         shapes = tuple(part.shape for part in found)
         index = self.step(local.Join, *found, shape=operation.shape, axis=axis, shapes=shapes)
@@ -313,7 +348,9 @@ class Planner:
         index = self.step(local.Multiply, x, shape=x.shape, factor=scale // x.scale)
         return Shared(index, x.shape, scale, x.operation, x.excess, x.known)
 
-    def plan_add(self, operation: Operation, a: Value, b: Value, sign: int = 1) -> Shared:
+    def plan_add(self, operation: Operation, a: Value, b: Value, sign: int = 1) -> Value:
+        if sign == 1 and self.only_centred(operation.name):
+            return Total(tuple(term for value in (a, b) for term in terms(value)), operation)
         first = self.parts(a) if not isinstance(a, Known) else None
         second = self.parts(b, first.scale if first else None)
         first = first or self.parts(a, second.scale)
@@ -324,7 +361,7 @@ class Planner:
         opens = not self.only_added(operation.name)
         return Shared(index, operation.shape, scale, operation, excess, known, opens)
 
-    def plan_sub(self, operation: Operation, a: Value, b: Value) -> Shared:
+    def plan_sub(self, operation: Operation, a: Value, b: Value) -> Value:
         return self.plan_add(operation, a, b, -1)
 
     def plan_sum(self, operation: Operation, x: Value, axis: int) -> Shared:
@@ -343,27 +380,53 @@ class Planner:
         opens = not self.only_added(operation.name)
         return Shared(index, operation.shape, part.scale << bits, operation, part.excess, part.known, opens)
 
-    def plan_shift(self, operation: Operation, x: Value, by: float) -> Shared:
+    def plan_shift(self, operation: Operation, x: Value, by: float) -> Value:
         constant = Derived(f"constant {by}", (1,), lambda _: np.asarray([by]))
         return self.plan_add(operation, x, Known(constant))
 
-    def plan_linear(self, operation: Operation, x: Value, w: Value, b: Value) -> Shared:
+    def plan_linear(self, operation: Operation, x: Value, w: Value, b: Value) -> Value:
         if not (isinstance(w, Known) and isinstance(b, Known)):
             return self.plan_add(operation, self.multiplied(operation, x, w, products.Matmul, transpose=False), b)
         weight, bias = w.derived, b.derived
         if isinstance(x, Normal):
             weight, bias = folded(x.g, x.b, weight, bias)
             x = x.x
-        source = self.masked(self.parts(x))
-        bound = self.widths.bound(operation.name)
+        source = self.masked(self.parts_unopened(x))
+        product = Product(source, weight, bias)
+        if self.only_centred(operation.name):
+            return Total((product,), operation)
         if self.only_added(operation.name):
             scale = self.stream / source.scale
         else:
+            bound = self.widths.bound(operation.name)
             scale = self.widths.weight_scale(bound, source.scale, self.precision.weight)
-        product = self.step(products.Linear, source, shape=operation.shape, slot=self.slot(weight, scale))
-        whole = round(source.scale * scale)
-        index = self.plus(product, self.know(bias, whole), (1, 1), operation.shape)
-        return Shared(index, operation.shape, whole, operation, True, opens=not self.only_added(operation.name))
+        index = self.multiply(product, scale, operation)
+        opens = not self.only_added(operation.name)
+        return Shared(index, operation.shape, round(source.scale * scale), operation, True, opens=opens)
+
+    def multiply(self, product: Product, scale: float, operation: Operation) -> int:
+        """A linear layer, with its weight at a scale."""
+        slot = self.slot(product.weight, scale)
+        index = self.step(products.Linear, product.x, shape=operation.shape, slot=slot)
+        bias = self.know(product.bias, round(product.x.scale * scale))
+        return self.plus(index, bias, (1, 1), operation.shape)
+
+    def centred(self, total: Total, term: Term) -> int:
+        """A term less its mean along the last axis, at the scale of sums."""
+        shape, width = total.operation.shape, total.operation.shape[-1]
+        if isinstance(term, Product):
+            product = Product(term.x, centred(term.weight), centred(term.bias))
+            return self.multiply(product, self.stream / term.x.scale, total.operation)
+        if isinstance(term, Known):
+            return self.know(centred(term.derived), self.stream)
+        if isinstance(term, Normal):
+            x = self.masked(term.x)
+            slot = self.slot(centring(term.g), self.stream / x.scale, vector=True)
+            index = self.step(products.CentredDiagonal, x, shape=shape, slot=slot)
+            return self.plus(index, self.know(centred(term.b), self.stream), (1, 1), shape)
+        part = self.parts(term)
+        factor = self.stream // part.scale
+        return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / width))
 
     def plan_matmul(self, operation: Operation, a: Value, b: Value, transpose: bool) -> Shared:
         first, second = self.parts_unopened(a), self.parts_unopened(b)
@@ -423,19 +486,26 @@ class Planner:
 
         n·(x − μ) is opened and squared; the root of the sum is looked up, opened too, and multiplied with it.
         """
-        part, width = self.parts_unopened(x), operation.shape[-1]
+        width, shape = operation.shape[-1], operation.shape
         variances = self.widths.variance(operation)
         largest = variances[1]
-        spread = min(2 * self.bound(part), math.sqrt(width * largest))
-        scale = part.scale * width
-        index = self.step(local.Centre, part, shape=part.shape)
-        centred = Shared(index, part.shape, scale, operation)
+        if isinstance(x, Total):
+            bound, scale = self.widths.bound(x.operation.name), self.stream
+            index, *others = [self.centred(x, term) for term in x.terms]
+            for other in others:
+                index = self.plus(index, other, (1, 1), shape)
+        else:
+            part = self.parts_unopened(x)
+            bound, scale = self.bound(part), part.scale * width
+            index = self.step(local.Centre, part, shape=shape, factor=width, share=1)
+        centre = Shared(index, shape, scale, operation)
+        spread = min(2 * bound, math.sqrt(width * largest))
         middle = math.sqrt(max(8 * variances[0], largest * 1e-6) * largest / 8) ** 0.5
         shift = max(round(math.log2(scale * middle)) - self.precision.normal // 2 - 1, 0)
-        d = self.open(centred, spread, shift)
+        d = self.open(centre, spread, shift)
         remains = scale / 2**shift
         squares = self.step(opening.Square, d, shape=d.shape, opened=d.forms["step"], ahead=False)
-        rows = (*part.shape[:-1], 1)
+        rows = (*shape[:-1], 1)
         total = self.step(local.Sum, squares, shape=rows, axis=-1)
         root = self.root(total, rows, operation, remains, eps, variances)
         normal = 2**self.precision.normal
@@ -443,12 +513,12 @@ class Planner:
             opening.Product,
             d,
             root,
-            shape=part.shape,
+            shape=shape,
             opened=d.forms["step"],
             other=root.forms["step"],
             ahead=False,
         )
-        return Shared(product, part.shape, normal, operation)
+        return Shared(product, shape, normal, operation)
 
     def root(
         self,
@@ -555,3 +625,24 @@ def keeps_last_axis(operation: Operation, shape: tuple[int, ...]) -> bool:
     if operation.kind == "transpose":
         return attributes["axes"][-1] == last
     return operation.shape[-1:] == shape[-1:]
+
+
+def terms(value: Value) -> tuple[Term, ...]:
+    """What a value adds up."""
+    return value.terms if isinstance(value, Total) else (value,)
+
+
+def centred(value: Derived) -> Derived:
+    """A value of the owner's less its mean along the last axis."""
+
+    def compute(weights: Arrays) -> np.ndarray:
+        array = value.compute(weights)
+        return array - array.mean(-1, keepdims=True)
+
+    return Derived(f"centred({value.key})", value.shape, compute)
+
+
+def centring(g: Derived) -> Derived:
+    """g and g/n, of n values."""
+    width = g.shape[-1]
+    return Derived(f"centring({g.key})", (2, width), lambda w: np.stack([g.compute(w), g.compute(w) / width]))

@@ -11,7 +11,7 @@ from mpcify.engines.ring.protocols.lookup import Table
 Function = Callable[[np.ndarray], np.ndarray]
 FINE = 11  # bits of an entry's variable
 FUNCTIONS: dict[str, Function] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "gelu": gelu}
-ENTRIES = 1 << 9  # of a function of the head
+ENTRIES = 1 << 10  # of a function of the head
 ENTRIES_OF_ROOT = (1 << 8, 1 << 13)
 ROOT_ERROR = 5e-4
 

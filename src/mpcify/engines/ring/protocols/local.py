@@ -59,10 +59,13 @@ class Sum(PartWise):
 
 @dataclass(kw_only=True)
 class Centre(PartWise):
-    """n·x − Σx along the last axis, of n values: the deviations from the mean, n times as large."""
+    """factor·x − share·Σx along the last axis: with share = factor/n the deviations from the mean, times factor."""
+
+    factor: int
+    share: int
 
     def apply(self, x: Part) -> Part:
-        return None if x is None else x * x.shape[-1] - x.sum(-1, keepdims=True)
+        return None if x is None else x * self.factor - x.sum(-1, keepdims=True) * self.share
 
 
 @dataclass(kw_only=True)

@@ -49,6 +49,15 @@ class Diagonal(Linear):
 
 
 @dataclass(kw_only=True)
+class CentredDiagonal(Linear):
+    """x ⊙ w − Σ x ⊙ w′ along the last axis, for w and w′ (2, n) that the owner knows: w′ = w/n centres it."""
+
+    def multiply(self, role: Role) -> None:
+        x, (w, share) = self.factor(role), role.weight(self.slot)
+        role.values[self.index] = x * w - (x @ share)[..., None]
+
+
+@dataclass(kw_only=True)
 class Multiplied(Step):
     """a·b for two masked values whose δ both know and whose A is shared, with A_a·A_b as the dealer's part.
 
