@@ -8,7 +8,9 @@ STUDENTS := data teachers students
 accuracy: STAGES := $(STUDENTS) encrypted fixed padding penalty
 robustness: STAGES := $(STUDENTS) robustness
 
-.PHONY: demo test lint dist accuracy robustness bench reliability clean
+NATIVE := $(wildcard src/mpcify/engines/ring/kernels/*.[ch])
+
+.PHONY: demo test lint sanitize dist accuracy robustness bench reliability clean
 
 demo: $(READY)
 	mkdir -p build
@@ -22,6 +24,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The native kernels' tests, with the sanitizers of gcc.
+sanitize: $(READY)
+	bash .ci/sanitize
 
 accuracy robustness: $(READY)
 	for stage in $(STAGES); do $(BIN)/python -m benchmarks.accuracy.$$stage --data $(DATA) $(ONLY) || exit 1; done
@@ -48,8 +54,8 @@ dist: $(READY)
 	bash .ci/dist
 
 clean:
-	rm -rf .venv dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build/lib.* build/temp.* dist src/*.egg-info src/mpcify/engines/ring/kernels/native.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(READY): requirements.txt requirements-data.txt pyproject.toml .ci/setup
+$(READY): requirements.txt requirements-data.txt pyproject.toml setup.py .ci/setup $(NATIVE)
 	bash .ci/setup
 	touch $@

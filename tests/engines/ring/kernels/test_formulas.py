@@ -14,7 +14,8 @@ from mpcify.engines.ring.kernels.library import library
 WORD = 2**64
 SHAPE = (3, 37)
 SEEDS = st.integers(0, 2**32 - 1)
-SHIFTS_AND_RINGS = st.integers(2, 64).flatmap(lambda ring: st.tuples(st.integers(0, ring - 2), st.just(ring)))
+ENDS = st.sampled_from([(0, 64), (62, 64), (0, 2)])
+SHIFTS_AND_RINGS = ENDS | st.integers(2, 64).flatmap(lambda ring: st.tuples(st.integers(0, ring - 2), st.just(ring)))
 # a way stays the same from example to example
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

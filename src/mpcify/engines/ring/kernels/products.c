@@ -2,7 +2,7 @@
 
 The right matrix is packed in panels of 24 columns, each row by row; the last panel holds what is left, filled with
 zeros to a multiple of 8 columns. The left one is packed as it is used, in groups of 8, 4, 2 or 1 rows, each column by
-column. `kind` says how a word is multiplied: PORTABLE and AVX512 mod 2^64, IFMA mod 2^52. */
+column. `kind` says how a word is multiplied: IFMA mod 2^52, the others mod 2^64. */
 
 #include <string.h>
 
@@ -12,7 +12,7 @@ column. `kind` says how a word is multiplied: PORTABLE and AVX512 mod 2^64, IFMA
 #include <immintrin.h>
 #endif
 
-enum { PORTABLE, AVX512, IFMA };
+enum { PORTABLE, AVX2, AVX512, IFMA };
 enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384 };
 
 /* out (rows × columns, rows `stride` apart) += left (depth × rows) times right (depth × columns, filled to lanes);
@@ -39,14 +39,63 @@ static void portable(int rows, int columns, const word *left, const word *right,
 }
 
 #ifdef X86
-#define WIDE __attribute__((target("avx512f,avx512dq,avx512ifma")))
+#define AVX2_CODE __attribute__((target("avx2")))
 
-INLINE WIDE __m512i multiply_add(const int kind, __m512i sum, __m512i a, __m512i b) {
+/* `rows` (1 or 2) of a tile, 8 columns; rows of `left` are `step` words apart. With words as halves, a·b mod 2^64 is
+   a₀·b₀ + 2^32·(a₀·b₁ + a₁·b₀): `low` sums the first product, and the halves of a word of `crossed` sum the others. */
+INLINE AVX2_CODE void strip(const int rows, int columns, const word *left, size step, const word *right, size width,
+                            word *out, size stride, size depth, int first) {
+    enum { HALF = LANES / 2 };
+    __m256i low[2][2] = {{{0}}}, crossed[2][2] = {{{0}}}, b[2];
+    for (size k = 0; k < depth; k++) {
+        for (int vector = 0; vector < 2; vector++)
+            b[vector] = _mm256_loadu_si256((const __m256i *)(right + k * width + HALF * vector));
+        for (int row = 0; row < rows; row++) {
+            const __m256i a = _mm256_set1_epi64x((long long)left[k * step + row]);
+            const __m256i turned = _mm256_shuffle_epi32(a, 0xb1);
+            for (int vector = 0; vector < 2; vector++) {
+                low[row][vector] = _mm256_add_epi64(low[row][vector], _mm256_mul_epu32(a, b[vector]));
+                crossed[row][vector] = _mm256_add_epi32(crossed[row][vector], _mm256_mullo_epi32(turned, b[vector]));
+            }
+        }
+    }
+    for (int row = 0; row < rows; row++) {
+        word sum[2][LANES];
+        for (int vector = 0; vector < 2; vector++) {
+            _mm256_storeu_si256((__m256i *)(sum[0] + HALF * vector), low[row][vector]);
+            _mm256_storeu_si256((__m256i *)(sum[1] + HALF * vector), crossed[row][vector]);
+        }
+        for (int lane = 0; lane < columns; lane++) {
+            word *const to = out + row * stride + lane;
+            const word high = (sum[1][lane] << 32) + (sum[1][lane] >> 32 << 32);
+            *to = sum[0][lane] + high + (first ? 0 : *to);
+        }
+    }
+}
+
+static AVX2_CODE void avx2(int rows, int columns, const word *left, const word *right, word *out, size stride,
+                           size depth, int first) {
+    const size width = filled(columns);
+    for (size start = 0; start < width; start += LANES) {
+        const int lanes = (int)least(LANES, columns - start);
+        for (int row = 0; row < rows; row += 2) {
+            word *const to = out + row * stride + start;
+            if (row + 2 <= rows)
+                strip(2, lanes, left + row, rows, right + start, width, to, stride, depth, first);
+            else
+                strip(1, lanes, left + row, rows, right + start, width, to, stride, depth, first);
+        }
+    }
+}
+
+#define AVX512_CODE __attribute__((target("avx512f,avx512dq,avx512ifma")))
+
+INLINE AVX512_CODE __m512i multiply_add(const int kind, __m512i sum, __m512i a, __m512i b) {
     return kind == IFMA ? _mm512_madd52lo_epu64(sum, a, b) : _mm512_add_epi64(sum, _mm512_mullo_epi64(a, b));
 }
 
 /* A tile whose kind, rows and vectors are constants, so that its sums are registers. */
-INLINE WIDE void fixed(const int kind, const int rows, const int vectors, int columns, const word *left,
+INLINE AVX512_CODE void fixed(const int kind, const int rows, const int vectors, int columns, const word *left,
                        const word *right, word *out, size stride, size depth, int first) {
     const __mmask8 last = (__mmask8)(0xff >> (LANES * vectors - columns)), none = first ? 0 : 0xff;
     __m512i sum[ROWS][PANEL / LANES], b[PANEL / LANES];
@@ -84,8 +133,8 @@ INLINE WIDE void fixed(const int kind, const int rows, const int vectors, int co
         break;
 #define CASES(kind, rows) CASE(kind, rows, 1) CASE(kind, rows, 2) CASE(kind, rows, 3)
 #define TILE(name, kind)                                                                                               \
-    static WIDE void name(int rows, int columns, const word *left, const word *right, word *out, size stride,          \
-                          size depth, int first) {                                                                     \
+    static AVX512_CODE void name(int rows, int columns, const word *left, const word *right, word *out, size stride,   \
+                                 size depth, int first) {                                                              \
         switch (4 * rows + filled(columns) / LANES) { CASES(kind, 8) CASES(kind, 4) CASES(kind, 2) CASES(kind, 1) }    \
     }
 
@@ -97,6 +146,7 @@ static tile *tile_of(int kind) {
 #ifdef X86
     if (kind == IFMA) return ifma;
     if (kind == AVX512) return avx512;
+    if (kind == AVX2) return avx2;
 #endif
     return portable;
 }
@@ -104,11 +154,12 @@ static tile *tile_of(int kind) {
 /* Whether this processor, and its operating system, run a kind. */
 int runs(int kind) {
 #ifdef X86
-    if (kind != PORTABLE && !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"))) return 0;
-    return kind != IFMA || __builtin_cpu_supports("avx512ifma");
-#else
-    return kind == PORTABLE;
+    const int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
+    if (kind == IFMA) return wide && __builtin_cpu_supports("avx512ifma");
+    if (kind == AVX512) return wide;
+    if (kind == AVX2) return !!__builtin_cpu_supports("avx2");
 #endif
+    return kind == PORTABLE;
 }
 
 /* Packs right (p × q, or q × p that stands transposed) in panels: p · filled(q) words. */

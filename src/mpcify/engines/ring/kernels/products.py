@@ -22,7 +22,12 @@ from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 
-KINDS = (("portable", 64), ("avx512", 64), ("ifma", 52))  # in the order of products.c, with the widest ring of each
+KINDS = (
+    ("portable", 64),
+    ("avx2", 64),
+    ("avx512", 64),
+    ("ifma", 52),
+)  # in the order of products.c, with the widest ring of each
 SHAPE = (64, 256, 192)  # of the product that is measured
 REPEATS = 3
 
@@ -154,15 +159,13 @@ class Numpy(Kernel):
 def there() -> list[Kernel]:
     """Every kernel that this machine runs.
 
-    torch takes seconds to import, and is never faster than a kernel for AVX-512: with one of those it is there only if
-    something else imported it.
+    torch takes seconds to import: beside C for the processor's wide registers it is there only if it was imported.
     """
     code = library()
     kernels: list[Kernel] = []
     if code is not None:
         kernels += [Native(code, name, widest) for kind, (name, widest) in enumerate(KINDS) if code.runs(kind)]
-    slow = not {"avx512", "ifma"} & {kernel.name for kernel in kernels}
-    if slow or sys.modules.get("torch"):
+    if {kernel.name for kernel in kernels} <= {"portable"} or sys.modules.get("torch"):
         with suppress(MpcifyError):
             require("torch")
             kernels.append(Torch())
