@@ -15,7 +15,7 @@ from mpcify.engines.ring.kernels.library import library
 from mpcify.engines.ring.kernels.products import Kernel, Numpy, Torch, kernel, measured, there
 from mpcify.errors import MpcifyError, MpcifyWarning
 
-NAMES = [name for name, _ in products.KINDS] + ["torch", "numpy"]
+NAMES = [*products.KINDS, "torch", "numpy"]
 EXTREMES = [0, 1, -1, 2**52 - 1, 2**52, -(2**52), 2**51, 2**32 - 1, 2**32, 2**63 - 1, -(2**63)]
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 49])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -95,6 +95,15 @@ def test_largest_words_wrap(each: Kernel) -> None:
     for word in EXTREMES:
         left, right = np.full((9, 40), word), np.full((40, 9), word)
         assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 9), (0, 4, 9), (3, 4, 0)])
+def test_an_empty_sum_is_zero_and_an_empty_matrix_stays_empty(each: Kernel, shape: tuple[int, int, int]) -> None:
+    m, p, q = shape
+    left, right = np.ones((2, m, p), np.int64), np.ones((2, p, q), np.int64)
+    wanted = np.zeros((2, m, q), np.int64)
+    np.testing.assert_array_equal(each.product(left[0], each.prepare(right[0])), wanted[0])
+    np.testing.assert_array_equal(each.products(left, right), wanted)
 
 
 def test_matrices_may_lie_in_memory_as_they_like(each: Kernel) -> None:

@@ -196,6 +196,7 @@ size block_words(size m, size p) { return least(m, BLOCK) * least(p, DEPTH); }
 /* out (m × q) = left (m × p) times a right matrix in panels. scratch: block_words(m, p). */
 void product(int kind, const word *left, const word *panels, word *out, size m, size p, size q, word *scratch) {
     tile *const multiply = tile_of(kind);
+    if (p == 0) memset(out, 0, sizeof(word) * (size_t)(m * q));
     for (size k = 0; k < p; k += DEPTH) {
         const size depth = least(DEPTH, p - k);
         for (size block = 0; block < m; block += BLOCK) {

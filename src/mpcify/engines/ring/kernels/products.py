@@ -22,12 +22,7 @@ from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 
-KINDS = (
-    ("portable", 64),
-    ("avx2", 64),
-    ("avx512", 64),
-    ("ifma", 52),
-)  # in the order of products.c, with the widest ring of each
+KINDS = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52}  # in the order of products.c; the widest ring of each
 SHAPE = (64, 256, 192)  # of the product that is measured
 REPEATS = 3
 
@@ -81,7 +76,7 @@ class Native(Kernel):
 
     def __init__(self, code: ctypes.CDLL, name: str, widest: int) -> None:
         self.name, self.widest, self._code = name, widest, code
-        self._kind = ctypes.c_int([kind for kind, _ in KINDS].index(name))
+        self._kind = ctypes.c_int(list(KINDS).index(name))
         code.panel_words.restype = code.block_words.restype = ctypes.c_int64
 
     def prepare(self, right: np.ndarray) -> Prepared:
@@ -164,7 +159,7 @@ def there() -> list[Kernel]:
     code = library()
     kernels: list[Kernel] = []
     if code is not None:
-        kernels += [Native(code, name, widest) for kind, (name, widest) in enumerate(KINDS) if code.runs(kind)]
+        kernels += [Native(code, name, widest) for kind, (name, widest) in enumerate(KINDS.items()) if code.runs(kind)]
     if {kernel.name for kernel in kernels} <= {"portable"} or sys.modules.get("torch"):
         with suppress(MpcifyError):
             require("torch")
