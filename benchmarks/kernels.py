@@ -1,0 +1,107 @@
+"""What the ring engine's kernels reach on one core: products of a BERT-base layer of 128 tokens, and formulas.
+
+    OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m benchmarks.kernels [--repeat 20] [--out FILE.json]
+
+Products in billions of multiply-adds a second, beside torch's of float32, which the plaintext model takes; formulas in
+billions of bytes read and written a second, in C and in numpy. Medians of a few runs in turns.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from mpcify.engines.ring.kernels import formulas, onepass
+from mpcify.engines.ring.kernels.products import there
+from mpcify.files import write_whole
+from mpcify.measure.provenance import provenance
+
+PRODUCTS = {"qkv": (128, 768, 2304), "first": (128, 768, 3072), "second": (128, 3072, 768)}
+HEADS = (12, 128, 64, 128)  # scores: a product a head
+WORDS = (128, 3072)
+OPENING = (14, 48)  # shift and ring
+
+Run = Callable[[], Any]
+
+
+def rates(runs: dict[str, Run], work: dict[str, float], repeat: int) -> dict[str, float]:
+    """Billions of `work` a second of each run, in turns: what else the machine does then slows all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeat + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: round(work[name] / statistics.median(seconds[name][1:]) / 1e9, 2) for name in runs}
+
+
+def products(random: np.random.Generator, repeat: int) -> dict[str, dict[str, float]]:
+    """Of each shape, what each kernel reaches."""
+    torch = importlib.import_module("torch")
+
+    def words(*shape: int) -> np.ndarray:
+        return random.integers(-(2**63), 2**63, shape, np.int64)
+
+    found = {}
+    for name, (m, p, q) in PRODUCTS.items():
+        left, right = words(m, p), words(p, q)
+        floats = torch.randn(m, p), torch.randn(p, q)
+        runs: dict[str, Run] = {"float32": lambda floats=floats: floats[0] @ floats[1]}
+        for kernel in there():
+            prepared = kernel.prepare(right)
+            runs[kernel.name] = lambda of=kernel, left=left, prepared=prepared: of.product(left, prepared)
+        found[name] = rates(runs, dict.fromkeys(runs, m * p * q), repeat)
+    count, m, p, q = HEADS
+    left, right = words(count, m, p), words(count, q, p)
+    floats = torch.randn(count, m, p), torch.randn(count, q, p)
+    runs = {"float32": lambda: floats[0] @ floats[1].mT}
+    runs |= {kernel.name: lambda of=kernel: of.products(left, right, transpose=True) for kernel in there()}
+    return {**found, "scores": rates(runs, dict.fromkeys(runs, math.prod(HEADS)), repeat)}
+
+
+def in_passes(random: np.random.Generator, repeat: int) -> dict[str, dict[str, float]]:
+    """Of each formula, what C and numpy reach."""
+    c, h, m, hw, mg, mw = random.integers(-(2**63), 2**63, (6, *WORDS), np.int64)
+    d, g, w = random.integers(-(2**63), 2**63, (3, WORDS[0]), np.int64)
+    packed = bytes(formulas.pack(c, OPENING[1]))
+    runs: dict[str, Run] = {
+        "halves": lambda: formulas.halves(c, *OPENING),
+        "lift": lambda: formulas.lift(c, *OPENING, m, True),
+        "fresh": lambda: formulas.fresh(c, *OPENING, m, h),
+        "square": lambda: formulas.square(c, *OPENING, h, m, hw, True),
+        "times": lambda: formulas.times(c, *OPENING, h, m, d, *OPENING, g, w, hw, mg, mw, True),
+        "pack": lambda: formulas.pack(c, OPENING[1]),
+        "unpack": lambda: formulas.unpack(packed, c.size, OPENING[1]),
+    }
+    arrays = {"halves": 3, "lift": 3, "fresh": 4, "square": 5, "times": 7, "pack": 1.75, "unpack": 1.75}
+    work = {name: count * c.nbytes for name, count in arrays.items()}
+    native = rates(runs, work, repeat)
+    with patch.object(onepass, "library", lambda: None), patch.object(formulas, "library", lambda: None):
+        slow = rates(runs, work, repeat)
+    return {name: {"native": native[name], "numpy": slow[name]} for name in runs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    random = np.random.default_rng(0)
+    result = {"products": products(random, given.repeat), "formulas": in_passes(random, given.repeat)}
+    text = json.dumps({"format": 1, **result, **provenance(seed=0)}, indent=1) + "\n"
+    if given.out:
+        write_whole(given.out, text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
