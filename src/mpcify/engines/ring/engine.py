@@ -98,7 +98,9 @@ class RingProgram(Program):
 
     @property
     def largest_message(self) -> int:
-        weights = [formulas.packed_size(int(np.prod(slot.derived.shape)), slot.bits) for slot in self.plan.slots if slot.bits]
+        weights = [
+            formulas.packed_size(int(np.prod(slot.derived.shape)), slot.bits) for slot in self.plan.slots if slot.bits
+        ]
         level = [
             sum(formulas.packed_size(*words) for step in steps if (words := step.words(role)))
             for steps in self.plan.levels
@@ -126,9 +128,7 @@ class RingProgram(Program):
 class RingSession(Session):
     """All parties of a program."""
 
-    def __init__(
-        self, program: RingProgram, weights: Arrays, links: Any, beside: dict[str, RingParty] | None
-    ) -> None:
+    def __init__(self, program: RingProgram, weights: Arrays, links: Any, beside: dict[str, RingParty] | None) -> None:
         self.program, self.graph, self.links = program, program.graph, links
         self.pool = ThreadPoolExecutor(len(PARTIES))
 

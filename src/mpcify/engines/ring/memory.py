@@ -19,4 +19,5 @@ def keep_memory() -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     options = ((ARENA_MAX, 1), (MMAP_THRESHOLD, KEPT), (TRIM_THRESHOLD, KEPT), (TOP_PAD, 1 << 26))
-    return all([mallopt(option, value) for option, value in options])
+    done = [mallopt(option, value) for option, value in options]
+    return all(done)

@@ -1,4 +1,4 @@
-"""One role of a program over links to the others: its keys, its weights' masks, its sets of randomness, its requests."""
+"""One role of a program over links to the others: its keys, the weights' masks, sets of randomness, and requests."""
 
 import hashlib
 import hmac
@@ -26,7 +26,8 @@ from mpcify.engines.ring.memory import keep_memory
 from mpcify.engines.ring.plan import Slot, is_repeated
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
 from mpcify.engines.ring.protocols.step import Step
-from mpcify.engines.ring.roles import Client, Dealer, Inbox, Outbox, Owner, Role
+from mpcify.engines.ring.roles import Client, Dealer, Inbox, Outbox, Owner
+from mpcify.engines.ring.values import encode
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.network.links import Links
@@ -34,7 +35,10 @@ from mpcify.network.links import Links
 if TYPE_CHECKING:
     from mpcify.engines.ring.engine import RingProgram
 
-PAIRS = {"client": {"owner": "k01", "dealer": "k02"}, "owner": {"dealer": "k12"}}  # who draws a key, and hands it to whom
+PAIRS = {
+    "client": {"owner": "k01", "dealer": "k02"},
+    "owner": {"dealer": "k12"},
+}  # who draws a key, and hands it to whom
 LARGEST_INPUT = 2.0**40  # of a number of the client's, as an integer
 
 
@@ -78,17 +82,14 @@ class Seat:
 
     def exchange(self) -> dict[str, Prg]:
         """Draws and hands over the keys: k₀₂ the client's, k₁₂ the owner's, k₀₁ of both. The dealer never sees k₀₁."""
-        halves = {peer: secrets.token_bytes(KEY) for peer in PAIRS.get(self.role, {})}
-        if self.role == "owner":
-            halves["client"] = secrets.token_bytes(KEY)
+        drawn = {"client": ("owner", "dealer"), "owner": ("client", "dealer"), "dealer": ()}  # by whom, for whom
+        halves = {peer: secrets.token_bytes(KEY) for peer in drawn[self.role]}
         for peer, half in halves.items():
             self.links.send(peer, "key", half)
-        theirs = {}
-        for peer in self.links.peers:
-            if self.role in PAIRS.get(peer, {}) or (self.role, peer) == ("client", "owner"):
-                theirs[peer] = self.links.receive(peer, "key")
-                if len(theirs[peer]) != KEY:
-                    raise MpcifyError(707, WHERE, f"the key from {peer} has another length", SAME)
+        theirs = {peer: self.links.receive(peer, "key") for peer in self.links.peers if self.role in drawn[peer]}
+        for peer, half in theirs.items():
+            if len(half) != KEY:
+                raise MpcifyError(707, WHERE, f"the key from {peer} has another length", SAME)
         found = {}
         for peer in self.links.peers:
             both = {self.role: halves.get(peer, b""), peer: theirs.get(peer, b"")}
@@ -119,7 +120,11 @@ class Costs:
 
     def __init__(self, role: str, graph: Graph) -> None:
         inputs = (item.name for item in (*graph.held_by("client"), *graph.held_by("public")))
-        names = (*inputs, *(operation.name for operation in graph.operations), *(OUTPUT + name for name in graph.outputs))
+        names = (
+            *inputs,
+            *(operation.name for operation in graph.operations),
+            *(OUTPUT + name for name in graph.outputs),
+        )
         self.role, self.spent = role, dict.fromkeys(names, Cost(bytes_per_party={role: 0}))
 
     def add(self, step: Step, start: float, sent: int = 0, messages: int = 0) -> None:
@@ -130,9 +135,9 @@ class Costs:
 
 @dataclass
 class Prepared:
-    """A set that waits for its request: the role in it, and what preparing it cost by operation."""
+    """A set that waits for its request: the role in it (the dealer is done), and what it cost by operation so far."""
 
-    role: Dealer | Client | Owner
+    role: Client | Owner | None
     costs: Mapping[str, Cost]
 
 
@@ -171,9 +176,13 @@ class RingParty(Party):
         """Masks the weights that the session has not masked yet. owned: the owner's."""
         start, before = time.perf_counter(), self.seat.links.sent
         with self.seat.failing():
-            self.weights = {number: self.masked(slot, owned) for number, slot in enumerate(self.plan.slots) if slot.bits}
+            self.weights = {
+                number: self.masked(slot, owned) for number, slot in enumerate(self.plan.slots) if slot.bits
+            }
             if self.role == "owner":
-                encoded = {key: encode(derived.compute(owned), scale) for key, (derived, scale) in self.plan.owned.items()}
+                encoded = {
+                    key: encode(derived.compute(owned), scale) for key, (derived, scale) in self.plan.owned.items()
+                }
                 self.arrays = encoded
         sent = self.seat.links.sent - before
         self.top_up()
@@ -237,25 +246,24 @@ class RingParty(Party):
             keys = turns(kind)
             return Inbox(lambda: links.receive(peer, next(keys)))
 
-        role: Dealer | Client | Owner
         with self.seat.failing():
             if self.role == "dealer":
-                role = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), to_owner("dealt"))
-                self.walk(role.out, costs, role, lambda step: step.deal(role))
-                role.values, role.kept = {}, {}
-            elif self.role == "client":
-                role = Client(self.number, number, weights, keys["dealer"], to_owner("ahead"))
-                self.walk(role.out, costs, role, lambda step: ahead_of_request(step, role))
-            else:
-                inboxes = from_peer("dealer", "dealt"), from_peer("client", "ahead")
-                role = Owner(self.number, number, weights, keys["dealer"], *inboxes)
-                role.arrays = self.arrays
-                self.walk(None, costs, role, lambda step: step.prepare(role))
-                for inbox in inboxes:
-                    inbox.end()
-        return Prepared(role, costs.spent)
+                dealer = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), to_owner("dealt"))
+                self.walk(dealer.out, costs, lambda step: step.deal(dealer))
+                return Prepared(None, costs.spent)
+            if self.role == "client":
+                client = Client(self.number, number, weights, keys["dealer"], to_owner("ahead"))
+                self.walk(client.out, costs, lambda step: ahead_of_request(step, client))
+                return Prepared(client, costs.spent)
+            inboxes = from_peer("dealer", "dealt"), from_peer("client", "ahead")
+            owner = Owner(self.number, number, weights, keys["dealer"], *inboxes)
+            owner.arrays = self.arrays
+            self.walk(None, costs, lambda step: step.prepare(owner))
+            for inbox in inboxes:
+                inbox.end()
+            return Prepared(owner, costs.spent)
 
-    def walk(self, out: Outbox | None, costs: Costs, role: Role, act: Callable[[Step], None]) -> None:
+    def walk(self, out: Outbox | None, costs: Costs, act: Callable[[Step], None]) -> None:
         """Does something at every step, and sends what comes of it."""
         step = self.plan.steps[0]
         for step in self.plan.steps:
@@ -283,12 +291,13 @@ class RingParty(Party):
                 raise MpcifyError(503, WHERE, "a request was made before weights were placed", "call hold first")
             prepared = self.take()
             role, costs = prepared.role, Costs(self.role, self.graph)
-            role.inputs = given
-            if isinstance(role, Client | Owner):
+            if role is not None:
+                role.inputs = given
                 for number, level in enumerate(self.levels):
                     self.talk(role, number, level, costs)
-        outputs = {step.name: role.values[step.index] for step in self.plan.outputs} if self.role == "client" else None
-        role.values, role.kept = {}, {}
+        outputs = None
+        if isinstance(role, Client):
+            outputs = {step.name: role.values[step.index] for step in self.plan.outputs}
         self.top_up()
         return outputs, {
             name: replace(spent + prepared.costs[name], offline=prepared.costs[name])
@@ -332,7 +341,7 @@ class RingParty(Party):
                 costs.add(step, start)
 
     def given(self, inputs: Arrays | None) -> dict[str, np.ndarray]:
-        """A request's inputs: the client's. Raises MPC-503 for what is not this party's, MPC-402 for what no ring holds."""
+        """A request's inputs: the client's. MPC-503 for what is not this party's, MPC-402 for what no ring holds."""
         public = {item.name for item in self.graph.held_by("public")}
         if self.role != "client":
             self.refuse("client", {name: array for name, array in (inputs or {}).items() if name not in public})
@@ -359,11 +368,6 @@ class RingParty(Party):
     def close(self, reason: str = "") -> None:
         self.seat.close(reason)
         self.worker.shutdown(wait=False, cancel_futures=True)
-
-
-def encode(array: np.ndarray, scale: float) -> np.ndarray:
-    """The integers nearest to array · scale, as words."""
-    return np.rint(np.asarray(array, np.float64) * scale).astype(np.int64)
 
 
 def ahead_of_request(step: Step, client: Client) -> None:

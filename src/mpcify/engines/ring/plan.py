@@ -25,7 +25,7 @@ class Derived:
 
 @dataclass
 class Slot:
-    """A weight that is multiplied with: its integers are round(array · scale) mod 2^bits. vector: element by element."""
+    """A weight that is multiplied with: the integers round(array · scale) mod 2^bits. vector: element by element."""
 
     derived: Derived
     scale: float
@@ -53,8 +53,12 @@ class Width:
 
 @dataclass(frozen=True)
 class Plan:
-    """steps: in an order in which each finds its sources. slots: the weights that are masked (of no bits: not needed). owned: the owner's own
-    arrays, each with its scale. outputs: the steps that give the client an output. widths: what was proven of whom."""
+    """What to run.
+
+    steps: in an order in which each finds its sources. slots: the weights that are masked (one of no bits is not
+    needed). owned: the owner's own arrays, each with its scale. outputs: the steps that give the client an output.
+    widths: the openings, and what was proven of them.
+    """
 
     steps: tuple[Step, ...]
     slots: tuple[Slot, ...]

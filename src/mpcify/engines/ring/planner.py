@@ -22,6 +22,7 @@ from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, root_table, table
 from mpcify.engines.ring.values import Move
 from mpcify.engines.ring.widths import SLACK, UNDECLARED, Precision, Widths, bits_of
 from mpcify.graph.graph import Graph, Operation
+
 MOVED = ("reshape", "transpose", "slice", "broadcast")
 SHARE = "share"
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
@@ -126,18 +127,26 @@ class Planner:
     def only_added(self, name: str) -> bool:
         """Whether a value is read by sums and LayerNorms alone, moved or not."""
         readers = self.consumers[name]
-        return bool(readers) and name not in self.graph.outputs and all(
-            reader.kind in ("add", "sub", "layernorm") or (reader.kind in MOVED and self.only_added(reader.name))
-            for reader in readers
+        return (
+            bool(readers)
+            and name not in self.graph.outputs
+            and all(
+                reader.kind in ("add", "sub", "layernorm") or (reader.kind in MOVED and self.only_added(reader.name))
+                for reader in readers
+            )
         )
 
     def only_centred(self, name: str) -> bool:
         """Whether a value is read by LayerNorms alone, and by sums of which the same is true."""
         readers = self.consumers[name]
-        return bool(readers) and name not in self.graph.outputs and all(
-            (reader.kind == "layernorm" and reader.inputs[0] == name)
-            or (reader.kind == "add" and self.only_centred(reader.name))
-            for reader in readers
+        return (
+            bool(readers)
+            and name not in self.graph.outputs
+            and all(
+                (reader.kind == "layernorm" and reader.inputs[0] == name)
+                or (reader.kind == "add" and self.only_centred(reader.name))
+                for reader in readers
+            )
         )
 
     def stream_bits(self) -> int:
@@ -160,7 +169,9 @@ class Planner:
 
     # Steps.
 
-    def step(self, kind: type[Step], *sources: Shared | int, shape: tuple[int, ...], messages: int = 0, **fields: Any) -> int:
+    def step(
+        self, kind: type[Step], *sources: Shared | int, shape: tuple[int, ...], messages: int = 0, **fields: Any
+    ) -> int:
         """Adds a step; its index."""
         numbers = tuple(source if isinstance(source, int) else source.index for source in sources)
         level = max((self.steps[number].level for number in numbers), default=0) + messages
@@ -274,13 +285,17 @@ class Planner:
         if "masked" not in value.forms:
             if value.excess:
                 x = self.opened(value)
-                index = self.step(
-                    opening.Renew, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=True
-                )
+                index = self.step(opening.Renew, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=True)
             else:
                 x = value
                 index = self.step(
-                    masking.Mask, x, shape=x.shape, messages=1, known=value.known, corrected=self.steps[x.index].dealt, ahead=True
+                    masking.Mask,
+                    x,
+                    shape=x.shape,
+                    messages=1,
+                    known=value.known,
+                    corrected=self.steps[x.index].dealt,
+                    ahead=True,
                 )
             value.forms["masked"] = Shared(index, x.shape, x.scale, value.operation)
         return value.forms["masked"]  # type: ignore[no-any-return]
@@ -290,9 +305,7 @@ class Planner:
         if "both" not in value.forms:
             x = self.opened(value) if value.excess else value
             if value.excess:
-                index = self.step(
-                    opening.RenewBoth, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=False
-                )
+                index = self.step(opening.RenewBoth, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=False)
             else:
                 index = self.step(masking.MaskBoth, x, shape=x.shape, messages=1, ahead=False)
             value.forms["both"] = Shared(index, x.shape, x.scale, value.operation)
@@ -538,7 +551,9 @@ class Planner:
         if most >= 2**bits - 2**found.step:
             bits += 1
             found = root_table(bits, variances, 1 / (width * unit**2), eps, scale)
-        index = self.step(lookup.Lookup, total, shape=rows, messages=1, table=found, offset=0, early=False, ahead=False, dealt=False)
+        index = self.step(
+            lookup.Lookup, total, shape=rows, messages=1, table=found, offset=0, early=False, ahead=False, dealt=False
+        )
         root = Shared(index, rows, 2**ROOT_EXTRA, operation)
         largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
         return self.open(root, largest, ROOT_EXTRA)
@@ -549,7 +564,9 @@ class Planner:
         bound = self.bound(part) * 1.02
         bits = bits_of(2 * bound * part.scale * 1.01)
         scale = 2**FUNCTION
-        found = table(FUNCTIONS[operation.kind], bits, ENTRIES, 1 / part.scale, -(2.0 ** (bits - 1)) / part.scale, scale)
+        found = table(
+            FUNCTIONS[operation.kind], bits, ENTRIES, 1 / part.scale, -(2.0 ** (bits - 1)) / part.scale, scale
+        )
         early = self.steps[part.index].ahead
         index = self.step(
             lookup.Lookup,

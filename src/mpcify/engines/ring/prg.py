@@ -57,7 +57,7 @@ class Prg:
         count = math.prod(shape)
         found = np.empty(8 * count + KEY, np.uint8)  # update_into asks for a block more than it writes
         encryptor = Cipher(self.algorithm, modes.CTR(place.nonce(purpose))).encryptor()
-        view = memoryview(found)
+        view = memoryview(found.data)
         for start in range(0, 8 * count, len(_ZEROS)):
             size = min(len(_ZEROS), 8 * count - start)
             encryptor.update_into(_ZEROS if size == len(_ZEROS) else _ZEROS[:size], view[start:])

@@ -1,5 +1,6 @@
 """The three roles in one set of randomness: what each draws, gives, sends ahead and is given."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.prg import Place, Prg, Purpose
-from mpcify.engines.ring.protocols.step import Shape
+from mpcify.engines.ring.values import plus
 
+Shape = tuple[int, ...]
 CHUNK = 8 << 20  # bytes of what is dealt or sent ahead that go in one message, if a value's are not more
 
 
@@ -64,7 +66,11 @@ class Inbox:
 
 
 class Role:
-    """What all have: the set's place, and the values and notes of its steps."""
+    """What all have of a set: its place, and by the numbers of the steps their values, and what they need again.
+
+    weights: F at the client, W at the owner, B = W − F at the dealer, by the numbers of their slots. inputs: the
+    client's, as floats. arrays: the owner's own, encoded.
+    """
 
     role: Literal["client", "owner", "dealer"]
 
@@ -79,12 +85,6 @@ class Role:
         """Where a step's streams are."""
         return Place(self.program, self.number, step)
 
-    def weight(self, slot: int) -> Any:
-        return self.weights[slot]
-
-    def owned(self, key: str) -> np.ndarray:
-        return self.arrays[key]
-
 
 class Dealer(Role):
     """The dealer; `out` goes to the owner."""
@@ -98,41 +98,62 @@ class Dealer(Role):
         (self.client, self.owner), self.out = keys, out
 
     def of_client(self, step: int, purpose: Purpose, shape: Shape) -> np.ndarray:
+        """Words that the client draws too."""
         return self.client.words(self.place(step), purpose, shape)
 
     def of_owner(self, step: int, purpose: Purpose, shape: Shape) -> np.ndarray:
+        """Words that the owner draws too."""
         return self.owner.words(self.place(step), purpose, shape)
 
     def give(self, step: int, purpose: Purpose, secret: np.ndarray, bits: int) -> np.ndarray:
+        """Shares a secret mod 2^bits: the client's share, which it draws, is returned; the owner is sent the rest."""
         share = self.of_client(step, purpose, secret.shape)
         self.out.put(secret - share, bits)
         return share
 
 
-class Client(Role):
-    """The client: it draws its share of everything. `out` goes to the owner, before the request."""
+class Peer(Role, ABC):
+    """The client's or the owner's role. key: with the dealer. first: whether it adds what both know: the owner does."""
+
+    first: bool
+
+    def __init__(self, program: int, number: int, weights: Mapping[int, Any], key: Prg) -> None:
+        super().__init__(program, number, weights)
+        self.key = key
+
+    def draw(self, step: int, purpose: Purpose, shape: Shape) -> np.ndarray:
+        """Words that the dealer draws too."""
+        return self.key.words(self.place(step), purpose, shape)
+
+    @abstractmethod
+    def given(self, step: int, purpose: Purpose, shape: Shape, bits: int) -> np.ndarray:
+        """This party's share of what the dealer gives; the owner's come in the order in which they are given."""
+
+    @abstractmethod
+    def with_half(self, own: np.ndarray | None, mask: np.ndarray, bits: int) -> np.ndarray:
+        """A mask for what the owner alone opens: the client sends it its part and its mask (own + mask) before the
+        request, and the owner adds them to its own mask."""
+
+
+class Client(Peer):
+    """The client: it draws its share of everything. out: what goes to the owner before the request."""
 
     role = "client"
     first = False
 
     def __init__(self, program: int, number: int, weights: Mapping[int, Any], key: Prg, out: Outbox) -> None:
-        super().__init__(program, number, weights)
-        self.key, self.out = key, out
-
-    def draw(self, step: int, purpose: Purpose, shape: Shape) -> np.ndarray:
-        return self.key.words(self.place(step), purpose, shape)
+        super().__init__(program, number, weights, key)
+        self.out = out
 
     def given(self, step: int, purpose: Purpose, shape: Shape, bits: int) -> np.ndarray:
         return self.draw(step, purpose, shape)
 
-    def send_ahead(self, words: np.ndarray, bits: int) -> None:
-        self.out.put(words, bits)
-
-    def sent_ahead(self, shape: Shape, bits: int) -> np.ndarray:
-        raise AssertionError("nobody sends the client anything ahead")
+    def with_half(self, own: np.ndarray | None, mask: np.ndarray, bits: int) -> np.ndarray:
+        self.out.put(plus(own, mask), bits)
+        return mask
 
 
-class Owner(Role):
+class Owner(Peer):
     """The owner. dealt, ahead: what the dealer and the client send it before the request."""
 
     role = "owner"
@@ -141,17 +162,11 @@ class Owner(Role):
     def __init__(
         self, program: int, number: int, weights: Mapping[int, Any], key: Prg, dealt: Inbox, ahead: Inbox
     ) -> None:
-        super().__init__(program, number, weights)
-        self.key, self.dealt, self.ahead = key, dealt, ahead
-
-    def draw(self, step: int, purpose: Purpose, shape: Shape) -> np.ndarray:
-        return self.key.words(self.place(step), purpose, shape)
+        super().__init__(program, number, weights, key)
+        self.dealt, self.ahead = dealt, ahead
 
     def given(self, step: int, purpose: Purpose, shape: Shape, bits: int) -> np.ndarray:
         return self.dealt.take(shape, bits)
 
-    def send_ahead(self, words: np.ndarray, bits: int) -> None:
-        raise AssertionError("the owner sends nothing ahead")
-
-    def sent_ahead(self, shape: Shape, bits: int) -> np.ndarray:
-        return self.ahead.take(shape, bits)
+    def with_half(self, own: np.ndarray | None, mask: np.ndarray, bits: int) -> np.ndarray:
+        return mask + self.ahead.take(mask.shape, bits)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mpcify.engines.ring.config import PARTIES
+from mpcify.engines.ring.config import PARTIES, WIDEST
 from mpcify.engines.ring.tables import FUNCTIONS
 from mpcify.engines.rules import Rules
 from mpcify.errors import MpcifyError
@@ -15,7 +15,7 @@ LINEAR = ("linear", "matmul", "mul", "square", "scale", "add", "sub", "shift", "
 MOVES = ("reshape", "transpose", "slice", "concat", "broadcast")
 RING_KINDS = frozenset((*LINEAR, *MOVES, *FUNCTIONS))
 MOST_LOOKED_UP = 1 << 14  # values of a request that a function of the head may have: each costs the dealer a table
-REMEDY = "convert with 2quad-freediv or softmax-freediv, or use --engine spu"
+REMEDY = "convert with 2quad-freediv or softmax-freediv, or use another engine"
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,12 @@ class RingRules(Rules):
     """The engine's rules. cap: the widest ring."""
 
     share_bytes: ClassVar[int] = 16
-    cap: int = 64
-    number: FixedPoint = FixedPoint.of(64)
+    cap: int = WIDEST
+
+    @property
+    def number(self) -> FixedPoint:  # type: ignore[override]
+        """What inputs and outputs would be in fixed point: operations have rings and fractions of their own."""
+        return FixedPoint()
 
     @property
     def parties(self) -> tuple[str, ...]:

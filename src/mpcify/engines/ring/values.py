@@ -3,7 +3,7 @@
 A value x is three parts, x = x₀ + x₁ + x₂: the client's, the owner's and the dealer's, of which the last depends on no
 input. A part that is zero is None. Two forms say more of a value:
 
-- `Opened`: its digits above a truncation, x = u − h + 2^κ·t·m, with u and t from the opened c (see `protocols.opening`);
+- `Opened`: its digits above a truncation, x = u − h + 2^κ·t·m, u and t being of the opened c (see `protocols.opening`);
 - `Masked`: x = δ + A. If the owner alone knows δ and the client A, they are simply the two parts of x.
 """
 
@@ -37,8 +37,6 @@ class Masked:
     mask: Part
 
 
-
-
 def moved(value: Any, move: Move) -> Any:
     """A value of any form after a change that moves or repeats its elements."""
     if isinstance(value, np.ndarray):
@@ -55,6 +53,16 @@ def added(a: Part, b: Part) -> Part:
     return b if a is None else a if b is None else a + b
 
 
-def subtracted(a: Part, b: Part) -> Part:
-    """The difference of two parts."""
-    return a if b is None else -b if a is None else a - b
+def plus(part: Part, words: np.ndarray) -> np.ndarray:
+    """A part and words."""
+    return words if part is None else part + words
+
+
+def minus(words: np.ndarray, part: Part) -> np.ndarray:
+    """Words less a part."""
+    return words if part is None else words - part
+
+
+def encode(array: np.ndarray, scale: float) -> np.ndarray:
+    """The integers nearest to array · scale, as words."""
+    return np.rint(np.asarray(array, np.float64) * scale).astype(np.int64)

@@ -1,8 +1,8 @@
 """The ring and the fraction bits of each value, proven from declared ranges.
 
-A value z·2^f is opened in a ring 2^K only if |z|·2^f < 2^(K−2) for every z in its declared range: beyond by δ it would be
-wrong with probability 2δ/2^K alone, so that no test would find it. Each opening takes the narrowest ring that is proven;
-weights get the fraction bits that the ring has to spare.
+A value z·2^f is opened in a ring 2^K only if |z|·2^f < 2^(K−2) for every z in its declared range: beyond it by δ it
+would be wrong with probability 2δ/2^K alone, so that no test would find it. Each opening takes the narrowest ring that
+is proven; weights get the fraction bits that the ring has to spare.
 """
 
 import math
@@ -74,7 +74,7 @@ class Widths:
         wanted = [width for width in WIDTHS if width <= self.cap and largest < 2.0 ** (width - 2)]
         if not wanted and not self.force:
             what = f"its declared range of ±{bound:.4g} needs {bits_of(largest) + 2} bits, and there are {self.cap}"
-            remedy = "declare narrower ranges: calibrate or distill again, or use --engine spu"
+            remedy = "declare narrower ranges: calibrate or distill again, or use another engine"
             raise MpcifyError(402, operation.where, what, remedy)
         width = wanted[0] if wanted else self.cap
         headroom = width - 2 - math.log2(largest) if largest > 0 else float(width)

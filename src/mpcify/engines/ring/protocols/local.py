@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.ring.protocols.step import Computing, Dealing, Role, Step
-from mpcify.engines.ring.values import Move, Part, added, moved
+from mpcify.engines.ring.protocols.step import Step
+from mpcify.engines.ring.roles import Dealer, Peer, Role
+from mpcify.engines.ring.values import Move, Part, added, encode, moved
 
 
 @dataclass(kw_only=True)
@@ -17,7 +18,7 @@ class PartWise(Step):
         """A role's part of the value from its parts of the sources; None is zero."""
         raise NotImplementedError
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         self.compute(dealer)
 
     def compute(self, party: Role) -> None:
@@ -78,7 +79,9 @@ class Join(PartWise):
     def apply(self, *parts: Part) -> Part:
         if all(part is None for part in parts):
             return None
-        whole = (np.zeros(shape, np.int64) if part is None else part for part, shape in zip(parts, self.shapes, strict=True))
+        whole = (
+            np.zeros(shape, np.int64) if part is None else part for part, shape in zip(parts, self.shapes, strict=True)
+        )
         return np.concatenate(list(whole), self.axis)
 
 
@@ -99,11 +102,11 @@ class Entered(Step):
     name: str
     scale: int
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         dealer.values[self.index] = None
 
-    def compute(self, party: Computing) -> None:
-        party.values[self.index] = None if party.first else np.rint(party.inputs[self.name] * float(self.scale)).astype(np.int64)
+    def compute(self, party: Peer) -> None:
+        party.values[self.index] = None if party.first else encode(party.inputs[self.name], self.scale)
 
 
 @dataclass(kw_only=True)
@@ -112,8 +115,8 @@ class Owned(Step):
 
     key: str
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         dealer.values[self.index] = None
 
-    def compute(self, party: Computing) -> None:
-        party.values[self.index] = party.owned(self.key) if party.first else None
+    def compute(self, party: Peer) -> None:
+        party.values[self.index] = party.arrays[self.key] if party.first else None

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcify.engines.ring.prg import Purpose
-from mpcify.engines.ring.protocols.step import Computing, Dealing, Message, Step
-from mpcify.engines.ring.values import added, subtracted
+from mpcify.engines.ring.protocols.step import Message, Step
+from mpcify.engines.ring.roles import Dealer, Peer
+from mpcify.engines.ring.values import minus, plus
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Lookup(Step):
     """f(x + offset), element by element.
 
     c = x + offset + r mod 2^l is opened (by the owner alone if the client's part depends on no input: it sends the bits
-    from step − fine on). With ρ = r >> step and r′ = (r mod 2^step) >> (step − fine) the dealer shares for every j, with
-    i = j − ρ mod N: a[i] − b[i]·r′ + q[i]·r′², b[i] − 2q[i]·r′, q[i]; the entries at j = c >> step are polynomials in w.
+    from step − fine on). With ρ = r >> step and r′ = (r mod 2^step) >> (step − fine) the dealer shares for every j, for
+    i = j − ρ mod N: a[i] − b[i]·r′ + q[i]·r′², b[i] − 2q[i]·r′, q[i]. Those at j = c >> step are a polynomial in the w
+    of c.
     1. Both send x_i + D_i (l bits), or the client ahead and the owner c (l − step + fine bits).
     Dealt: 3N values.
     """
@@ -51,10 +53,10 @@ class Lookup(Step):
         """The shape of what is shared."""
         return (3, int(np.prod(self.shape)), self.table.entries)
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         table = self.table
-        r = sum(draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
-        r = subtracted(r, dealer.values[self.sources[0]]).reshape(-1)
+        half, other = (draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
+        r = minus(half + other, dealer.values[self.sources[0]]).reshape(-1)
         low = (r & ((1 << table.step) - 1)) >> (table.step - table.fine)
         turn = (r >> table.step) & (table.entries - 1)
         twice = np.concatenate([table.coefficients, table.coefficients], 1)
@@ -65,14 +67,11 @@ class Lookup(Step):
         dealer.give(self.index, Purpose.TABLE, rotated, self.ring)
         dealer.values[self.index] = None
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         mask = party.draw(self.index, Purpose.MASK, self.shape)
         share = party.given(self.index, Purpose.TABLE, self.tabled, self.ring)
-        if self.early and party.first:
-            mask = mask + party.sent_ahead(self.shape, self.table.bits)
-        elif self.early:
-            party.send_ahead(added(party.values[self.sources[0]], mask), self.table.bits)
-            mask = None
+        if self.early:
+            mask = party.with_half(party.values.get(self.sources[0]), mask, self.table.bits)
         party.kept[self.index] = mask, share
 
     @property
@@ -80,11 +79,11 @@ class Lookup(Step):
         """The lowest bits of c, which nobody needs."""
         return self.table.step - self.table.fine
 
-    def say(self, party: Computing) -> Message | None:
+    def say(self, party: Peer) -> Message | None:
         if self.early and not party.first:
             return None
         mask, share = party.kept[self.index]
-        c = added(party.values[self.sources[0]], mask)
+        c = plus(party.values[self.sources[0]], mask)
         if party.first:
             c = c + self.offset
         party.kept[self.index] = c, share
@@ -96,7 +95,7 @@ class Lookup(Step):
             return (count, self.table.bits - self.dropped) if role == "owner" else None
         return count, self.table.bits
 
-    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+    def hear(self, party: Peer, words: np.ndarray | None) -> None:
         c, share = party.kept.pop(self.index)
         if words is not None:
             words = words.reshape(self.shape)
@@ -119,21 +118,21 @@ class Output(Step):
     def needs(self) -> tuple[int, ...]:
         return (self.width,)
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         dealer.give(self.index, Purpose.OTHER, dealer.values[self.sources[0]], self.width)
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         party.kept[self.index] = party.given(self.index, Purpose.OTHER, self.shape, self.width)
 
-    def say(self, party: Computing) -> Message | None:
-        part = added(party.values[self.sources[0]], party.kept[self.index])
+    def say(self, party: Peer) -> Message | None:
+        part = plus(party.values[self.sources[0]], party.kept[self.index])
         return (part, self.width) if party.first else None
 
     def words(self, role: str) -> tuple[int, int] | None:
         return (int(np.prod(self.shape)), self.width) if role == "owner" else None
 
-    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+    def hear(self, party: Peer, words: np.ndarray | None) -> None:
         if words is not None:
-            whole = added(party.values[self.sources[0]], party.kept[self.index] + words.reshape(self.shape))
+            whole = plus(party.values[self.sources[0]], party.kept[self.index] + words.reshape(self.shape))
             spare = 64 - self.width
             party.values[self.index] = ((whole << spare) >> spare) / self.scale

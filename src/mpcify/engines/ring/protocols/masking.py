@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mpcify.engines.ring.prg import Purpose
-from mpcify.engines.ring.protocols.step import Computing, Dealing, Message, Step
-from mpcify.engines.ring.values import Masked, added
+from mpcify.engines.ring.protocols.step import Message, Step
+from mpcify.engines.ring.roles import Dealer, Peer
+from mpcify.engines.ring.values import Masked, added, plus
 
 
 @dataclass(kw_only=True)
@@ -20,25 +21,24 @@ class Mask(Step):
     known: bool = field(default=False)
     corrected: bool = field(default=False)
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         secret = dealer.values[self.sources[0]]
         if self.corrected:
             dealer.give(self.index, Purpose.OTHER, secret, self.ring)
         dealer.values[self.index] = Masked(None, dealer.of_client(self.index, Purpose.FRESH, self.shape))
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         share = party.given(self.index, Purpose.OTHER, self.shape, self.ring) if self.corrected else None
         mask = None if party.first else party.draw(self.index, Purpose.FRESH, self.shape)
         party.kept[self.index] = mask, share
         if not party.first:
             party.values[self.index] = Masked(None, mask)
 
-    def say(self, party: Computing) -> Message | None:
+    def say(self, party: Peer) -> Message | None:
         if party.first:
             return None
         mask, share = party.kept.pop(self.index)
-        hidden = added(party.values[self.sources[0]], share)
-        hidden = -mask if hidden is None else hidden - mask
+        hidden = plus(added(party.values[self.sources[0]], share), -mask)
         if self.known:
             party.values[self.index] = Masked(hidden, mask)
         return hidden, self.ring
@@ -46,7 +46,7 @@ class Mask(Step):
     def words(self, role: str) -> tuple[int, int] | None:
         return (int(np.prod(self.shape)), self.ring) if role == "client" else None
 
-    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+    def hear(self, party: Peer, words: np.ndarray | None) -> None:
         if words is not None:
             _, share = party.kept.pop(self.index)
             delta = added(added(party.values[self.sources[0]], share), words.reshape(self.shape))
@@ -61,28 +61,26 @@ class MaskBoth(Step):
     Dealt: A.
     """
 
-    def deal(self, dealer: Dealing) -> None:
-        mask = -sum(draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
-        secret = dealer.values[self.sources[0]]
-        mask = mask if secret is None else mask + secret
+    def deal(self, dealer: Dealer) -> None:
+        half, other = (draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
+        mask = plus(dealer.values[self.sources[0]], -(half + other))
         dealer.give(self.index, Purpose.FRESH, mask, self.ring)
         dealer.values[self.index] = Masked(None, mask)
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         mask = party.draw(self.index, Purpose.MASK, self.shape)
         party.kept[self.index] = mask, party.given(self.index, Purpose.FRESH, self.shape, self.ring)
 
-    def say(self, party: Computing) -> Message:
+    def say(self, party: Peer) -> Message:
         mask, share = party.kept[self.index]
-        mine = added(party.values[self.sources[0]], mask)
-        assert mine is not None
+        mine = plus(party.values[self.sources[0]], mask)
         party.kept[self.index] = mine, share
         return mine, self.ring
 
     def words(self, role: str) -> tuple[int, int]:
         return int(np.prod(self.shape)), self.ring
 
-    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+    def hear(self, party: Peer, words: np.ndarray | None) -> None:
         assert words is not None
         mine, share = party.kept.pop(self.index)
         party.values[self.index] = Masked(mine + words.reshape(self.shape), share)
@@ -92,9 +90,9 @@ class MaskBoth(Step):
 class Parts(Step):
     """A masked value whose δ the owner alone knows, in parts: A is the client's, δ the owner's."""
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         dealer.values[self.index] = None
 
-    def compute(self, party: Computing) -> None:
+    def compute(self, party: Peer) -> None:
         x = party.values[self.sources[0]]
         party.values[self.index] = x.delta if party.first else x.mask

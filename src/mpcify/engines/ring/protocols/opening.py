@@ -15,8 +15,9 @@ import numpy as np
 
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.prg import Purpose
-from mpcify.engines.ring.protocols.step import Computing, Dealing, Message, Step
-from mpcify.engines.ring.values import Masked, Opened, added, subtracted
+from mpcify.engines.ring.protocols.step import Message, Step
+from mpcify.engines.ring.roles import Dealer, Peer
+from mpcify.engines.ring.values import Masked, Opened, minus, plus
 
 
 @dataclass(kw_only=True)
@@ -43,30 +44,28 @@ class Open(Step):
     def needs(self) -> tuple[int, ...]:
         return (self.width,)
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         half, other = (draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
-        h, m = formulas.halves(subtracted(half + other, dealer.values[self.sources[0]]), self.shift, self.width)
+        mask = minus(half + other, dealer.values[self.sources[0]])
+        h, m = formulas.halves(mask, self.shift, self.width)
         high = dealer.give(self.index, Purpose.HIGH, h, self.high) if self.high else None
         if self.wrap:
             dealer.give(self.index, Purpose.WRAP, m, self.wrap)
         dealer.values[self.index] = Opened(None, h, m, high)
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         mask = party.draw(self.index, Purpose.MASK, self.shape)
         h = party.given(self.index, Purpose.HIGH, self.shape, self.high) if self.high else None
         m = party.given(self.index, Purpose.WRAP, self.shape, self.wrap) if self.wrap else None
-        if self.early and party.first:
-            mask = mask + party.sent_ahead(self.shape, self.width)
-        elif self.early:
-            party.send_ahead(added(party.values[self.sources[0]], mask), self.width)
-            mask = None
+        if self.early:
+            mask = party.with_half(party.values.get(self.sources[0]), mask, self.width)
         party.kept[self.index] = mask
         party.values[self.index] = Opened(None, h, m)
 
-    def say(self, party: Computing) -> Message | None:
+    def say(self, party: Peer) -> Message | None:
         if self.early and not party.first:
             return None
-        c = added(party.values[self.sources[0]], party.kept[self.index])
+        c = plus(party.values[self.sources[0]], party.kept[self.index])
         if party.first:
             c = c + (1 << (self.width - 2))
         party.kept[self.index] = c
@@ -78,7 +77,7 @@ class Open(Step):
             return (count, self.kappa) if role == "owner" else None
         return count, self.width
 
-    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+    def hear(self, party: Peer, words: np.ndarray | None) -> None:
         c, dealt = party.kept.pop(self.index), party.values[self.index]
         if words is not None:
             words = words.reshape(self.shape)
@@ -114,10 +113,10 @@ class Lift(FromOpened):
     def opened_needs(self) -> tuple[int, int]:
         return 0, self.wrap_bits
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         dealer.values[self.index] = -dealer.values[self.sources[0]].h
 
-    def compute(self, party: Computing) -> None:
+    def compute(self, party: Peer) -> None:
         x = party.values[self.sources[0]]
         party.values[self.index] = self.lifted(x, x.m, party.first)
 
@@ -132,17 +131,17 @@ class Square(FromOpened):
     def opened_needs(self) -> tuple[int, int]:
         return self.ring, self.wrap_bits
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         x = dealer.values[self.sources[0]]
         if self.wrap_bits:
             dealer.give(self.index, Purpose.PRODUCT, x.h * x.m, self.wrap_bits)
         dealer.values[self.index] = x.h * x.h
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         if self.wrap_bits:
             party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
 
-    def compute(self, party: Computing) -> None:
+    def compute(self, party: Peer) -> None:
         x = party.values[self.sources[0]]
         product = party.kept.pop(self.index, None)
         m, product = (np.zeros_like(x.c) if part is None else part for part in (x.m, product))
@@ -165,17 +164,17 @@ class Weigh(FromOpened):
     def opened_needs(self) -> tuple[int, int]:
         return self.ring, self.wrap_bits
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         x, s = (dealer.values[source] for source in self.sources)
         if self.wrap_bits:
             dealer.give(self.index, Purpose.PRODUCT, np.broadcast_to(s.mask * x.m, self.shape), self.wrap_bits)
         dealer.values[self.index] = np.broadcast_to(-(s.mask * x.h), self.shape)
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         if self.wrap_bits:
             party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
 
-    def compute(self, party: Computing) -> None:
+    def compute(self, party: Peer) -> None:
         x, s = (party.values[source] for source in self.sources)
         shift, width = self.opened.shift, self.opened.width
         value = -(s.delta * x.h)
@@ -214,7 +213,7 @@ class Product(FromOpened):
     def opened_needs(self) -> tuple[int, int]:
         return self.ring, self.wrap_bits
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         x, y = (dealer.values[source] for source in self.sources)
         found = x.m * y.h, x.h * y.m, x.m * y.m
         for (purpose, bits), secret in zip(self.products(), found, strict=True):
@@ -222,15 +221,18 @@ class Product(FromOpened):
                 dealer.give(self.index, purpose, secret, bits)
         dealer.values[self.index] = x.h * y.h
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         party.kept[self.index] = [
             party.given(self.index, purpose, self.shape, bits) if bits else np.zeros(self.shape, np.int64)
             for purpose, bits in self.products()
         ]
 
-    def compute(self, party: Computing) -> None:
+    def compute(self, party: Peer) -> None:
         x, y = (party.values[source] for source in self.sources)
-        flat = [part.reshape(-1, self.shape[-1]) for part in (x.c, x.h, self.or_zeros(x.m, x.c), *party.kept.pop(self.index))]
+        flat = [
+            part.reshape(-1, self.shape[-1])
+            for part in (x.c, x.h, self.or_zeros(x.m, x.c), *party.kept.pop(self.index))
+        ]
         c, h, m, mg, hw, mw = flat
         d, g, w = (part.reshape(-1) for part in (y.c, y.h, self.or_zeros(y.m, y.c)))
         widths = (self.opened.shift, self.opened.width), (self.other.shift, self.other.width)
@@ -254,7 +256,7 @@ class Renew(FromOpened):
     def opened_needs(self) -> tuple[int, int]:
         return self.ring, self.wrap_bits
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         fresh = dealer.of_client(self.index, Purpose.FRESH, self.shape)
         dealer.values[self.index] = Masked(None, self.mask(dealer.values[self.sources[0]].high, fresh))
 
@@ -262,12 +264,12 @@ class Renew(FromOpened):
         """A."""
         return formulas.raised(fresh, self.opened.kappa) - high
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         if not party.first:
             fresh = party.kept[self.index] = party.draw(self.index, Purpose.FRESH, self.shape)
             party.values[self.index] = Masked(None, self.mask(party.values[self.sources[0]].h, fresh))
 
-    def say(self, party: Computing) -> Message | None:
+    def say(self, party: Peer) -> Message | None:
         if party.first or not self.wrap_bits:
             return None
         x, fresh = party.values[self.sources[0]], party.kept.pop(self.index)
@@ -276,7 +278,7 @@ class Renew(FromOpened):
     def words(self, role: str) -> tuple[int, int] | None:
         return (int(np.prod(self.shape)), self.wrap_bits) if role == "client" and self.wrap_bits else None
 
-    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+    def hear(self, party: Peer, words: np.ndarray | None) -> None:
         if party.first:
             x = party.values[self.sources[0]]
             delta = self.lifted(x, x.m, True) - x.h
@@ -296,17 +298,17 @@ class RenewBoth(FromOpened):
     def opened_needs(self) -> tuple[int, int]:
         return 0, self.wrap_bits
 
-    def deal(self, dealer: Dealing) -> None:
-        fresh = sum(draw(self.index, Purpose.FRESH, self.shape) for draw in (dealer.of_client, dealer.of_owner))
-        mask = formulas.raised(fresh, self.opened.kappa) - dealer.values[self.sources[0]].h
+    def deal(self, dealer: Dealer) -> None:
+        fresh, other = (draw(self.index, Purpose.FRESH, self.shape) for draw in (dealer.of_client, dealer.of_owner))
+        mask = formulas.raised(fresh + other, self.opened.kappa) - dealer.values[self.sources[0]].h
         dealer.give(self.index, Purpose.OTHER, mask, self.ring)
         dealer.values[self.index] = Masked(None, mask)
 
-    def prepare(self, party: Computing) -> None:
+    def prepare(self, party: Peer) -> None:
         fresh = party.draw(self.index, Purpose.FRESH, self.shape)
         party.kept[self.index] = fresh, party.given(self.index, Purpose.OTHER, self.shape, self.ring)
 
-    def say(self, party: Computing) -> Message | None:
+    def say(self, party: Peer) -> Message | None:
         if not self.wrap_bits:
             return None
         x, (fresh, mask) = party.values[self.sources[0]], party.kept[self.index]
@@ -317,7 +319,7 @@ class RenewBoth(FromOpened):
     def words(self, role: str) -> tuple[int, int] | None:
         return (int(np.prod(self.shape)), self.wrap_bits) if self.wrap_bits else None
 
-    def hear(self, party: Computing, words: np.ndarray | None) -> None:
+    def hear(self, party: Peer, words: np.ndarray | None) -> None:
         mine, mask = party.kept.pop(self.index)
         delta = self.lifted(party.values[self.sources[0]], None, True)
         if words is not None:

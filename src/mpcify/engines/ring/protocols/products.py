@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcify.engines.ring.kernels.products import Kernel, kernel
-from mpcify.engines.ring.protocols.step import Computing, Dealing, Role, Step
+from mpcify.engines.ring.protocols.step import Step
+from mpcify.engines.ring.roles import Dealer, Peer, Role
 from mpcify.engines.ring.values import Masked
 
 
@@ -30,13 +31,13 @@ class Linear(Step):
     def multiply(self, role: Role) -> None:
         """This role's part."""
         x = self.factor(role)
-        product = kernel(self.ring).product(x.reshape(-1, x.shape[-1]), role.weight(self.slot))
+        product = kernel(self.ring).product(x.reshape(-1, x.shape[-1]), role.weights[self.slot])
         role.values[self.index] = product.reshape(self.shape)
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         self.multiply(dealer)
 
-    def compute(self, party: Computing) -> None:
+    def compute(self, party: Peer) -> None:
         self.multiply(party)
 
 
@@ -45,7 +46,7 @@ class Diagonal(Linear):
     """x ⊙ w for a vector w that the owner knows, along the last axis."""
 
     def multiply(self, role: Role) -> None:
-        role.values[self.index] = self.factor(role) * role.weight(self.slot)
+        role.values[self.index] = self.factor(role) * role.weights[self.slot]
 
 
 @dataclass(kw_only=True)
@@ -53,7 +54,7 @@ class CentredDiagonal(Linear):
     """x ⊙ w − Σ x ⊙ w′ along the last axis, for w and w′ (2, n) that the owner knows: w′ = w/n centres it."""
 
     def multiply(self, role: Role) -> None:
-        x, (w, share) = self.factor(role), role.weight(self.slot)
+        x, (w, share) = self.factor(role), role.weights[self.slot]
         role.values[self.index] = x * w - (x @ share)[..., None]
 
 
@@ -70,11 +71,11 @@ class Multiplied(Step):
         """The product."""
         return a * b
 
-    def deal(self, dealer: Dealing) -> None:
+    def deal(self, dealer: Dealer) -> None:
         a, b = (dealer.values[source].mask for source in self.sources)
         dealer.values[self.index] = self.times(a, b)
 
-    def compute(self, party: Computing) -> None:
+    def compute(self, party: Peer) -> None:
         a, b = (party.values[source] for source in self.sources)
         right = b.mask + b.delta if party.first else b.mask
         party.values[self.index] = self.times(a.delta, right) + self.times(a.mask, b.delta)
