@@ -15,7 +15,7 @@ from mpcify.engines.ring.kernels.library import library
 from mpcify.engines.ring.kernels.products import Kernel, Numpy, Torch, kernel, measured, there
 from mpcify.errors import MpcifyError, MpcifyWarning
 
-NAMES = [*products.KINDS, "torch", "numpy"]
+NAMES = [*products.NATIVE, "torch", "numpy"]
 EXTREMES = [0, 1, -1, 2**52 - 1, 2**52, -(2**52), 2**51, 2**32 - 1, 2**32, 2**63 - 1, -(2**63)]
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 49])
 SEEDS = st.integers(0, 2**32 - 1)

@@ -151,15 +151,15 @@ static tile *tile_of(int kind) {
     return portable;
 }
 
-/* Whether this processor, and its operating system, run a kind. */
-int runs(int kind) {
+/* The kind of a name, or -1 if this processor and its operating system do not run it. */
+int kind_named(const char *name) {
 #ifdef X86
     const int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
-    if (kind == IFMA) return wide && __builtin_cpu_supports("avx512ifma");
-    if (kind == AVX512) return wide;
-    if (kind == AVX2) return !!__builtin_cpu_supports("avx2");
+    if (!strcmp(name, "ifma") && wide && __builtin_cpu_supports("avx512ifma")) return IFMA;
+    if (!strcmp(name, "avx512") && wide) return AVX512;
+    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2")) return AVX2;
 #endif
-    return kind == PORTABLE;
+    return strcmp(name, "portable") ? -1 : PORTABLE;
 }
 
 /* Packs right (p × q, or q × p that stands transposed) in panels: p · filled(q) words. */

@@ -22,7 +22,7 @@ from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 
-KINDS = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52}  # in the order of products.c; the widest ring of each
+NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52}  # the kinds of products.c, and the widest ring of each
 SHAPE = (64, 256, 192)  # of the product that is measured
 REPEATS = 3
 
@@ -74,9 +74,9 @@ def _oriented(left: np.ndarray, right: np.ndarray, transpose: bool) -> tuple[int
 class Native(Kernel):
     """The C of products.c. One thread a call; other threads run meanwhile."""
 
-    def __init__(self, code: ctypes.CDLL, name: str, widest: int) -> None:
-        self.name, self.widest, self._code = name, widest, code
-        self._kind = ctypes.c_int(list(KINDS).index(name))
+    def __init__(self, code: ctypes.CDLL, name: str) -> None:
+        self.name, self.widest, self._code = name, NATIVE[name], code
+        self._kind = ctypes.c_int(code.kind_named(name.encode()))
         code.panel_words.restype = code.block_words.restype = ctypes.c_int64
 
     def prepare(self, right: np.ndarray) -> Prepared:
@@ -159,7 +159,7 @@ def there() -> list[Kernel]:
     code = library()
     kernels: list[Kernel] = []
     if code is not None:
-        kernels += [Native(code, name, widest) for kind, (name, widest) in enumerate(KINDS.items()) if code.runs(kind)]
+        kernels += [Native(code, name) for name in NATIVE if code.kind_named(name.encode()) >= 0]
     if {kernel.name for kernel in kernels} <= {"portable"} or sys.modules.get("torch"):
         with suppress(MpcifyError):
             require("torch")
