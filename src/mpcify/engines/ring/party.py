@@ -21,10 +21,10 @@ from mpcify.engines.engine import OUTPUT, Arrays, Party
 from mpcify.engines.interpret import check_arrays, check_open
 from mpcify.engines.ring.failure import SAME, WHERE, failure, for_peers
 from mpcify.engines.ring.kernels import formulas
-from mpcify.engines.ring.kernels.products import kernel
 from mpcify.engines.ring.memory import keep_memory
 from mpcify.engines.ring.plan import Slot, is_repeated
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
+from mpcify.engines.ring.protocols.products import Multiplier
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.roles import Client, Dealer, Inbox, Outbox, Owner
 from mpcify.engines.ring.values import encode
@@ -209,7 +209,7 @@ class RingParty(Party):
             held = encode(slot.derived.compute(owned), slot.scale)
             hidden = held - self.seat.keys["client"].words(place, Purpose.WEIGHT, shape)
             links.send("dealer", key, bytes(formulas.pack(hidden, slot.bits)))
-        return held if slot.vector else kernel(slot.bits).prepare(held)
+        return held if slot.vector else Multiplier(held, slot.bits)
 
     # Sets of randomness.
 

@@ -10,6 +10,18 @@ from mpcify.engines.ring.roles import Dealer, Peer, Role
 from mpcify.engines.ring.values import Masked
 
 
+class Multiplier:
+    """A matrix (p, q) by which many are multiplied mod 2^bits."""
+
+    def __init__(self, matrix: np.ndarray, bits: int) -> None:
+        self.kernel = kernel(bits)
+        self.prepared = self.kernel.prepare(matrix)
+
+    def times(self, x: np.ndarray) -> np.ndarray:
+        """x (m, p) times the matrix."""
+        return self.kernel.product(x, self.prepared)
+
+
 @dataclass(kw_only=True)
 class Linear(Step):
     """X·W for x = δ + A, δ known to the owner, A to the client; W = F + B, F at client and owner, B at the dealer.
@@ -31,8 +43,8 @@ class Linear(Step):
     def multiply(self, role: Role) -> None:
         """This role's part."""
         x = self.factor(role)
-        product = kernel(self.ring).product(x.reshape(-1, x.shape[-1]), role.weights[self.slot])
-        role.values[self.index] = product.reshape(self.shape)
+        weight: Multiplier = role.weights[self.slot]
+        role.values[self.index] = weight.times(x.reshape(-1, x.shape[-1])).reshape(self.shape)
 
     def deal(self, dealer: Dealer) -> None:
         self.multiply(dealer)
