@@ -17,8 +17,9 @@ from mpcify.engines.plain import MOVES, evaluate_operation
 from mpcify.engines.ring.config import WIDTHS
 from mpcify.engines.ring.plan import Arrays, Derived, Plan, Slot, widen
 from mpcify.engines.ring.protocols import local, lookup, masking, opening, products
+from mpcify.engines.ring.protocols.lookup import Table
 from mpcify.engines.ring.protocols.step import Step
-from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, root_table, table
+from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, LEAST, root_tables, table
 from mpcify.engines.ring.values import Move
 from mpcify.engines.ring.widths import SLACK, UNDECLARED, Precision, Widths, bits_of
 from mpcify.graph.graph import Graph, Operation
@@ -480,6 +481,9 @@ class Planner:
 
     def plan_square(self, operation: Operation, x: Value) -> Shared:
         fraction = self.precision.squared(self.widths.bound(operation.name))
+        readers = self.consumers[operation.name]
+        if all(reader.kind == "linear" and self.only_added(reader.name) for reader in readers):
+            fraction = min(fraction, (round(math.log2(self.stream)) - self.precision.weight) // 2)
         value = self.opened(self.parts_unopened(x), fraction)
         index = self.step(opening.Square, value, shape=operation.shape, opened=value.forms["step"], ahead=False)
         return Shared(index, operation.shape, value.scale**2, operation, self.is_squared(operation))
@@ -544,42 +548,49 @@ class Planner:
     ) -> Shared:
         """1/√(variance + eps) of sums of squares, opened, so that with a deviation it gives 2^normal · (x − μ)/σ."""
         width = operation.shape[-1]
-        most = width * variances[1] * unit**2 * 1.02
-        bits = bits_of(most * 1.01)
+        most = width * variances[1] * unit**2 * SLACK
+        bits = bits_of(most / (1 - 1 / LEAST))
         scale = 2.0 ** (self.precision.normal + ROOT_EXTRA) / unit
-        found = root_table(bits, variances, 1 / (width * unit**2), eps, scale)
-        if most >= 2**bits - 2**found.step:
-            bits += 1
-            found = root_table(bits, variances, 1 / (width * unit**2), eps, scale)
-        index = self.step(
-            lookup.Lookup, total, shape=rows, messages=1, table=found, offset=0, early=False, ahead=False, dealt=False
-        )
-        root = Shared(index, rows, 2**ROOT_EXTRA, operation)
+        upper, *lower = root_tables(bits, variances, 1 / (width * unit**2), eps, scale)
+        index = self.looked_up(total, rows, upper)
+        root = self.picked(index, 0, rows, 2**ROOT_EXTRA)
+        for found in lower:
+            below = self.picked(index, 1, rows, 1)
+            other = self.picked(self.looked_up(total, rows, found), 0, rows, 2**ROOT_EXTRA)
+            product = self.step(products.Multiplied, self.both(below), self.both(other), shape=rows)
+            root = Shared(self.plus(root.index, product, (1, 1), rows), rows, 2**ROOT_EXTRA, operation)
         largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
         return self.open(root, largest, ROOT_EXTRA)
+
+    def looked_up(self, x: int, shape: tuple[int, ...], found: Table, offset: int = 0) -> int:
+        """The functions of a table, of a value in parts, with the client's half ahead if it depends on no input."""
+        return self.step(
+            lookup.Lookup,
+            x,
+            shape=(found.coefficients.shape[1], *shape),
+            messages=1,
+            table=found,
+            offset=offset,
+            early=self.steps[x].ahead,
+            ahead=False,
+            dealt=False,
+        )
+
+    def picked(self, index: int, place: int, shape: tuple[int, ...], scale: int) -> Shared:
+        """One of the functions that were looked up."""
+        found = self.step(local.Moved, index, shape=shape, move=lambda values: values[place])
+        return Shared(found, shape, scale, self.operation)
 
     def function(self, operation: Operation, x: Value) -> Shared:
         """A function of the head, by a table over its declared range."""
         part = self.parts_unopened(x)
         bound = self.bound(part) * 1.02
         bits = bits_of(2 * bound * part.scale * 1.01)
-        scale = 2**FUNCTION
-        found = table(
-            FUNCTIONS[operation.kind], bits, ENTRIES, 1 / part.scale, -(2.0 ** (bits - 1)) / part.scale, scale
-        )
-        early = self.steps[part.index].ahead
-        index = self.step(
-            lookup.Lookup,
-            part,
-            shape=part.shape,
-            messages=1,
-            table=found,
-            offset=1 << (bits - 1),
-            early=early,
-            ahead=False,
-            dealt=False,
-        )
-        return Shared(index, part.shape, scale, operation)
+        least = -(2.0 ** (bits - 1)) / part.scale
+        scaled = FUNCTIONS[operation.kind]
+        found = table([lambda values: scaled(values) * 2.0**FUNCTION], bits, ENTRIES, 1 / part.scale, least)
+        index = self.looked_up(part.index, part.shape, found, 1 << (bits - 1))
+        return self.picked(index, 0, part.shape, 2**FUNCTION)
 
     def plan_tanh(self, operation: Operation, x: Value) -> Shared:
         return self.function(operation, x)

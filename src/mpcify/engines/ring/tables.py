@@ -1,7 +1,7 @@
 """Tables of the functions that are looked up: their polynomials, and how exact they are."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,41 +12,57 @@ Function = Callable[[np.ndarray], np.ndarray]
 FINE = 11  # bits of an entry's variable
 FUNCTIONS: dict[str, Function] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "gelu": gelu}
 ENTRIES = 1 << 10  # of a function of the head
-ENTRIES_OF_ROOT = (1 << 8, 1 << 13)
-ROOT_ERROR = 5e-4
+LEAST, MOST = 1 << 9, 1 << 12  # entries of a root
+NEAR = 5 / 32  # of an entry's width to its place: 15/8/24 · NEAR³ = 3e-4 is the error of a root
+UPPER = 5  # bits by which the lower one of two tables of a root is shorter
 
 
-def table(function: Function, bits: int, entries: int, unit: float, least: float, scale: float) -> Table:
-    """A table of scale · function(least + v · unit) for v in [0, 2^bits), by its values at three points an entry.
+def table(functions: Sequence[Function], bits: int, entries: int, unit: float, least: float) -> Table:
+    """A table of functions of least + v · unit for v in [0, 2^bits), by their values at three points an entry.
 
     They are the middle and the ends of the two steps that an entry serves.
     """
     step = bits - round(math.log2(entries))
     fine = min(step, FINE)
-    middle = least + (np.arange(entries) * 2.0**step) * unit
-    reach = 2.0**step * unit
-    below, at, above = (function(middle + place * reach) * scale for place in (-1.0, 0.0, 1.0))
+    middle, reach = least + (np.arange(entries) * 2.0**step) * unit, 2.0**step * unit
+    below, at, above = (
+        np.stack([function(middle + place * reach) for function in functions]) for place in (-1.0, 0.0, 1.0)
+    )
     slope, curve = (above - below) / 2 / 2.0**fine, (above + below - 2 * at) / 2 / 4.0**fine
-    coefficients = np.rint(np.stack([at, slope, curve])).astype(np.int64)
-    return Table(bits, step, fine, coefficients)
+    return Table(bits, step, fine, np.rint(np.stack([at, slope, curve])).astype(np.int64))
 
 
-def root_table(bits: int, variances: tuple[float, float], unit: float, eps: float, scale: float) -> Table:
-    """scale / √(v · unit + eps), for variances v · unit in a declared range.
+def root(floor: float, eps: float, scale: float) -> Function:
+    """scale / √(x + eps), which goes on below a floor as its tangent does."""
 
-    It has as many entries as make it exact to ROOT_ERROR where variances were measured (the range's inner part, an
-    eighth of it at either end left out). Below the range it goes on as the tangent does.
+    def function(x: np.ndarray) -> np.ndarray:
+        inside = np.maximum(x, floor)
+        return scale / np.sqrt(inside + eps) * (1 + (inside - x) / 2 / (inside + eps))
+
+    return function
+
+
+def root_tables(bits: int, variances: tuple[float, float], unit: float, eps: float, scale: float) -> tuple[Table, ...]:
+    """scale / √(v · unit + eps), for variances v · unit in a declared range: exact where variances were measured.
+
+    That is the range's inner part, an eighth of it at either end left out. One table if MOST entries are enough near
+    its lower end. Else two: the first is 0 below a boundary, and its second function 1 there; the other is of v mod
+    2^(bits − UPPER), and right up to twice the boundary.
     """
     least, largest = variances
     floor = max(least, largest * 1e-12)
-    measured = 8 * floor
+    function = root(floor, eps, scale)
 
-    def root(x: np.ndarray) -> np.ndarray:
-        inside = np.maximum(x, floor)
-        value = 1 / np.sqrt(inside + eps)
-        return value * (1 + (inside - x) / 2 / (inside + eps))
+    def entries(width: int) -> int:
+        wanted = 2.0**width * unit / (8 * floor) / NEAR
+        return min(max(LEAST, 1 << max(math.ceil(math.log2(wanted)), 0)), MOST, 1 << width)
 
-    entries = ENTRIES_OF_ROOT[0]
-    while entries < ENTRIES_OF_ROOT[1] and 15 / 8 / 24 * ((1 << bits) * unit / entries / measured) ** 3 > ROOT_ERROR:
-        entries *= 2
-    return table(root, bits, min(entries, 1 << bits), unit, 0.0, scale)
+    if 2.0**bits * unit / entries(bits) <= NEAR * 8 * floor:
+        return (table([function], bits, entries(bits), unit, 0.0),)
+    boundary = 2.0 ** (bits - UPPER - 1) * unit
+    upper = table([function, np.zeros_like], bits, LEAST, unit, 0.0)
+    below = np.arange(LEAST) * 2.0**upper.step * unit < boundary
+    upper.coefficients[:, 0, below] = 0
+    upper.coefficients[0, 1, below] = 1
+    lower = bits - UPPER
+    return upper, table([function], lower, entries(lower), unit, 0.0)

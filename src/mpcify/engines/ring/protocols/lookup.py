@@ -12,16 +12,16 @@ from mpcify.engines.ring.values import minus, plus
 
 @dataclass(frozen=True)
 class Table:
-    """f on [0, 2^bits): around i·2^step, f ≈ a[i] + b[i]·w + q[i]·w², w in units of 2^(step − fine), |w| ≤ 2^fine.
+    """Functions f on [0, 2^bits): around i·2^step, f ≈ a[i] + b[i]·w + q[i]·w², w in units of 2^(step − fine).
 
-    a, b, q (N,): integers, N = 2^(bits − step). bits: of the argument, which must stay below 2^bits − 2^step, since the
-    index is ⌊v/2^step⌋ or one more.
+    a, b, q (F, N): integers, N = 2^(bits − step); |w| ≤ 2^fine. bits: of the argument, which must stay below
+    2^bits − 2^step, since the index is ⌊v/2^step⌋ or one more: the same one for all functions.
     """
 
     bits: int
     step: int
     fine: int
-    coefficients: np.ndarray  # (3, N)
+    coefficients: np.ndarray  # (3, F, N)
 
     @property
     def entries(self) -> int:
@@ -31,14 +31,14 @@ class Table:
 
 @dataclass(kw_only=True)
 class Lookup(Step):
-    """f(x + offset), element by element.
+    """f(x + offset) for every f of a table, element by element: (F, …).
 
     c = x + offset + r mod 2^l is opened (by the owner alone if the client's part depends on no input: it sends the bits
     from step − fine on). With ρ = r >> step and r′ = (r mod 2^step) >> (step − fine) the dealer shares for every j, for
     i = j − ρ mod N: a[i] − b[i]·r′ + q[i]·r′², b[i] − 2q[i]·r′, q[i]. Those at j = c >> step are a polynomial in the w
     of c.
     1. Both send x_i + D_i (l bits), or the client ahead and the owner c (l − step + fine bits).
-    Dealt: 3N values.
+    Dealt: 3FN values.
     """
 
     table: Table
@@ -51,24 +51,29 @@ class Lookup(Step):
     @property
     def tabled(self) -> tuple[int, ...]:
         """The shape of what is shared."""
-        return (3, int(np.prod(self.shape)), self.table.entries)
+        return (*self.table.coefficients.shape[:2], int(np.prod(self.shape[1:])), self.table.entries)
+
+    @property
+    def opens(self) -> tuple[int, ...]:
+        """The shape of what is opened: that of the argument."""
+        return self.shape[1:]
 
     def deal(self, dealer: Dealer) -> None:
         table = self.table
-        half, other = (draw(self.index, Purpose.MASK, self.shape) for draw in (dealer.of_client, dealer.of_owner))
+        half, other = (draw(self.index, Purpose.MASK, self.opens) for draw in (dealer.of_client, dealer.of_owner))
         r = minus(half + other, dealer.values[self.sources[0]]).reshape(-1)
         low = (r & ((1 << table.step) - 1)) >> (table.step - table.fine)
         turn = (r >> table.step) & (table.entries - 1)
-        twice = np.concatenate([table.coefficients, table.coefficients], 1)
-        windows = np.lib.stride_tricks.sliding_window_view(twice, table.entries, 1)
-        a, b, q = windows[:, (table.entries - turn) & (table.entries - 1)]
+        twice = np.concatenate([table.coefficients, table.coefficients], 2)
+        windows = np.lib.stride_tricks.sliding_window_view(twice, table.entries, 2)
+        a, b, q = windows[:, :, (table.entries - turn) & (table.entries - 1)]
         low = low[:, None]
         rotated = np.stack([a + low * (q * low - b), b - 2 * q * low, q])
         dealer.give(self.index, Purpose.TABLE, rotated, self.ring)
         dealer.values[self.index] = None
 
     def prepare(self, party: Peer) -> None:
-        mask = party.draw(self.index, Purpose.MASK, self.shape)
+        mask = party.draw(self.index, Purpose.MASK, self.opens)
         share = party.given(self.index, Purpose.TABLE, self.tabled, self.ring)
         if self.early:
             mask = party.with_half(party.values.get(self.sources[0]), mask, self.table.bits)
@@ -90,7 +95,7 @@ class Lookup(Step):
         return (c >> self.dropped, self.table.bits - self.dropped) if self.early else (c, self.table.bits)
 
     def words(self, role: str) -> tuple[int, int] | None:
-        count = int(np.prod(self.shape))
+        count = int(np.prod(self.opens))
         if self.early:
             return (count, self.table.bits - self.dropped) if role == "owner" else None
         return count, self.table.bits
@@ -98,12 +103,12 @@ class Lookup(Step):
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         c, share = party.kept.pop(self.index)
         if words is not None:
-            words = words.reshape(self.shape)
+            words = words.reshape(self.opens)
             c = words << self.dropped if self.early else c + words
         c, table = c.reshape(-1), self.table
         place = (c >> table.step) & (table.entries - 1)
         w = (c & ((1 << table.step) - 1)) >> self.dropped
-        a, b, q = share[:, np.arange(c.size), place]
+        a, b, q = share[:, :, np.arange(c.size), place]
         party.values[self.index] = (a + w * (b + w * q)).reshape(self.shape)
 
 
