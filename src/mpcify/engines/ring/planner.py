@@ -6,7 +6,7 @@ it is only added to something.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ MOVED = ("reshape", "transpose", "slice", "broadcast")
 SHARE = "share"
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
 INPUT = 18  # fraction bits of the client's other inputs
+SUMS = 14  # bits of the weights in a sum, at least
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
 ANSWER = 16  # fraction bits of an output
 FUNCTION = 28  # of a function of the head
@@ -100,7 +101,8 @@ class Planner:
         self.owned: dict[str, tuple[Derived, float]] = {}
         self.consumers = graph.consumers()
         self.operation: Operation = graph.operations[0]
-        self.stream = 2 ** self.stream_bits()
+        norms = (operation for operation in graph.operations if operation.kind == "layernorm")
+        self.stream = 2 ** self.sum_bits([norm for norm in norms if not self.only_centred(norm.inputs[0])])
         self.values: dict[str, Value] = {}
 
     def plan(self) -> Plan:
@@ -150,17 +152,24 @@ class Planner:
             )
         )
 
-    def stream_bits(self) -> int:
-        """The fraction bits of what is only added up: those of the narrowest ring in which LayerNorm can read it."""
-        norms = [operation for operation in self.graph.operations if operation.kind == "layernorm"]
-        if not norms:
-            return self.precision.normal + self.precision.weight - 4
-        most = max(map(self.bits_centred, norms))
-        least = self.precision.normal + 10
+    def sum_bits(self, norms: Sequence[Operation]) -> int:
+        """The fraction bits of what is added up for LayerNorms: of the narrowest ring in which they can read it.
+
+        SUMS bits more than a normal value has, at least: they are those of the weights that it is multiplied with.
+        """
+        most = max(map(self.bits_centred, norms), default=0)
+        least = self.precision.normal + SUMS
         for width in WIDTHS:
             if width <= self.widths.cap and width - 2 - most >= least:
-                return min(width - 2 - most, self.precision.normal + self.precision.weight)
+                return min(width - 2 - most, least + 4)
         return least
+
+    def sum_scale(self, name: str) -> int:
+        """The scale of a sum, or of a term of one, for the LayerNorms that read it."""
+        if not self.only_centred(name):
+            return self.stream
+        reader = self.consumers[name][0]
+        return 2 ** self.sum_bits([reader]) if reader.kind == "layernorm" else self.sum_scale(reader.name)
 
     def bits_centred(self, norm: Operation) -> int:
         """The bits above the fraction of what a LayerNorm centres."""
@@ -426,20 +435,21 @@ class Planner:
         return self.plus(index, bias, (1, 1), operation.shape)
 
     def centred(self, total: Total, term: Term) -> int:
-        """A term less its mean along the last axis, at the scale of sums."""
+        """A term less its mean along the last axis, at the scale of its sum."""
+        scale = self.sum_scale(total.operation.name)
         shape, width = total.operation.shape, total.operation.shape[-1]
         if isinstance(term, Product):
             product = Product(term.x, centred(term.weight), centred(term.bias))
-            return self.multiply(product, self.stream / term.x.scale, total.operation)
+            return self.multiply(product, scale / term.x.scale, total.operation)
         if isinstance(term, Known):
-            return self.know(centred(term.derived), self.stream)
+            return self.know(centred(term.derived), scale)
         if isinstance(term, Normal):
             x = self.masked(term.x)
-            slot = self.slot(centring(term.g), self.stream / x.scale, vector=True)
+            slot = self.slot(centring(term.g), scale / x.scale, vector=True)
             index = self.step(products.CentredDiagonal, x, shape=shape, slot=slot)
-            return self.plus(index, self.know(centred(term.b), self.stream), (1, 1), shape)
+            return self.plus(index, self.know(centred(term.b), scale), (1, 1), shape)
         part = self.parts(term)
-        factor = self.stream // part.scale
+        factor = scale // part.scale
         return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / width))
 
     def plan_matmul(self, operation: Operation, a: Value, b: Value, transpose: bool) -> Shared:
@@ -483,7 +493,8 @@ class Planner:
         fraction = self.precision.squared(self.widths.bound(operation.name))
         readers = self.consumers[operation.name]
         if all(reader.kind == "linear" and self.only_added(reader.name) for reader in readers):
-            fraction = min(fraction, (round(math.log2(self.stream)) - self.precision.weight) // 2)
+            bits = min(round(math.log2(self.sum_scale(reader.name))) for reader in readers)
+            fraction = min(fraction, (bits - self.precision.weight) // 2)
         value = self.opened(self.parts_unopened(x), fraction)
         index = self.step(opening.Square, value, shape=operation.shape, opened=value.forms["step"], ahead=False)
         return Shared(index, operation.shape, value.scale**2, operation, self.is_squared(operation))
@@ -507,7 +518,7 @@ class Planner:
         variances = self.widths.variance(operation)
         largest = variances[1]
         if isinstance(x, Total):
-            bound, scale = self.widths.bound(x.operation.name), self.stream
+            bound, scale = self.widths.bound(x.operation.name), self.sum_scale(x.operation.name)
             index, *others = [self.centred(x, term) for term in x.terms]
             for other in others:
                 index = self.plus(index, other, (1, 1), shape)
