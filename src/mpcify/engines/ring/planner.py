@@ -23,11 +23,14 @@ from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, LEAST, root_tables, t
 from mpcify.engines.ring.values import Move
 from mpcify.engines.ring.widths import SLACK, UNDECLARED, Precision, Widths, bits_of
 from mpcify.graph.graph import Graph, Operation
+from mpcify.graph.inputs import MASK_SCALE
 
 MOVED = ("reshape", "transpose", "slice", "broadcast")
-SHARE = "share"
+SHARE = "share"  # 16·M/m: see `graph.inputs`
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
 INPUT = 18  # fraction bits of the client's other inputs
+NARROW = 48  # bits of the ring in which products with attention weights shall be opened
+LEAST_SCORE = 11  # fraction bits of scores, at least
 SUMS = 14  # bits of the weights in a sum, at least
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
 ANSWER = 16  # fraction bits of an output
@@ -45,7 +48,8 @@ class Known:
 class Shared:
     """A value in parts. excess: it is a product that was not truncated. known: all of it is the client's.
 
-    owner: the operation whose declared range it has. opens: whether it is opened wherever it is read.
+    operation: the one whose declared range it has, `room` times as large. opens: whether it is opened wherever it is
+    read.
     """
 
     index: int
@@ -55,6 +59,7 @@ class Shared:
     excess: bool = False
     known: bool = False
     opens: bool = False
+    room: float = 1.0
     name: str | None = None  # of the graph's value that it is
     forms: dict[str, Any] = field(default_factory=dict)
 
@@ -68,6 +73,24 @@ class Normal:
     b: Derived
     operation: Operation
     forms: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """x·σ, σ = 16/m a number a request, which is the client's: it is multiplied with when x is truncated."""
+
+    x: Shared
+    sigma: Shared
+
+
+@dataclass(frozen=True, eq=False)
+class Less:
+    """x − mean, where `mean` has one place along an axis. What multiplies it multiplies both."""
+
+    x: Shared
+    mean: Shared
+    axis: int
+    operation: Operation
 
 
 @dataclass(frozen=True)
@@ -87,8 +110,8 @@ class Total:
     operation: Operation
 
 
-Value = Known | Shared | Normal | Total
-Term = Known | Shared | Normal | Product
+Value = Known | Shared | Normal | Counted | Less | Total
+Term = Known | Shared | Normal | Counted | Less | Product
 
 
 class Planner:
@@ -104,6 +127,7 @@ class Planner:
         norms = (operation for operation in graph.operations if operation.kind == "layernorm")
         self.stream = 2 ** self.sum_bits([norm for norm in norms if not self.only_centred(norm.inputs[0])])
         self.values: dict[str, Value] = {}
+        self.counted: tuple[Shared, Shared] | None = None
 
     def plan(self) -> Plan:
         """The plan."""
@@ -199,8 +223,12 @@ class Planner:
         if name == SHARE:
             bits = max(self.precision.share + math.ceil(math.log2(max(shape[1], 1))) - 4, 1)
         scale = 2**bits
-        index = self.step(local.Entered, shape=shape, name=name, scale=scale, operation=name, dealt=False)
+        index = self.step(local.Entered, **self.entering(name, shape, scale))
         return Shared(index, shape, scale, None, known=True)
+
+    def entering(self, name: str, shape: tuple[int, ...], scale: int) -> dict[str, Any]:
+        """The fields of a step by which the client enters something."""
+        return {"shape": shape, "name": name, "scale": scale, "operation": name, "dealt": False}
 
     def know(self, derived: Derived, scale: float) -> int:
         """A value of the owner's at a scale, as a step."""
@@ -226,6 +254,8 @@ class Planner:
             if "parts" not in value.forms:
                 value.forms["parts"] = self.materialised(value)
             return value.forms["parts"]  # type: ignore[no-any-return]
+        if isinstance(value, Counted | Less):
+            return self.settled(value)
         if self.multiplies(value) and (value.opens or not value.excess):
             if "parts" not in value.forms:
                 x = self.masked(value)
@@ -233,6 +263,17 @@ class Planner:
                 value.forms["parts"] = Shared(index, x.shape, x.scale, value.operation)
             return value.forms["parts"]  # type: ignore[no-any-return]
         return self.lifted(value) if value.excess and value.opens else value
+
+    def settled(self, value: Counted | Less) -> Shared:
+        """A value in parts, with nothing left to be done."""
+        if isinstance(value, Less):
+            return self.sum_of(value.operation, self.parts(value.x), self.parts(value.mean), -1)
+        if "settled" not in value.x.forms:
+            shape = (value.sigma.shape[0], *(1 for _ in value.x.shape[1:]))
+            index = self.step(local.Moved, value.sigma, shape=shape, move=lambda values: values.reshape(shape))
+            sigma = Shared(index, shape, value.sigma.scale, None, known=True)
+            value.x.forms["settled"] = self.weighed(value.x, sigma, value.x.shape)
+        return value.x.forms["settled"]  # type: ignore[no-any-return]
 
     def multiplies(self, value: Shared) -> bool:
         """Whether a linear layer reads a value, so that it is masked anyway: then the client's part is its mask."""
@@ -280,7 +321,7 @@ class Planner:
 
     def bound(self, value: Shared) -> float:
         """What declared ranges let a value become."""
-        return UNDECLARED if value.operation is None else self.widths.bound(value.operation.name)
+        return UNDECLARED if value.operation is None else self.widths.bound(value.operation.name) * value.room
 
     def lifted(self, value: Shared) -> Shared:
         """A value opened and in parts again."""
@@ -343,18 +384,47 @@ class Planner:
 
         if isinstance(value, Normal) and keeps_last_axis(operation, value.x.shape):
             return Normal(self.moved(value.x, change, operation), value.g, value.b, operation)
+        if isinstance(value, Counted):
+            return Counted(self.moved(value.x, change, operation), value.sigma)
+        if isinstance(value, Less) and (less := self.moved_less(operation, value)):
+            return less
         return self.moved(self.parts_unopened(value), change, operation)
+
+    def moved_less(self, operation: Operation, value: Less) -> Less | None:
+        """A difference after a move, if its mean can be moved alike."""
+        axis, shape = value.axis, value.x.shape
+        if operation.kind == "transpose":
+            axis = operation.attributes["axes"].index(axis)
+        elif operation.kind != "reshape" or operation.shape[: axis + 1] != shape[: axis + 1]:
+            return None
+        single = (*operation.shape[:axis], 1, *operation.shape[axis + 1 :])
+        function = MOVES[operation.kind]
+        attributes = {"shape": single} if operation.kind == "reshape" else dict(operation.attributes)
+
+        def change(x: np.ndarray, attributes: Mapping[str, Any] = attributes) -> np.ndarray:
+            return function(x, **attributes)
+
+        index = self.step(local.Moved, value.mean, shape=single, move=change)
+        mean = Shared(index, single, value.mean.scale, value.mean.operation)
+        whole = dict(operation.attributes)
+        return Less(self.moved(value.x, lambda x: function(x, **whole), operation), mean, axis, operation)
 
     def parts_unopened(self, value: Value) -> Shared:
         """A value in parts, whether or not it will be opened: what is moved is opened where it is read."""
         return value if isinstance(value, Shared) else self.parts(value)
 
     def moved(self, x: Shared, change: Move, operation: Operation) -> Shared:
-        """A shared value after a move."""
+        """A shared value after a move; opened, if it was opened before."""
         shape = operation.shape
         index = self.step(local.Moved, x, shape=shape, move=change)
         opens = not self.only_added(operation.name)
-        return Shared(index, shape, x.scale, operation, x.excess, x.known, opens)
+        found = Shared(index, shape, x.scale, operation, x.excess, x.known, opens, x.room)
+        if "opened" in x.forms:
+            opened: Shared = x.forms["opened"]
+            index = self.step(local.Moved, opened, shape=shape, move=change)
+            found.forms["opened"] = Shared(index, shape, opened.scale, operation)
+            found.forms["opened"].forms["step"] = opened.forms["step"]
+        return found
 
     def plan_concat(self, operation: Operation, *values: Value, axis: int) -> Shared:
         scale = max(self.parts(value).scale for value in values if not isinstance(value, Known))
@@ -376,7 +446,10 @@ class Planner:
             return Total(tuple(term for value in (a, b) for term in terms(value)), operation)
         first = self.parts(a) if not isinstance(a, Known) else None
         second = self.parts(b, first.scale if first else None)
-        first = first or self.parts(a, second.scale)
+        return self.sum_of(operation, first or self.parts(a, second.scale), second, sign)
+
+    def sum_of(self, operation: Operation, first: Shared, second: Shared, sign: int) -> Shared:
+        """A sum, or a difference, of values in parts."""
         scale = max(first.scale, second.scale)
         factors = scale // first.scale, sign * (scale // second.scale)
         index = self.plus(first.index, second.index, factors, operation.shape)
@@ -385,7 +458,20 @@ class Planner:
         return Shared(index, operation.shape, scale, operation, excess, known, opens)
 
     def plan_sub(self, operation: Operation, a: Value, b: Value) -> Value:
+        if isinstance(a, Shared) and isinstance(b, Shared) and a.excess and a.opens and not b.excess:
+            single = (*a.shape[:1], 1, *a.shape[2:])
+            if b.shape == single and self.only_multiplied(operation.name, transpose=True):
+                return Less(a, b, 1, operation)
         return self.plan_add(operation, a, b, -1)
+
+    def only_multiplied(self, name: str, transpose: bool) -> bool:
+        """Whether a value is read by matrix products alone, as their second factor, moved or not."""
+        readers = self.consumers[name]
+        return bool(readers) and all(
+            (reader.kind in ("reshape", "transpose") and self.only_multiplied(reader.name, transpose))
+            or (reader.kind == "matmul" and reader.inputs[1] == name and reader.attributes["transpose"] is transpose)
+            for reader in readers
+        )
 
     def plan_sum(self, operation: Operation, x: Value, axis: int) -> Shared:
         part = self.parts(x)
@@ -452,11 +538,33 @@ class Planner:
         factor = scale // part.scale
         return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / width))
 
-    def plan_matmul(self, operation: Operation, a: Value, b: Value, transpose: bool) -> Shared:
-        first, second = self.parts_unopened(a), self.parts_unopened(b)
+    def plan_matmul(self, operation: Operation, a: Value, b: Value, transpose: bool) -> Value:
+        first = self.parts_unopened(a)
+        if isinstance(b, Less) and transpose:
+            return self.less_mean(operation, first, b)
+        if isinstance(b, Counted):
+            product = self.multiplied(operation, first, b.x, products.Matmul, transpose=transpose)
+            product.room = self.room
+            return Counted(product, b.sigma)
+        second = self.parts_unopened(b)
         if first.known and not transpose and first.shape[-2] == 1:
             return self.weighted_sum(operation, first, second)
-        return self.multiplied(operation, a, b, products.Matmul, transpose=transpose)
+        return self.multiplied(operation, first, second, products.Matmul, transpose=transpose)
+
+    @property
+    def room(self) -> float:
+        """How many times a value without its 16/m may be larger than with it."""
+        return max(self.graph.length / MASK_SCALE, 1.0)
+
+    def less_mean(self, operation: Operation, a: Shared, b: Less) -> Shared:
+        """a @ (x − mean)ᵀ as a @ xᵀ − a @ meanᵀ: the mean is opened, and so truncated, while a and x are masked."""
+        product = self.multiplied(operation, a, b.x, products.Matmul, transpose=True)
+        left, right = self.both(a), self.both(b.x)
+        mean = self.opened(b.mean, round(math.log2(right.scale)))
+        weighed = self.step(opening.WeighBoth, mean, left, shape=left.shape, opened=mean.forms["step"], ahead=False)
+        rows = (*left.shape[:-1], 1)
+        total = Shared(self.step(local.Sum, weighed, shape=rows, axis=-1), rows, left.scale * mean.scale, operation)
+        return self.sum_of(operation, product, total, -1)
 
     def multiplied(self, operation: Operation, a: Value, b: Value, kind: type[Step], **fields: Any) -> Shared:
         """The product of two values that nobody knows."""
@@ -480,21 +588,44 @@ class Planner:
         index = self.step(opening.Weigh, value, weight, shape=shape, opened=value.forms["step"], ahead=False)
         return Shared(index, shape, value.scale * weight.scale, x.operation)
 
-    def plan_mul(self, operation: Operation, a: Value, b: Value) -> Shared:
+    def plan_mul(self, operation: Operation, a: Value, b: Value) -> Value:
         first, second = self.parts_unopened(a), self.parts_unopened(b)
         if first.known and not second.known:
             first, second = second, first
         if not second.known:
             return self.multiplied(operation, first, second, products.Multiplied)
+        if second.name == SHARE and self.only_multiplied(operation.name, transpose=False):
+            mask, sigma = self.counting()
+            found = self.weighed(first, mask, operation.shape)
+            return Counted(Shared(found.index, operation.shape, found.scale, operation), sigma)
         found = self.weighed(first, second, operation.shape)
         return Shared(found.index, operation.shape, found.scale, operation)
+
+    def counting(self) -> tuple[Shared, Shared]:
+        """M and σ of the client's share 16·M/m = M·σ: which tokens are real, and 16 over their number."""
+        if not self.counted:
+            share = self.values[SHARE]
+            assert isinstance(share, Shared)
+            single = (share.shape[0], 1, 1)
+            mask = self.step(local.Entered, **self.entering(SHARE, share.shape, 1), function=lambda x: x > 0)
+            sigma = self.step(
+                local.Entered, **self.entering(SHARE, single, share.scale), function=lambda x: x.max(1, keepdims=True)
+            )
+            self.counted = (
+                Shared(mask, share.shape, 1, None, known=True),
+                Shared(sigma, single, share.scale, None, known=True),
+            )
+        return self.counted
 
     def plan_square(self, operation: Operation, x: Value) -> Shared:
         fraction = self.precision.squared(self.widths.bound(operation.name))
         readers = self.consumers[operation.name]
-        if all(reader.kind == "linear" and self.only_added(reader.name) for reader in readers):
+        if readers and all(reader.kind == "linear" and self.only_added(reader.name) for reader in readers):
             bits = min(round(math.log2(self.sum_scale(reader.name))) for reader in readers)
             fraction = min(fraction, (bits - self.precision.weight) // 2)
+        elif readers and all(reader.kind == "matmul" for reader in readers):
+            largest = max(self.widths.bound(reader.name) for reader in readers) * self.room * SLACK
+            fraction = min(fraction, max((NARROW - 2 - bits_of(largest) - self.precision.fraction) // 2, LEAST_SCORE))
         value = self.opened(self.parts_unopened(x), fraction)
         index = self.step(opening.Square, value, shape=operation.shape, opened=value.forms["step"], ahead=False)
         return Shared(index, operation.shape, value.scale**2, operation, self.is_squared(operation))

@@ -97,16 +97,17 @@ class Moved(PartWise):
 
 @dataclass(kw_only=True)
 class Entered(Step):
-    """An input of the client's, at a scale: its part alone."""
+    """An input of the client's, or a function of one that the client computes, at a scale: its part alone."""
 
     name: str
     scale: int
+    function: Move = np.asarray
 
     def deal(self, dealer: Dealer) -> None:
         dealer.values[self.index] = None
 
     def compute(self, party: Peer) -> None:
-        party.values[self.index] = None if party.first else encode(party.inputs[self.name], self.scale)
+        party.values[self.index] = None if party.first else encode(self.function(party.inputs[self.name]), self.scale)
 
 
 @dataclass(kw_only=True)

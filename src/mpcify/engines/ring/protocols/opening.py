@@ -187,6 +187,40 @@ class Weigh(FromOpened):
 
 
 @dataclass(kw_only=True)
+class WeighBoth(FromOpened):
+    """s·x for a value masked towards both, s = δ + A with A shared, with −A·h as the dealer's part.
+
+        δ·(u − h + 2^κ·t·m) + A·u + 2^κ·t·(A·m)
+
+    Nothing is sent; dealt: h, m and A·m. Shapes broadcast.
+    """
+
+    def needs(self) -> tuple[int, ...]:
+        return 0, self.ring
+
+    def opened_needs(self) -> tuple[int, int]:
+        return self.ring, self.wrap_bits
+
+    def deal(self, dealer: Dealer) -> None:
+        x, s = (dealer.values[source] for source in self.sources)
+        if self.wrap_bits:
+            dealer.give(self.index, Purpose.PRODUCT, s.mask * x.m, self.wrap_bits)
+        dealer.values[self.index] = -(s.mask * x.h)
+
+    def prepare(self, party: Peer) -> None:
+        if self.wrap_bits:
+            party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
+
+    def compute(self, party: Peer) -> None:
+        x, s = (party.values[source] for source in self.sources)
+        value = s.delta * (self.lifted(x, x.m, party.first) - x.h) + s.mask * self.lifted(x, None, True)
+        if self.wrap_bits:
+            c = np.broadcast_to(x.c, self.shape)
+            value += formulas.lift(c, self.opened.shift, self.opened.width, party.kept.pop(self.index), False)
+        party.values[self.index] = value
+
+
+@dataclass(kw_only=True)
 class Product(FromOpened):
     """x·y for opened x and y (v, g, w, s, λ in place of u, h, m, t, κ), y with one value a row of x.
 
