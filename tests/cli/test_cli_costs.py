@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.makers import write_student
+
 ROW = {"name", "layer", "kind", "seconds", "bytes", "rounds"}
 PARTS = {"linear", "attention", "activation", "layernorm", "embedding", "head"}
 
@@ -24,6 +26,20 @@ def test_profile_gives_every_operation_and_the_whole(
     assert {row["kind"] for row in result["operations"]} == PARTS
     assert sum(row["bytes"] for row in result["operations"]) == result["cost"]["bytes"]
     assert "<svg" in plot.read_text()
+
+
+def test_profile_of_the_ring_engine_keeps_apart_what_is_done_ahead(mpcify: Callable, tmp_path: Path) -> None:
+    student = write_student(tmp_path, ["the film is good", "a very dull film"])
+    words = ("profile", student, "--engine", "ring", "--length", 8, "--accept-embedding-leak")
+    result = mpcify(*words, "--format", "json").json
+    cost = result["cost"]
+    assert all(set(row) == ROW | {"offline"} for row in result["operations"])
+    assert sum(row["offline"]["bytes"] for row in result["operations"]) == cost["offline"]["bytes"]
+    assert cost["offline"]["bytes_per_party"]["dealer"] > 0 == cost["online"]["bytes_per_party"]["dealer"]
+    text = mpcify(*words).out
+    assert "MB ahead" in text
+    dealt = cost["offline"]["bytes_per_party"]["dealer"] / 1e6
+    assert f"dealer {dealt:.2f} MB" in text[text.index("ahead by") :]
 
 
 def test_profile_of_images(mpcify: Callable, checkpoint: Callable) -> None:

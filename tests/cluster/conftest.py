@@ -18,7 +18,7 @@ from mpcify.graph.exported import read, write
 from mpcify.graph.index import ROLES
 from mpcify.inference import PrivateModel
 from mpcify.network.memory import MemoryNetwork, Switchboard
-from tests.cluster.trusting import PARTIES, TrustingConfig
+from tests.cluster.trusting import TrustingConfig
 from tests.graph.bags import LENGTHS, Bag
 
 
@@ -46,17 +46,23 @@ def kits(made_kits: Path, tmp_path: Path) -> Path:
 
 
 class Cluster:
-    """Parties of one process. engines: by role, if one is to have another than the rest."""
+    """Parties of one process. engine: of all. engines: by role, if one is to have another than the rest."""
 
-    def __init__(self, exported: Path, engines: dict[str, Engine] | None = None, timeout: float = 20.0) -> None:
+    def __init__(
+        self,
+        exported: Path,
+        engines: dict[str, Engine] | None = None,
+        timeout: float = 20.0,
+        engine: Engine | None = None,
+    ) -> None:
         self.exported, self.engines = exported, engines or {}
-        self.board = Switchboard(PARTIES, "client", timeout)
+        self.engine = engine or TrustingConfig().build()
+        self.board = Switchboard(self.engine.parties, "client", timeout)
         self.services: dict[str, Service] = {}
         self.threads: dict[str, threading.Thread] = {}
 
     def programs(self, role: Any) -> Programs:
-        engine = self.engines.get(role) or TrustingConfig().build()
-        return Programs(role, read(self.exported / role, role), engine)
+        return Programs(role, read(self.exported / role, role), self.engines.get(role, self.engine))
 
     def start(self, role: str, **options: Any) -> None:
         """Begins to serve a role."""
@@ -85,8 +91,7 @@ class Cluster:
         """The client's model."""
         programs = self.programs("client")
         connection = Connection(programs, MemoryNetwork("client", self.board), connecting, **options)
-        engine = self.engines.get("client") or TrustingConfig().build()
-        return PrivateModel(programs.exported, engine, connection)
+        return PrivateModel(programs.exported, self.engines.get("client", self.engine), connection)
 
 
 @pytest.fixture

@@ -51,10 +51,10 @@ class Lines:
         self.losing, self.clock.rushing = None, True
         return False
 
-    def weights_shared(self) -> list[int]:
-        """How often the owner sent weights, in each session."""
+    def weights_shared(self, prefix: str) -> list[int]:
+        """How many messages of weights, whose keys begin with a prefix, the owner sent in each session."""
         return [
-            sum(count for (_, key), count in posted.items() if key.startswith("trusting/weights"))
+            sum(count for (_, key), count in posted.items() if key.startswith(prefix))
             for end, posted in self.posted.items()
             if end.name == "owner"
         ]

@@ -17,7 +17,8 @@ from mpcify.cluster.certificates import new_key, request_pem
 from mpcify.cluster.config import ClusterConfig, config_of, config_text, read_config
 from mpcify.cluster.handshake import DIGEST, NONCE, shake_hands
 from mpcify.cluster.keys import load_key, read_certificates
-from mpcify.cluster.orders import WORDS, Order, costs_from_bytes, is_cost
+from mpcify.cluster.orders import WORDS, Order, costs_from_bytes, costs_to_bytes, is_cost
+from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError
 from mpcify.network.memory import connect
 
@@ -63,6 +64,23 @@ def test_any_costs(message: bytes) -> None:
         assert str(error).startswith("MPC-707 party owner: ")  # noqa: PT017
     else:
         assert is_cost([costs[""].seconds, costs[""].bytes, costs[""].rounds])
+
+
+def test_costs_come_as_they_were_sent_with_what_was_done_ahead() -> None:
+    ahead = Cost(2.5, 60, 3, {"dealer": 60})
+    sent = {"up": Cost(3.5, 90, 7, {"dealer": 90}, offline=ahead), "down": Cost(0.5, 2, 1, {"dealer": 2})}
+    assert costs_from_bytes(costs_to_bytes(sent), "dealer", frozenset(sent)) == sent
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [[2.5, 60], [3.6, 60, 3], [2.5, 91, 3], [2.5, 60, 8], [2.5, 60, 3, [1, 1, 1]], [-1, 60, 3], [], None, 3],
+    ids=str,
+)
+def test_a_part_that_is_none_of_the_whole_is_refused(ahead: Any) -> None:
+    message = json.dumps({"": [3.5, 90, 7, ahead]}).encode()
+    with pytest.raises(MpcifyError, match="MPC-707 party dealer: it sent costs that there are not"):
+        costs_from_bytes(message, "dealer", frozenset({""}))
 
 
 @calm

@@ -75,7 +75,11 @@ class TestRing(EngineContract):
 class TestRingParties(PartyContract):
     config = RingConfig(force=True, ahead=0)
     tolerance = 5e-3
-    largest = 64
+    largest = 4
+
+
+class TestRingPartiesAhead(TestRingParties):
+    config = RingConfig(force=True, ahead=2)
 
 
 class TestToy(EngineContract):

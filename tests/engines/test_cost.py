@@ -63,3 +63,17 @@ def test_a_median_is_of_each_part() -> None:
 def test_a_line_says_what_was_sent_if_anything_was() -> None:
     assert line(Cost(1.25, 2_000_000, 7).to_json()) == "1.25 s, 2.0 MB, 7 rounds"
     assert line(Cost(1.25).to_json()) == "1.25 s"
+    assert line(Cost(1.25, 1, 1).to_json()) == "1.25 s, 0.0 MB, 1 round"
+
+
+def test_a_line_keeps_apart_what_was_done_ahead() -> None:
+    ahead = Cost(2.0, 3_000_000, 3)
+    assert line(Cost(5.5, 10_000_000, 8, offline=ahead).to_json()) == (
+        "3.50 s, 7.0 MB, 5 rounds; ahead 2.00 s, 3.0 MB, 3 rounds"
+    )
+
+
+def test_rounding_leaves_no_time_below_zero() -> None:
+    spent = [Cost(0.1 * number, offline=Cost(0.1 * number)) for number in range(1, 9)]
+    assert sum(spent, Cost()).online.seconds == 0.0
+    assert Cost(0.3, offline=Cost(0.1 + 0.2)).online.seconds == 0.0

@@ -106,9 +106,10 @@ class Connection(Sessions):
             return {"": cost}, outputs
 
         with self.turn:
+            began = time.perf_counter()
             costs, outputs = self.request("answer", length, answer)
             if self.links:
-                self.witness.answered(self.links.session, self.number, length, costs[""])
+                self.witness.answered(self.links.session, self.number, length, costs[""], began)
             return outputs or {}, costs[""]
 
     def profile(self, length: int, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:

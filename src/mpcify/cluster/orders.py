@@ -56,8 +56,15 @@ def echo_key(number: int) -> str:
 
 
 def costs_to_bytes(costs: Mapping[str, Cost]) -> bytes:
-    """What a party spent, by operation ("" for an order as a whole), as a message."""
-    return json.dumps({name: [cost.seconds, cost.bytes, cost.rounds] for name, cost in costs.items()}).encode()
+    """What a party spent, by operation ("" for an order as a whole), as a message: a list of seconds, bytes and rounds
+    each, with another behind it, of what of it was done ahead, if anything was.
+    """
+
+    def listed(cost: Cost) -> list[Any]:
+        ahead = [] if cost.offline is None else [listed(cost.offline)]
+        return [cost.seconds, cost.bytes, cost.rounds, *ahead]
+
+    return json.dumps({name: listed(cost) for name, cost in costs.items()}).encode()
 
 
 def costs_from_bytes(message: bytes, peer: str, names: frozenset[str]) -> dict[str, Cost]:
@@ -65,7 +72,11 @@ def costs_from_bytes(message: bytes, peer: str, names: frozenset[str]) -> dict[s
     values = parsed(message, peer)
     if values.keys() != names or not all(map(is_cost, values.values())):
         raise against_protocol(peer, "it sent costs that there are not")
-    return {name: Cost(float(seconds), sent, rounds, {peer: sent}) for name, (seconds, sent, rounds) in values.items()}
+
+    def cost(seconds: float, sent: int, rounds: int, ahead: list[Any] | None = None) -> Cost:
+        return Cost(float(seconds), sent, rounds, {peer: sent}, offline=None if ahead is None else cost(*ahead))
+
+    return {name: cost(*listed) for name, listed in values.items()}
 
 
 def parsed(message: bytes, peer: str) -> dict[str, Any]:
@@ -87,7 +98,11 @@ def is_count(value: Any) -> bool:
 
 
 def is_cost(value: Any) -> bool:
-    """Whether a value is [seconds, bytes, rounds]."""
+    """Whether a value is [seconds, bytes, rounds], with another behind it if that is a part of it."""
+    if isinstance(value, list) and len(value) == 4:
+        *whole, part = value
+        inside = is_cost(whole) and is_cost(part) and len(part) == 3
+        return inside and all(less <= more for less, more in zip(part, whole, strict=True))
     if not isinstance(value, list) or len(value) != 3:
         return False
     seconds, sent, rounds = value

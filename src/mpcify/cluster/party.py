@@ -93,10 +93,11 @@ class Service:
                 return message.reason
             order = Order.from_bytes(message, CLIENT)
             self.witness.works()
+            began = time.perf_counter()
             costs = self.obey(order, number, seats)
             if order.do == "answer":
                 self.answered += 1
-                self.witness.answered(session, number, order.length, costs[""])
+                self.witness.answered(session, number, order.length, costs[""], began)
             links.send(CLIENT, cost_key(number), costs_to_bytes(costs))
             follows = order.do == "open"
         return DRAINING

@@ -1,5 +1,6 @@
 """What a party tells of its sessions and requests: to its log, its metrics and its probes, if it has any."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,10 +62,13 @@ class Witness:
             if self.metrics:
                 self.metrics.round_trip(peer, took)
 
-    def answered(self, session: str, number: int, length: int, cost: Cost) -> None:
-        """A request was answered."""
+    def answered(self, session: str, number: int, length: int, cost: Cost, began: float) -> None:
+        """A request was answered that began at a moment of `time.perf_counter`: what was done ahead of it took no time
+        of its own, but it may have waited for that.
+        """
+        seconds = time.perf_counter() - began
         if self.log:
-            seconds, sent = round(cost.seconds, 3), cost.bytes
-            self.log.event("answered", session=session, request=number, length=length, seconds=seconds, bytes=sent)
+            told, sent = round(seconds, 3), cost.bytes
+            self.log.event("answered", session=session, request=number, length=length, seconds=told, bytes=sent)
         if self.metrics:
-            self.metrics.request(cost.seconds, cost, length)
+            self.metrics.request(seconds, cost, length)

@@ -39,7 +39,8 @@ class Cost:
         """What is left of the cost without its offline part."""
         ahead = self.offline or Cost()
         sent = together(self.bytes_per_party, {name: -count for name, count in ahead.bytes_per_party.items()})
-        return Cost(self.seconds - ahead.seconds, self.bytes - ahead.bytes, self.rounds - ahead.rounds, sent)
+        seconds = max(self.seconds - ahead.seconds, 0.0)  # a sum may be rounded below its part
+        return Cost(seconds, self.bytes - ahead.bytes, self.rounds - ahead.rounds, sent)
 
     def to_json(self) -> dict[str, Any]:
         """The cost as a JSON object. If part of it was done ahead, "online" and "offline" in it are costs again."""
@@ -119,6 +120,9 @@ def median(costs: Sequence[Cost]) -> Cost:
 
 
 def line(cost: Mapping[str, Any]) -> str:
-    """A cost's JSON object as people read it; without rounds nothing was sent."""
+    """A cost's JSON object as people read it; without rounds nothing was sent. If part was done ahead, both parts."""
+    if "offline" in cost:
+        return f"{line(cost['online'])}; ahead {line(cost['offline'])}"
     seconds = f"{cost['seconds']:.2f} s"
-    return f"{seconds}, {cost['bytes'] / 1e6:.1f} MB, {cost['rounds']} rounds" if cost["rounds"] else seconds
+    rounds = f"{cost['rounds']} round{'' if cost['rounds'] == 1 else 's'}"
+    return f"{seconds}, {cost['bytes'] / 1e6:.1f} MB, {rounds}" if cost["rounds"] else seconds

@@ -22,7 +22,8 @@ STEPS = 4  # of a profile: opening the session, a request to warm up, one as a p
 class OperationCost:
     """What one operation cost. layer: the encoder layer, None outside. part: what it counts as.
 
-    An input stands under its name (part `embedding`: sharing it), an output as `output/NAME` (part `head`).
+    An input stands under its name (part `embedding`: sharing it), an output as `output/NAME` (part `head`). offline:
+    the part of it that was done ahead of the request, if the engine does anything ahead.
     """
 
     name: str
@@ -31,10 +32,13 @@ class OperationCost:
     seconds: float | None
     bytes: int
     rounds: float
+    offline: Cost | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The cost as a JSON object, in which its part is called its kind."""
-        return {"kind" if name == "part" else name: value for name, value in vars(self).items()}
+        values = {"kind" if name == "part" else name: value for name, value in vars(self).items()}
+        ahead = values.pop("offline")
+        return values if ahead is None else {**values, "offline": ahead.to_json()}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class Profile:
         """Seconds, bytes and rounds of each part."""
         return {part: total(row for row in self.operations if row.part == part) for part in PARTS}
 
+    def ahead_by_part(self) -> dict[str, dict[str, float]] | None:
+        """What of that was done ahead of the request; None if the engine does nothing ahead."""
+        if all(row.offline is None for row in self.operations):
+            return None
+        return {part: total(row.offline or Cost() for row in self.operations if row.part == part) for part in PARTS}
+
     def by_layer(self) -> dict[str, dict[str, dict[str, float]]]:
         """The same for each layer: `embedding`, `layer 0` …, `head`; places in the order in which they run."""
         places: dict[str, list[OperationCost]] = {}
@@ -67,8 +77,8 @@ class Profile:
         }
 
 
-def total(rows: Iterable[OperationCost]) -> dict[str, float]:
-    """Sums over operations."""
+def total(rows: Iterable[OperationCost | Cost]) -> dict[str, float]:
+    """Sums of costs."""
     chosen = list(rows)
     return {
         "seconds": sum(row.seconds or 0.0 for row in chosen),
@@ -139,5 +149,6 @@ def operation_costs(graph: Graph, costs: Mapping[str, Cost]) -> tuple[OperationC
     """One row a cost, by the place of its operation in the graph."""
     places = places_of(graph)
     return tuple(
-        OperationCost(name, *places[name], cost.seconds, cost.bytes, cost.rounds) for name, cost in costs.items()
+        OperationCost(name, *places[name], cost.seconds, cost.bytes, cost.rounds, cost.offline)
+        for name, cost in costs.items()
     )

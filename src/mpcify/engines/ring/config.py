@@ -26,7 +26,7 @@ class RingConfig(EngineConfig):
 
     name = "ring"
 
-    ring: int = setting(64, "Width of the ring: 64 (default), 48 or 32.", "BITS")
+    ring: int = setting(64, "Width of the ring: 64 (default), 48 or 32; ring: of the widest, also 56 or 40.", "BITS")
     ahead: int = setting(1, "ring: requests whose randomness is dealt ahead (default: 1).", "N")
 
     parties: ClassVar[tuple[str, ...]] = PARTIES  # type: ignore[misc]

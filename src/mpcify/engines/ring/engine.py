@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 from mpcify import __version__
 from mpcify.engines.cost import Cost, combined
 from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
-from mpcify.engines.interpret import check_arrays, check_open
-from mpcify.engines.ring.config import PARTIES, RingConfig
+from mpcify.engines.interpret import check_arrays
+from mpcify.engines.ring.config import PARTIES, WIDEST, RingConfig
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import RingParty, Seat
 from mpcify.engines.ring.plan import Plan
 from mpcify.engines.ring.planner import Planner
 from mpcify.engines.ring.protocols.local import Entered
+from mpcify.engines.ring.protocols.lookup import Lookup
 from mpcify.engines.ring.roles import CHUNK
 from mpcify.engines.ring.rules import RingRules
 from mpcify.engines.ring.widths import COARSER, Widths
@@ -27,6 +29,8 @@ from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import refuse_undeclared
 from mpcify.network.links import Links
 from mpcify.network.memory import connect
+
+MOST_GIVEN = 3  # values of a step's own shape that the dealer gives for it
 
 
 class RingEngine(Engine):
@@ -106,16 +110,14 @@ class RingProgram(Program):
             for steps in self.plan.levels
             for role in ("client", "owner")
         ]
-        ahead = [max((formulas.packed_size(*one) for one in self.dealt()), default=0) + CHUNK]
-        return max((*weights, *level, *ahead))
-
-    def dealt(self) -> list[tuple[int, int]]:
-        """The words of each value that is dealt or sent ahead: how many, and of how many bits, at most."""
-        found = []
-        for step in self.plan.steps:
-            shape = getattr(step, "tabled", step.shape)
-            found.append((int(np.prod(shape)), 64))
-        return found
+        ahead = [formulas.packed_size(int(np.prod(step.shape)), WIDEST) for step in self.plan.steps]
+        tables = [
+            formulas.packed_size(int(np.prod(step.tabled)), step.ring)
+            for step in self.plan.steps
+            if isinstance(step, Lookup)
+        ]
+        whole = MOST_GIVEN * sum(ahead) + sum(tables)  # of a set, which is one message if it is not more than CHUNK
+        return max((*weights, *level, min(whole, CHUNK + max((*ahead, *tables)))))
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "RingSession":
         """All roles in this process, each in a thread of its own, over links in memory."""
@@ -136,7 +138,8 @@ class RingSession(Session):
             party = program.join(role, links[role], None, beside[role] if beside else None)
             return party, party.hold(weights if role == "owner" else None)
 
-        found = self.together(begin)
+        with beside["client"].seat.taking_turns if beside else nullcontext():
+            found = self.together(begin)
         self.parties = {role: party for role, (party, _) in found.items()}
         self._setup = combined({role: cost for role, (_, cost) in found.items()})
 
@@ -157,10 +160,12 @@ class RingSession(Session):
         return outputs, sum(costs.values(), Cost())
 
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
-        """As `run`; an operation's seconds are those of the busiest role, waiting counted."""
-        check_open(any(party.seat.closed for party in self.parties.values()), "ring")
-        self.parties["client"].given(inputs)
-        found = self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
+        """As `run`; an operation's seconds are those of the busiest role, waiting counted. Threads take turns."""
+        with self.parties["client"].seat.taking_turns:
+            for party in self.parties.values():
+                party.seat.check()
+            self.parties["client"].given(inputs)
+            found = self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
         outputs, names = found["client"]
         return outputs, {name: combined({role: costs[name] for role, (_, costs) in found.items()}) for name in names}
 

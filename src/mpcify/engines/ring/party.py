@@ -2,17 +2,16 @@
 
 import hashlib
 import hmac
-import itertools
 import json
 import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -35,18 +34,16 @@ from mpcify.network.links import Links
 if TYPE_CHECKING:
     from mpcify.engines.ring.engine import RingProgram
 
-PAIRS = {
-    "client": {"owner": "k01", "dealer": "k02"},
-    "owner": {"dealer": "k12"},
-}  # who draws a key, and hands it to whom
 LARGEST_INPUT = 2.0**40  # of a number of the client's, as an integer
+T = TypeVar("T")
 
 
 class Seat:
     """A role's place in a session: its keys with the others, the weights that are masked, and which sets were used.
 
     Keys are drawn when the session begins and die with it, so that nothing of one session can be used in another, and
-    nothing that is used once outlives the process.
+    nothing that is used once outlives the process. Sets are prepared in one thread, which ends with the session: those
+    of all programs in one order, which is the same at every party.
     """
 
     def __init__(self, links: Links) -> None:
@@ -57,6 +54,9 @@ class Seat:
         self.held: Arrays | None = None  # what the owner gave; nothing at the others
         self.weights: dict[tuple[str, float, int], tuple[int, Any]] = {}
         self.turns: dict[str, int] = {}
+        self.failed: MpcifyError | None = None  # what ended the session
+        self.taking_turns = threading.Lock()  # of requests, if all parties are in one process
+        self.worker = ThreadPoolExecutor(1, f"ring-{self.role}")
         with self.failing():
             self.keys = self.exchange()
 
@@ -67,7 +67,9 @@ class Seat:
             yield
         except Exception as error:
             found = failure(error)
-            self.close(for_peers(self.role, found))
+            self.failed = self.failed or found
+            reason = self.links.closed  # a peer's own, which is passed on as it is
+            self.close(for_peers(self.role, found) if reason is None else reason)
             if found is error:
                 raise
             raise found from error
@@ -79,6 +81,35 @@ class Seat:
         """Ends the session, of all programs."""
         self.closed = True
         self.links.close(reason)
+        self.worker.shutdown(wait=False, cancel_futures=True)
+
+    def check(self) -> None:
+        """Raises what ended the session, or MPC-503 if it was closed."""
+        if self.failed is not None:
+            raise MpcifyError(self.failed.code, self.failed.where, self.failed.what, self.failed.remedy)
+        check_open(self.closed, "ring")
+
+    def begin(self, act: Callable[..., T], *given: Any) -> Future[T]:
+        """Has the worker do something after what it was given before. Raises ConnectionError once it has ended."""
+        try:
+            return self.worker.submit(act, *given)
+        except RuntimeError:
+            raise self.ended() from None
+
+    def done(self, future: Future[T]) -> T:
+        """What the worker gave. Raises what it raised, and ConnectionError if the session ended before it began."""
+        try:
+            return future.result()
+        except CancelledError:
+            raise self.ended() from None
+
+    def settle(self) -> None:
+        """Waits until the worker has done all that it was given: then nothing is on its way but what all expect."""
+        self.done(self.begin(lambda: None))
+
+    def ended(self) -> ConnectionError:
+        """The error for what comes after the session's end."""
+        return ConnectionError(f"the session has ended: {self.links.closed or 'it was closed'}")
 
     def exchange(self) -> dict[str, Prg]:
         """Draws and hands over the keys: k₀₂ the client's, k₁₂ the owner's, k₀₁ of both. The dealer never sees k₀₁."""
@@ -104,8 +135,10 @@ class Seat:
 
     def agree(self, facts: Mapping[str, Any]) -> None:
         """Compares what must be the same at every party. Raises MPC-705 for a peer with another."""
-        key, digest = self.key("agree"), hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
         with self.failing():
+            self.settle()
+            key = self.key("agree")
             for peer in self.links.peers:
                 self.links.send(peer, key, digest)
             theirs = {peer: self.links.receive(peer, key) for peer in self.links.peers}
@@ -154,13 +187,12 @@ class RingParty(Party):
         self.weights: dict[int, Any] | None = None
         self.arrays: dict[str, np.ndarray] = {}
         self.waiting: deque[Future[Prepared]] = deque()
-        self.worker = ThreadPoolExecutor(1, f"ring-{self.role}")
         self.lock = threading.Lock()
 
     # Weights.
 
     def hold(self, weights: Arrays | None) -> Cost:
-        self.check()
+        self.seat.check()
         self.refuse("owner", weights)
         owned = {}
         if self.role == "owner":
@@ -174,8 +206,9 @@ class RingParty(Party):
 
     def place(self, owned: Arrays) -> Cost:
         """Masks the weights that the session has not masked yet. owned: the owner's."""
-        start, before = time.perf_counter(), self.seat.links.sent
         with self.seat.failing():
+            self.seat.settle()
+            start, before = time.perf_counter(), self.seat.links.sent
             self.weights = {
                 number: self.masked(slot, owned) for number, slot in enumerate(self.plan.slots) if slot.bits
             }
@@ -215,47 +248,56 @@ class RingParty(Party):
 
     def top_up(self) -> None:
         """Has as many sets prepared as the settings say."""
-        with self.lock:
-            while len(self.waiting) < self.program.config.ahead and not self.seat.closed:
-                self.waiting.append(self.worker.submit(self.prepare, self.next()))
+        with self.lock, suppress(ConnectionError):  # the session ends meanwhile, and what is asked next says why
+            while len(self.waiting) < self.program.config.ahead:
+                self.waiting.append(self.begin())
 
-    def next(self) -> int:
-        """The number of the next set: each is given once."""
+    def begin(self) -> Future[Prepared]:
+        """Has the next set prepared; each number is given once."""
         self.sets += 1
-        return self.sets
+        return self.seat.begin(self.prepare, self.sets)
 
     def take(self) -> Prepared:
         """The next set, prepared. It is used up with this."""
         with self.lock:
-            future = self.waiting.popleft() if self.waiting else self.worker.submit(self.prepare, self.next())
-        return future.result()
+            future = self.waiting.popleft() if self.waiting else self.begin()
+        return self.seat.done(future)
 
     def prepare(self, number: int) -> Prepared:
-        """Prepares a set: deals it, or draws, receives and sends what a request needs ahead."""
-        links, keys, costs = self.seat.links, self.seat.keys, Costs(self.role, self.graph)
-        weights = self.weights or {}
+        """Prepares a set: deals it, or draws, receives and sends what a request needs ahead.
 
-        def turns(kind: str) -> Iterator[str]:
-            return (f"{self.number}/{number}/{kind}#{turn}" for turn in itertools.count())
+        The client sends no message before the owner has taken the one before: the owner, who listens to the client for
+        orders too, would otherwise have to hold whatever comes.
+        """
+        seat, keys, costs = self.seat, self.seat.keys, Costs(self.role, self.graph)
+        links, weights = seat.links, self.weights or {}
 
-        def to_owner(kind: str) -> Outbox:
-            keys = turns(kind)
-            return Outbox(lambda data: links.send("owner", next(keys), data))
+        def give(data: bytes) -> None:
+            links.send("owner", seat.key("dealt"), data)
 
-        def from_peer(peer: str, kind: str) -> Inbox:
-            keys = turns(kind)
-            return Inbox(lambda: links.receive(peer, next(keys)))
+        def send_ahead(data: bytes) -> None:
+            if seat.turns.get("ahead"):
+                links.receive("owner", seat.key("taken"))
+            links.send("owner", seat.key("ahead"), data)
 
-        with self.seat.failing():
+        def take_dealt() -> bytes:
+            return links.receive("dealer", seat.key("dealt"))
+
+        def take_ahead() -> bytes:
+            data = links.receive("client", seat.key("ahead"))
+            links.send("client", seat.key("taken"), b"")
+            return data
+
+        with seat.failing():
             if self.role == "dealer":
-                dealer = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), to_owner("dealt"))
+                dealer = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), Outbox(give))
                 self.walk(dealer.out, costs, lambda step: step.deal(dealer))
                 return Prepared(None, costs.spent)
             if self.role == "client":
-                client = Client(self.number, number, weights, keys["dealer"], to_owner("ahead"))
+                client = Client(self.number, number, weights, keys["dealer"], Outbox(send_ahead))
                 self.walk(client.out, costs, lambda step: ahead_of_request(step, client))
                 return Prepared(client, costs.spent)
-            inboxes = from_peer("dealer", "dealt"), from_peer("client", "ahead")
+            inboxes = Inbox(take_dealt), Inbox(take_ahead)
             owner = Owner(self.number, number, weights, keys["dealer"], *inboxes)
             owner.arrays = self.arrays
             self.walk(None, costs, lambda step: step.prepare(owner))
@@ -264,9 +306,11 @@ class RingParty(Party):
             return Prepared(owner, costs.spent)
 
     def walk(self, out: Outbox | None, costs: Costs, act: Callable[[Step], None]) -> None:
-        """Does something at every step, and sends what comes of it."""
+        """Does something at every step, and sends what comes of it. Raises ConnectionError if the session ends."""
         step = self.plan.steps[0]
         for step in self.plan.steps:
+            if self.seat.links.closed is not None:
+                raise self.seat.ended()
             start, before = time.perf_counter(), out.bytes if out else 0
             act(step)
             costs.add(step, start, (out.bytes if out else 0) - before)
@@ -282,7 +326,7 @@ class RingParty(Party):
 
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
         """One request with a set of its own: the outputs at the client, and what each operation cost."""
-        self.check()
+        self.seat.check()
         given = self.given(inputs)
         with self.seat.failing():
             if self.weights is None and self.seat.held is not None:  # by another program of the session
@@ -293,8 +337,8 @@ class RingParty(Party):
             role, costs = prepared.role, Costs(self.role, self.graph)
             if role is not None:
                 role.inputs = given
-                for number, level in enumerate(self.levels):
-                    self.talk(role, number, level, costs)
+                for level in self.levels:
+                    self.talk(role, level, costs)
         outputs = None
         if isinstance(role, Client):
             outputs = {step.name: role.values[step.index] for step in self.plan.outputs}
@@ -304,10 +348,12 @@ class RingParty(Party):
             for name, spent in costs.spent.items()
         }
 
-    def talk(self, role: Client | Owner, number: int, level: list[Step], costs: Costs) -> None:
-        """One exchange of messages, and what follows from it without another."""
+    def talk(self, role: Client | Owner, level: list[Step], costs: Costs) -> None:
+        """One exchange of messages, and what follows from it without another.
+
+        Messages are counted by their sender, over all sets of a session: each is of the set that both are at.
+        """
         links, peer = self.seat.links, "owner" if self.role == "client" else "client"
-        key = f"{self.number}/{role.number}/{number}"
         talking = [step for step in level if step.talks]
         said: list[bytes | memoryview] = []
         for step in talking:
@@ -318,13 +364,13 @@ class RingParty(Party):
             costs.add(step, start, 0 if message is None else len(said[-1]))
         if said:
             start = time.perf_counter()
-            links.send(peer, key, b"".join(said))
+            links.send(peer, self.seat.key(self.role), b"".join(said))
             costs.add(talking[0], start, 0, 1)
         expected = [step.words(peer) for step in talking]
         heard = memoryview(b"")
         if any(expected):
             start = time.perf_counter()
-            heard = memoryview(links.receive(peer, key))
+            heard = memoryview(links.receive(peer, self.seat.key(peer)))
             costs.add(talking[0], start)
             if len(heard) != sum(formulas.packed_size(*words) for words in expected if words):
                 raise MpcifyError(707, WHERE, f"a message from {peer} has another length", SAME)
@@ -361,13 +407,8 @@ class RingParty(Party):
             what = f"{self.role} was given {', '.join(list(given)[:3])}, which {holder} alone holds"
             raise MpcifyError(503, WHERE, what, f"give {self.role} what is its own")
 
-    def check(self) -> None:
-        """Raises MPC-503 if the session has ended."""
-        check_open(self.seat.closed, "ring")
-
     def close(self, reason: str = "") -> None:
         self.seat.close(reason)
-        self.worker.shutdown(wait=False, cancel_futures=True)
 
 
 def ahead_of_request(step: Step, client: Client) -> None:
