@@ -219,6 +219,12 @@ class RingParty(Party):
             while len(self.waiting) < self.program.config.ahead and not self.seat.closed:
                 self.waiting.append(self.worker.submit(self.prepare, self.next()))
 
+    def prepare_next(self) -> None:
+        """Prepares one set more, and returns when it waits for its request."""
+        with self.lock:
+            self.waiting.append(self.worker.submit(self.prepare, self.next()))
+        self.waiting[-1].result()
+
     def next(self) -> int:
         """The number of the next set: each is given once."""
         self.sets += 1
