@@ -18,11 +18,9 @@ from mpcify.engines.ring.config import PARTIES, RingConfig
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import RingParty, Seat
 from mpcify.engines.ring.plan import Plan
-from mpcify.engines.ring.planner import Planner
 from mpcify.engines.ring.protocols.local import Entered
-from mpcify.engines.ring.roles import CHUNK
+from mpcify.engines.ring.roles import chunks
 from mpcify.engines.ring.rules import RingRules
-from mpcify.engines.ring.widths import COARSER, Widths
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import refuse_undeclared
@@ -48,19 +46,7 @@ class RingEngine(Engine):
         self.rules.check(graph)
         if not self.force:
             refuse_undeclared(graph)
-        return RingProgram(graph, self.config, planned(graph, self.config))
-
-
-def planned(graph: Graph, config: RingConfig) -> Plan:
-    """The plan with the most fraction bits that the rings hold. Raises MPC-402 if there is none."""
-    *finer, last = COARSER
-    for precision in finer:
-        try:
-            return Planner(graph, Widths(graph, config.ring, False), precision).plan()
-        except MpcifyError as error:
-            if error.code != 402:
-                raise
-    return Planner(graph, Widths(graph, config.ring, config.force), last).plan()
+        return RingProgram(graph, self.config, self.rules.plan(graph))
 
 
 class RingProgram(Program):
@@ -107,16 +93,9 @@ class RingProgram(Program):
             for steps in self.plan.levels
             for role in ("client", "owner")
         ]
-        ahead = [max((formulas.packed_size(*one) for one in self.dealt()), default=0) + CHUNK]
-        return max((*weights, *level, *ahead))
-
-    def dealt(self) -> list[tuple[int, int]]:
-        """The words of each value that is dealt or sent ahead: how many, and of how many bits, at most."""
-        found = []
-        for step in self.plan.steps:
-            shape = getattr(step, "tabled", step.shape)
-            found.append((int(np.prod(shape)), 64))
-        return found
+        dealt = chunks(words for step in self.plan.steps for words in step.dealt_words())
+        ahead = chunks(words for step in self.plan.steps for words in step.words_ahead())
+        return max(*weights, *level, *dealt, *ahead)
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "RingSession":
         """All roles in this process, each in a thread of its own, over links in memory."""
