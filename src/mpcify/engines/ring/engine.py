@@ -5,6 +5,7 @@ import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,18 @@ from mpcify import __version__
 from mpcify.engines.cost import Cost, combined
 from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
 from mpcify.engines.interpret import check_arrays
-from mpcify.engines.ring.config import PARTIES, WIDEST, RingConfig
+from mpcify.engines.ring.config import PARTIES, RingConfig
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import RingParty, Seat
 from mpcify.engines.ring.plan import Plan
-from mpcify.engines.ring.planner import Planner
 from mpcify.engines.ring.protocols.local import Entered
-from mpcify.engines.ring.protocols.lookup import Lookup
-from mpcify.engines.ring.roles import CHUNK
+from mpcify.engines.ring.roles import chunks
 from mpcify.engines.ring.rules import RingRules
-from mpcify.engines.ring.widths import COARSER, Widths
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import refuse_undeclared
 from mpcify.network.links import Links
 from mpcify.network.memory import connect
-
-MOST_GIVEN = 3  # values of a step's own shape that the dealer gives for it
 
 
 class RingEngine(Engine):
@@ -51,19 +47,7 @@ class RingEngine(Engine):
         self.rules.check(graph)
         if not self.force:
             refuse_undeclared(graph)
-        return RingProgram(graph, self.config, planned(graph, self.config))
-
-
-def planned(graph: Graph, config: RingConfig) -> Plan:
-    """The plan with the most fraction bits that the rings hold. Raises MPC-402 if there is none."""
-    *finer, last = COARSER
-    for precision in finer:
-        try:
-            return Planner(graph, Widths(graph, config.ring, False), precision).plan()
-        except MpcifyError as error:
-            if error.code != 402:
-                raise
-    return Planner(graph, Widths(graph, config.ring, config.force), last).plan()
+        return RingProgram(graph, self.config, self.rules.plan(graph))
 
 
 class RingProgram(Program):
@@ -110,14 +94,9 @@ class RingProgram(Program):
             for steps in self.plan.levels
             for role in ("client", "owner")
         ]
-        ahead = [formulas.packed_size(int(np.prod(step.shape)), WIDEST) for step in self.plan.steps]
-        tables = [
-            formulas.packed_size(int(np.prod(step.tabled)), step.ring)
-            for step in self.plan.steps
-            if isinstance(step, Lookup)
-        ]
-        whole = MOST_GIVEN * sum(ahead) + sum(tables)  # of a set, which is one message if it is not more than CHUNK
-        return max((*weights, *level, min(whole, CHUNK + max((*ahead, *tables)))))
+        dealt = chunks(words for step in self.plan.steps for words in step.dealt_words())
+        ahead = chunks(words for step in self.plan.steps for words in step.words_ahead())
+        return max(*weights, *level, *dealt, *ahead)
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "RingSession":
         """All roles in this process, each in a thread of its own, over links in memory."""
@@ -128,9 +107,10 @@ class RingProgram(Program):
 
 
 class RingSession(Session):
-    """All parties of a program."""
+    """All parties of a program, on one machine: a request's randomness is dealt before it, and none in its time."""
 
     def __init__(self, program: RingProgram, weights: Arrays, links: Any, beside: dict[str, RingParty] | None) -> None:
+        program = RingProgram(program.graph, replace(program.config, ahead=0), program.plan)
         self.program, self.graph, self.links = program, program.graph, links
         self.pool = ThreadPoolExecutor(len(PARTIES))
 
@@ -156,18 +136,24 @@ class RingSession(Session):
         return self._setup
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
-        outputs, costs = self.profile(inputs)
-        return outputs, sum(costs.values(), Cost())
+        found = self.request(inputs)
+        spent = {role: sum(costs.values(), Cost()) for role, (_, costs) in found.items()}
+        return found["client"][0], combined(spent)
 
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
-        """As `run`; an operation's seconds are those of the busiest role, waiting counted. Threads take turns."""
+        """As `run`; an operation's seconds are those of the busiest role, waiting counted."""
+        found = self.request(inputs)
+        outputs, names = found["client"]
+        return outputs, {name: combined({role: costs[name] for role, (_, costs) in found.items()}) for name in names}
+
+    def request(self, inputs: Arrays) -> dict[str, Any]:
+        """What each role gets of a request, and what each operation cost it. Threads take turns."""
         with self.parties["client"].seat.taking_turns:
             for party in self.parties.values():
                 party.seat.check()
             self.parties["client"].given(inputs)
-            found = self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
-        outputs, names = found["client"]
-        return outputs, {name: combined({role: costs[name] for role, (_, costs) in found.items()}) for name in names}
+            self.together(lambda role: self.parties[role].prepare_next())
+            return self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
 
     def close(self) -> None:
         for party in self.parties.values():
