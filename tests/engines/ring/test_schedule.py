@@ -1,7 +1,6 @@
 """What the page on the ring engine says of a layer's messages, and of the recipes that it serves, is what it plans."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,18 @@ import numpy as np
 import pytest
 
 from mpcify.conversion.convert import convert
+from mpcify.engines.plain import measure_ranges
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.engine import RingProgram
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
+from mpcify.graph.ranges import declare
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
 from mpcify.recipe import Recipe
 from tests.makers import make_teacher
 
+Arrays = dict[str, np.ndarray]
 PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "ring-engine.md"
 LENGTH, WIDTH, HEADS = 16, 32, 4
 SIZES = {"n": LENGTH, "H": WIDTH, "a": HEADS, "4": 2}  # the small teacher's middle is twice as wide as its layers
@@ -25,14 +27,18 @@ QUAD = Recipe("2quad-freediv", "quad", centre_keys=True)
 REST = 9  # messages of a BERT beside its layers'
 
 
-def model_of(recipe: Recipe, layers: int) -> tuple[Graph, Mapping[str, np.ndarray]]:
-    """A small BERT of a recipe, with no declared ranges, and its weights."""
-    return lower(*trace_graph(convert(make_teacher("bert", layers=layers), recipe), 1, LENGTH, "client"))
+def model_of(recipe: Recipe, layers: int) -> tuple[Graph, Arrays, Arrays]:
+    """A small BERT of a recipe, its weights and a request, on which its ranges are declared."""
+    graph, weights = lower(*trace_graph(convert(make_teacher("bert", layers=layers), recipe), 1, LENGTH, "client"))
+    random = np.random.default_rng(0)
+    inputs = {item.name: random.standard_normal(item.shape) for item in graph.held_by("client")}
+    inputs |= {name: np.ones((1, LENGTH, 1)) for name in ("share", "mask", "segment") if name in inputs}
+    return graph.with_ranges(declare(graph, measure_ranges(graph, weights, [inputs]))), weights, inputs
 
 
 def program(recipe: Recipe, layers: int = 3) -> RingProgram:
     """The same, planned."""
-    return RingConfig(force=True).build().compile(model_of(recipe, layers)[0])
+    return RingConfig().build().compile(model_of(recipe, layers)[0])
 
 
 def on_the_page() -> list[tuple[str, set[str], int]]:
@@ -77,12 +83,21 @@ def test_a_layer_sends_the_messages_on_the_page() -> None:
 
 
 def test_a_profile_shows_them() -> None:
-    graph, weights = model_of(QUAD, layers=1)
-    session = RingConfig(force=True).build().compile(graph).load(weights)
-    inputs = {item.name: np.full(item.shape, 0.5, np.float32) for item in graph.held_by("client")}
+    graph, weights, inputs = model_of(QUAD, layers=1)
+    session = RingConfig().build().compile(graph).load(weights)
     _, costs = session.profile(inputs)
     session.close()
     assert sum(costs[operation.name].rounds for operation in graph.operations if operation.layer == 0) == 16
+
+
+def test_variances_that_differ_widely_take_a_message_more_for_each_layernorm() -> None:
+    graph, _, _ = model_of(QUAD, layers=1)
+    ranges = {name: dict(entry) for name, entry in graph.ranges.items()}
+    for entry in ranges.values():
+        if "variance" in entry:
+            entry["variance"] = entry["variance"][0], entry["variance"][0] * 8**2 * 100
+    found = RingConfig().build().compile(graph.with_ranges(ranges))
+    assert len(planned(found, 0)) == 18
 
 
 @pytest.mark.parametrize("t", [1, 4, 10])
@@ -111,4 +126,4 @@ def test_what_divides_or_compares_in_a_layer_is_refused(attention: Any, activati
 
 def test_a_graph_without_declared_ranges_is_refused() -> None:
     with pytest.raises(MpcifyError, match="MPC-406"):
-        RingConfig().build().compile(model_of(QUAD, layers=1)[0])
+        RingConfig().build().compile(model_of(QUAD, layers=1)[0].with_ranges({}))
