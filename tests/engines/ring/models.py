@@ -22,7 +22,7 @@ from tests.makers import make_teacher
 Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A graph with declared ranges, its weights, and a request."""
 
@@ -74,7 +74,13 @@ def scene_of(
 ) -> Scene:
     """A scene of a whole program, as its parties would play it."""
     plan, secrets = program.plan, keys() if secrets is None else secrets
-    slots = {index: encode(slot.derived.compute(weights), slot.scale) for index, slot in enumerate(plan.slots)}
     arrays = {key: encode(derived.compute(weights), scale) for key, (derived, scale) in plan.owned.items()}
     given = {name: np.asarray(array, np.float64) for name, array in inputs.items()}
-    return Scene(plan.steps, secrets, held(plan.slots, slots, secrets), given, arrays, number, heard)
+    return Scene(
+        plan.steps, secrets, held(plan.slots, slots_of(program, weights), secrets), given, arrays, number, heard
+    )
+
+
+def slots_of(program: RingProgram, weights: Arrays) -> dict[int, np.ndarray]:
+    """The integers of each slot of a program."""
+    return {index: encode(slot.derived.compute(weights), slot.scale) for index, slot in enumerate(program.plan.slots)}

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from mpcify.engines.ring.kernels import formulas
-from mpcify.engines.ring.kernels.products import kernel
 from mpcify.engines.ring.party import ahead_of_request
 from mpcify.engines.ring.plan import Derived, Slot, widen
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose
 from mpcify.engines.ring.protocols.opening import Open
+from mpcify.engines.ring.protocols.products import Multiplier
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.roles import Client, Dealer, Inbox, Outbox, Owner
 from mpcify.engines.ring.values import Masked
@@ -96,21 +96,38 @@ class Chain:
         return held(self.slots, weights, secrets)
 
 
+def masked(
+    slots: Sequence[Slot], weights: Mapping[int, Words] | Sequence[Words], secrets: Mapping[str, Shifted]
+) -> dict[str, dict[int, Words]]:
+    """F, W and B = W − F of weights, by role and slot."""
+    found: dict[str, dict[int, Words]] = {"client": {}, "owner": {}, "dealer": {}}
+    for index, place in weight_places(slots).items():
+        mask = secrets["k01"].words(place, Purpose.WEIGHT, slots[index].derived.shape)
+        for role, part in (("client", mask), ("owner", weights[index]), ("dealer", weights[index] - mask)):
+            found[role][index] = part
+    return found
+
+
+def weight_places(slots: Sequence[Slot]) -> dict[int, Place]:
+    """Where each weight's mask is drawn: equal weights of a session have one."""
+    numbers: dict[Any, int] = {}
+    needed = {index: slot for index, slot in enumerate(slots) if slot.bits}
+    return {
+        index: Place(0, 0, numbers.setdefault(slot.key if slot.derived.key else index, len(numbers)))
+        for index, slot in needed.items()
+    }
+
+
 def held(
     slots: Sequence[Slot], weights: Mapping[int, Words] | Sequence[Words], secrets: Mapping[str, Shifted]
 ) -> dict[str, dict[int, Any]]:
     """What client, owner and dealer hold of weights, as a session places them."""
-    found: dict[str, dict[int, Any]] = {"client": {}, "owner": {}, "dealer": {}}
-    numbers: dict[tuple[str, float, int], int] = {}
-    for slot_number, slot in enumerate(slots):
-        if not slot.bits:
-            continue
-        number = slot_number if not slot.derived.key else numbers.setdefault(slot.key, len(numbers))
-        mask = secrets["k01"].words(Place(0, 0, number), Purpose.WEIGHT, slot.derived.shape)
-        weight = weights[slot_number]
-        for role, part in (("client", mask), ("owner", weight), ("dealer", weight - mask)):
-            found[role][slot_number] = part if slot.vector else kernel(slot.bits).prepare(part)
-    return found
+    return {
+        role: {
+            index: part if slots[index].vector else Multiplier(part, slots[index].bits) for index, part in parts.items()
+        }
+        for role, parts in masked(slots, weights, secrets).items()
+    }
 
 
 class Recorder(Outbox):

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpcify.engines.ring.prg import Place, Purpose
+from mpcify.engines.ring.prg import Purpose
 from mpcify.engines.ring.protocols.lookup import Lookup, Output, Table
 from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
 from mpcify.engines.ring.protocols.opening import Lift, Open, Product, Renew, RenewBoth, Square, Weigh
 from mpcify.engines.ring.protocols.products import Linear, Matmul, Multiplied
 from mpcify.engines.ring.protocols.step import Message, Step
-from mpcify.engines.ring.values import encode
 from tests.engines.ring import models
-from tests.engines.ring.models import Model, scene_of
-from tests.engines.ring.scene import Chain, Given, Scene, Words, drawn, keys
+from tests.engines.ring.models import Model, scene_of, slots_of
+from tests.engines.ring.scene import Chain, Given, Scene, Words, drawn, keys, weight_places
+from tests.engines.ring.scene import masked as masked_weights
 from tests.engines.ring.views import ExposedError, FromClient, FromOwner
 
 SHAPE = (2, 3)
@@ -211,17 +211,13 @@ def test_the_dealer_receives_the_same_whatever_the_weights_are(model: Model) -> 
     """W − F, with F moved as W is."""
     program, secrets = model.compile(), keys()
     weights = {name: array * -1.5 + 0.1 for name, array in model.weights.items()}
-    numbers: dict[Any, int] = {}
-    for slot in program.plan.slots:
-        if slot.bits and slot.key not in numbers:
-            place = Place(0, 0, numbers.setdefault(slot.key, len(numbers)))
-            was, now = (encode(slot.derived.compute(held), slot.scale) for held in (model.weights, weights))
-            secrets["k01"].shift(place, Purpose.WEIGHT, now - was)
-    first = scene_of(program, model.weights, model.inputs).dealer.weights
-    second = scene_of(program, weights, model.inputs, secrets).dealer.weights
-    for number, held in first.items():
-        one, other = (getattr(weight, "words", weight) for weight in (held, second[number]))
-        np.testing.assert_array_equal(one, other)
+    first, second = (slots_of(program, held) for held in (model.weights, weights))
+    told = masked_weights(program.plan.slots, first, secrets)["dealer"]
+    for index, place in weight_places(program.plan.slots).items():
+        if (place, Purpose.WEIGHT) not in secrets["k01"].shifts:
+            secrets["k01"].shift(place, Purpose.WEIGHT, second[index] - first[index])
+    other = masked_weights(program.plan.slots, second, secrets)["dealer"]
+    assert {index: part.tobytes() for index, part in other.items()} == {i: part.tobytes() for i, part in told.items()}
 
 
 # Controls: what the comparison is for, it finds.
