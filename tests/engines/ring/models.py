@@ -31,6 +31,11 @@ class Model:
     inputs: Arrays
 
     @property
+    def held(self) -> tuple[Arrays, Arrays]:
+        """What the owner and the client hold."""
+        return self.weights, self.inputs
+
+    @property
     def plain(self) -> Arrays:
         """The outputs in floats."""
         with PlainEngine().compile(self.graph).load(self.weights) as session:
