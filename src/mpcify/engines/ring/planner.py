@@ -34,6 +34,8 @@ LEAST_SCORE = 11  # fraction bits of scores, at least
 SUMS = 14  # bits of the weights in a sum, at least
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
 ANSWER = 16  # fraction bits of an output
+LEAST_SHARE = 2**6  # of a mean's 1/n, as an integer
+LEAST_WEIGHT = 8  # fraction bits of a weight whose product is only added
 FUNCTION = 28  # of a function of the head
 
 
@@ -296,7 +298,7 @@ class Planner:
         """A value opened; the scale is what remains, and `forms["step"]` the opening."""
         if "opened" not in value.forms:
             bound = self.bound(value)
-            fraction = self.precision.of(bound) if fraction is None else fraction
+            fraction = max(self.precision.of(bound) if fraction is None else fraction, 0)
             shift = max(round(math.log2(value.scale)) - fraction, 0)
             value.forms["opened"] = self.open(value, bound, shift)
         return value.forms["opened"]  # type: ignore[no-any-return]
@@ -334,28 +336,39 @@ class Planner:
     def masked(self, value: Shared) -> Shared:
         """A value masked towards the owner; truncated first if it is a product."""
         if "masked" not in value.forms:
-            if value.excess:
+            if self.cut_first(value):
                 x = self.opened(value)
                 index = self.step(opening.Renew, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=True)
+                value.forms["masked"] = Shared(index, x.shape, x.scale, value.operation)
             else:
-                x = value
-                index = self.step(
-                    masking.Mask,
-                    x,
-                    shape=x.shape,
-                    messages=1,
-                    known=value.known,
-                    corrected=self.steps[x.index].dealt,
-                    ahead=True,
-                )
-            value.forms["masked"] = Shared(index, x.shape, x.scale, value.operation)
+                value.forms["masked"] = self.hidden(value)
         return value.forms["masked"]  # type: ignore[no-any-return]
+
+    def hidden(self, value: Shared) -> Shared:
+        """A value masked towards the owner as it is."""
+        if "hidden" not in value.forms:
+            index = self.step(
+                masking.Mask,
+                value,
+                shape=value.shape,
+                messages=1,
+                known=value.known,
+                corrected=self.steps[value.index].dealt,
+                ahead=True,
+            )
+            value.forms["hidden"] = Shared(index, value.shape, value.scale, value.operation)
+        return value.forms["hidden"]  # type: ignore[no-any-return]
+
+    def cut_first(self, value: Shared) -> bool:
+        """Whether a value is truncated before it is masked: a product, and what leaves too few bits to a weight."""
+        return value.excess or value.scale * 2**LEAST_WEIGHT > self.stream
 
     def both(self, value: Shared) -> Shared:
         """A value masked towards both; truncated first if it is a product."""
         if "both" not in value.forms:
-            x = self.opened(value) if value.excess else value
-            if value.excess:
+            cut = self.cut_first(value)
+            x = self.opened(value) if cut else value
+            if cut:
                 index = self.step(opening.RenewBoth, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=False)
             else:
                 index = self.step(masking.MaskBoth, x, shape=x.shape, messages=1, ahead=False)
@@ -535,6 +548,8 @@ class Planner:
             index = self.step(products.CentredDiagonal, x, shape=shape, slot=slot)
             return self.plus(index, self.know(centred(term.b), scale), (1, 1), shape)
         part = self.parts(term)
+        if part.scale * width * LEAST_SHARE > scale:
+            part = self.lifted(part)
         factor = scale // part.scale
         return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / width))
 
@@ -568,7 +583,11 @@ class Planner:
 
     def multiplied(self, operation: Operation, a: Value, b: Value, kind: type[Step], **fields: Any) -> Shared:
         """The product of two values that nobody knows."""
-        left, right = (self.both(self.parts_unopened(value)) for value in (a, b))
+        weight = 2**self.precision.weight
+        left, right = (
+            self.both(self.parts(value, weight) if isinstance(value, Known) else self.parts_unopened(value))
+            for value in (a, b)
+        )
         index = self.step(kind, left, right, shape=operation.shape, **fields)
         opens = not self.only_added(operation.name)
         return Shared(index, operation.shape, left.scale * right.scale, operation, True, opens=opens)
@@ -584,7 +603,7 @@ class Planner:
 
     def weighed(self, x: Shared, s: Shared, shape: tuple[int, ...]) -> Shared:
         """s·x for a number s of the client's."""
-        value, weight = self.opened(x), self.masked(s)
+        value, weight = self.opened(x), self.hidden(s)
         index = self.step(opening.Weigh, value, weight, shape=shape, opened=value.forms["step"], ahead=False)
         return Shared(index, shape, value.scale * weight.scale, x.operation)
 

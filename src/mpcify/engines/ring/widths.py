@@ -17,6 +17,7 @@ from mpcify.graph.graph import Graph, Operation
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
 UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
+LEAST_VARIANCE = 2.0**-20  # of rows whose values are all the same
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ class Widths:
     def variance(self, operation: Operation) -> tuple[float, float]:
         """The declared range of what a layernorm divides by, its eps not counted."""
         least, largest = self.ranges.get(operation.name, {}).get("variance", UNDECLARED_VARIANCE)
-        return max(least, 0.0), largest
+        return max(least, 0.0), max(largest, LEAST_VARIANCE)
 
     def ring(self, operation: Operation, bound: float, scale: float, remains: float) -> int:
         """The narrowest ring in which a value of an operation is opened. remains: the scale after it."""
         largest = bound * scale * SLACK
-        wanted = [width for width in WIDTHS if width <= self.cap and largest < 2.0 ** (width - 2)]
+        least = max(largest, scale / remains)  # a ring has two bits more than what is cut off
+        wanted = [width for width in WIDTHS if width <= self.cap and least < 2.0 ** (width - 2)]
         if not wanted and not self.force:
             what = f"its declared range of ±{bound:.4g} needs {bits_of(largest) + 2} bits, and there are {self.cap}"
             remedy = "declare narrower ranges: calibrate or distill again, or use another engine"
