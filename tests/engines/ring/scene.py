@@ -264,7 +264,9 @@ class Scene:
     def opened_with(self, step: Step, width: int) -> Words:
         """r of an opening, from 0 to 2^width."""
         half, other = (
-            self.secrets[name].words(Place(1, self.number, step.index), Purpose.MASK, step.shape)
+            self.secrets[name].words(
+                Place(1, self.number, step.index), Purpose.MASK, getattr(step, "opens", step.shape)
+            )
             for name in ("k02", "k12")
         )
         part = self.dealer.values[step.sources[0]]

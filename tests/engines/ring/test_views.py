@@ -21,7 +21,7 @@ from tests.engines.ring.scene import masked as masked_weights
 from tests.engines.ring.views import ExposedError, FromClient, FromOwner
 
 SHAPE = (2, 3)
-TABLE = Table(20, 12, 11, np.arange(3 * 256).reshape(3, 256))
+TABLE = Table(20, 12, 11, np.arange(3 * 256).reshape(3, 1, 256))
 
 
 def opened(chain: Chain, x: Step, early: bool = False) -> Open:
@@ -76,12 +76,12 @@ def matmul_opened(chain: Chain, x: Step) -> Step:
 
 def multiplied_looked_up(chain: Chain, x: Step) -> Step:
     product = chain.add(Multiplied, both(chain, x), both(chain, x), shape=x.shape)
-    return chain.add(Lookup, product, shape=x.shape, messages=1, table=TABLE, offset=5, early=False, dealt=False)
+    return chain.add(Lookup, product, shape=(1, *x.shape), messages=1, table=TABLE, offset=5, early=False, dealt=False)
 
 
 def linear_looked_up(chain: Chain, x: Step) -> Step:
     x = linear(chain, x)
-    return chain.add(Lookup, x, shape=x.shape, messages=1, table=TABLE, offset=5, early=True, dealt=False)
+    return chain.add(Lookup, x, shape=(1, *x.shape), messages=1, table=TABLE, offset=5, early=True, dealt=False)
 
 
 PROTOCOLS = {

@@ -14,10 +14,11 @@ from mpcify.engines.ring.plan import Width
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 
+REMEDY = "declare narrower ranges: calibrate or distill again, or use another engine"
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
 UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
-LEAST_VARIANCE = 2.0**-20  # of rows whose values are all the same
+FARTHEST = 64 * 2500.0  # the largest of declared variances to the least: roots are then exact where they were measured
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,16 @@ class Widths:
         return UNDECLARED if entry is None else max(map(abs, entry))
 
     def variance(self, operation: Operation) -> tuple[float, float]:
-        """The declared range of what a layernorm divides by, its eps not counted."""
+        """The declared range of what a layernorm divides by, its eps not counted.
+
+        Raises MPC-402 if its ends are too far apart for tables of roots.
+        """
         least, largest = self.ranges.get(operation.name, {}).get("variance", UNDECLARED_VARIANCE)
-        return max(least, 0.0), max(largest, LEAST_VARIANCE)
+        if not 0 < largest <= FARTHEST * least and not self.force:
+            what = f"its declared variances, {least:.4g} to {largest:.4g}, are too far apart for a table of roots"
+            raise MpcifyError(402, operation.where, what, REMEDY)
+        largest = max(largest, UNDECLARED_VARIANCE[0])
+        return max(least, largest / FARTHEST), largest
 
     def ring(self, operation: Operation, bound: float, scale: float, remains: float) -> int:
         """The narrowest ring in which a value of an operation is opened. remains: the scale after it."""
@@ -76,8 +84,7 @@ class Widths:
         wanted = [width for width in WIDTHS if width <= self.cap and least < 2.0 ** (width - 2)]
         if not wanted and not self.force:
             what = f"its declared range of ±{bound:.4g} needs {bits_of(largest) + 2} bits, and there are {self.cap}"
-            remedy = "declare narrower ranges: calibrate or distill again, or use another engine"
-            raise MpcifyError(402, operation.where, what, remedy)
+            raise MpcifyError(402, operation.where, what, REMEDY)
         width = wanted[0] if wanted else self.cap
         headroom = width - 2 - math.log2(largest) if largest > 0 else float(width)
         self.found.append(Width(operation.name, width, math.log2(scale), math.log2(remains), bound, headroom))
