@@ -195,19 +195,18 @@ def test_a_message_that_is_lost_ends_the_session_of_all_in_time(sender: str, wan
 
 def outcome(links: Mapping[str, Links]) -> dict[str, Any]:
     """What each party gets from a session of three requests, or the error that ends it."""
-    program = RingConfig(force=True).build().compile(GRAPH)
+    program, parties = RingConfig(force=True).build().compile(GRAPH), dict[str, RingParty]()
 
     def act(role: str) -> Any:
-        party = program.join(role, links[role])
-        try:
-            party.hold(WEIGHTS if role == "owner" else None)
-            for _ in range(3):
-                answered = party.answer(INPUTS if role == "client" else public())
-            return answered
-        finally:
-            party.close()
+        party = parties[role] = program.join(role, links[role])
+        party.hold(WEIGHTS if role == "owner" else None)
+        for _ in range(3):
+            answered = party.answer(INPUTS if role == "client" else public())
+        return answered
 
-    return together(act, PARTIES)
+    found = together(act, PARTIES)
+    close(parties)
+    return found
 
 
 def public() -> dict[str, np.ndarray]:

@@ -35,6 +35,10 @@ from mpcify.network.links import Links
 if TYPE_CHECKING:
     from mpcify.engines.ring.engine import RingProgram
 
+PAIRS = {
+    "client": {"owner": "k01", "dealer": "k02"},
+    "owner": {"dealer": "k12"},
+}  # who draws a key, and hands it to whom
 LARGEST_INPUT = 2.0**40  # of a number of the client's, as an integer
 T = TypeVar("T")
 
