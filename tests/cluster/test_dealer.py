@@ -13,11 +13,14 @@ from mpcify.cluster import party
 from mpcify.cluster.authority import ISSUER
 from mpcify.cluster.deployed import connect
 from mpcify.cluster.deployment import read_deployment
-from mpcify.cluster.doctor.doctor import examine
+from mpcify.cluster.doctor.doctor import Diagnosis, examine
+from mpcify.cluster.doctor.findings import Finding
 from mpcify.cluster.keys import KEY
 from mpcify.cluster.local import LocalParties
 from mpcify.engines.config import ENGINES
 from mpcify.engines.ring.config import RingConfig
+from mpcify.engines.ring.kernels import products
+from mpcify.engines.ring.kernels.products import Numpy, measured
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, read_all, write
 from tests.cluster.deployments import DealtConfig, all_serving, deploy
@@ -118,6 +121,34 @@ def test_a_ring_deployment_reads_as_it_was_written(
     for role in PARTIES:
         found = read_deployment(tmp_path / "out" / role)
         assert (found.role, found.engine, set(found.addresses)) == (role, engine, {"owner", "dealer"})
+
+
+@pytest.fixture
+def ring(exported: Path, made_kits: Path, tmp_path: Path) -> Path:
+    """All parties' folders for the ring engine."""
+    return deploy(exported, made_kits, tmp_path / "ring", RingConfig())
+
+
+def kernels(found: Diagnosis) -> Finding:
+    (finding,) = (each for each in found.findings if each.check == "kernels")
+    return finding
+
+
+def test_the_doctor_tells_how_fast_the_ring_engine_multiplies_and_no_other(ring: Path, out: Path) -> None:
+    for role in PARTIES:
+        assert all(each.check != "kernels" for each in examine(out / role).findings)
+        assert kernels(examine(ring / role)).ok
+        for name, kernel in measured().items():
+            assert f"{name} {kernel['rate']:.1f} (up to {kernel['bits']} bits)" in kernels(examine(ring / role)).value
+
+
+def test_the_doctor_warns_of_a_machine_with_no_native_kernel(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_measured", lambda: [(Numpy(), 0.9)])
+    found = kernels(examine(ring / "owner"))
+    assert found.state == "warning"
+    assert found.value == "numpy 0.9 (up to 64 bits); billions of multiply-adds a second"
+    assert "numpy alone" in found.problem
+    assert "C compiler" in found.remedy
 
 
 def test_a_model_that_was_exported_without_a_dealer_is_exported_again(

@@ -10,6 +10,7 @@ from mpcify.graph.exported import Folder
 from mpcify.network.links import Limits, Links
 
 SMALL = 1 << 20  # bytes of what parties send each other beside the engine's messages
+KEYS = 1 << 15  # texts of keys: an engine may have one for each message of a request, numbered by requests
 
 
 class Programs:
@@ -38,7 +39,7 @@ class Programs:
     def limits(self) -> Limits:
         """What a peer may send at most: as much as these programs do."""
         largest = max(SMALL, *(program.largest_message for program in self.by_length.values()))
-        return Limits(message=largest, waiting=2 * largest)
+        return Limits(message=largest, waiting=2 * largest, keys=KEYS)
 
 
 class Seats:

@@ -26,6 +26,16 @@ def setting(default: Any, help: str, metavar: str | None = None) -> Any:
     return field(default=default, metadata={"help": help, "metavar": metavar})
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How fast an engine computes on this machine. found: what it has to compute with, for people. slow: why that is
+    slow, and what to do about it; None if it is not.
+    """
+
+    found: str
+    slow: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig(ABC):
     """An engine's settings; every engine has `device` and `force`. Raises MPC-501 for a value that it does not have.
@@ -50,6 +60,10 @@ class EngineConfig(ABC):
 
     def rules(self) -> "Rules | None":
         """What the engine can, and what that costs; None if nothing can overflow and there are no formulas."""
+        return None
+
+    def speed(self) -> Speed | None:
+        """How fast it computes on this machine; None if no machine is slower than its processor."""
         return None
 
     @abstractmethod

@@ -103,8 +103,8 @@ def test_every_stream_of_a_key_is_drawn_once_by_each_who_has_it(
         for program in (0, 1, 1, 0, 0, 1):
             session.ask(two_lengths[program].inputs, program)
         seats = {role: party.seat for role, party in session.parties[0].items()}
-        for party in (party for parties in session.parties for party in parties.values()):
-            party.worker.shutdown(wait=True)
+        for seat in seats.values():
+            seat.worker.shutdown(wait=True)
     for found in drawn_once.values():
         streams = Counter((place, purpose) for place, purpose, _ in found)
         assert set(found.values()) == {1}, "a stream was drawn twice"
@@ -165,10 +165,10 @@ def test_the_dealers_messages_go_to_the_owner_alone_and_the_client_downloads_not
     [
         ("client", "dealer", "key"),
         ("owner", "dealer", "weight#0"),
-        ("dealer", "owner", "1/1/dealt#0"),
-        ("client", "owner", "1/1/ahead#0"),
-        ("client", "owner", "1/1/1"),
-        ("owner", "client", "1/1/2"),
+        ("dealer", "owner", "1/dealt/0#1"),
+        ("client", "owner", "1/ahead/0#1"),
+        ("client", "owner", "1/said/1#1"),
+        ("owner", "client", "1/said/2#1"),
     ],
 )
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b""])
@@ -181,7 +181,9 @@ def test_a_message_of_another_length_is_refused(sender: str, receiver: str, kind
         session.ask(model.inputs)
 
 
-@pytest.mark.parametrize("sender, receiver, kind", [("client", "owner", "1/1/1"), ("dealer", "owner", "1/1/dealt#0")])
+@pytest.mark.parametrize(
+    "sender, receiver, kind", [("client", "owner", "1/said/1#1"), ("dealer", "owner", "1/dealt/0#1")]
+)
 def test_a_message_that_comes_again_or_late_is_refused_or_never_read(sender: str, receiver: str, kind: str) -> None:
     model = models.drawn(1)
     with Session((model.compile(),), model.weights) as session:
@@ -193,7 +195,7 @@ def test_a_message_that_comes_again_or_late_is_refused_or_never_read(sender: str
             links.post(receiver, kind, data)
         with pytest.raises(ValueError, match="before"):
             session.links[receiver].receive(sender, kind)
-        links.post(receiver, kind.replace("1/1/", "1/0/"), data)  # of a set that never was
+        links.post(receiver, kind.replace("#1", "#9"), data)  # of a set that never was
         expected = model.plain["logits"]
         np.testing.assert_allclose(session.ask(model.inputs)["logits"], expected, rtol=0, atol=1e-2)
 
@@ -204,8 +206,8 @@ def test_every_request_has_a_set_of_its_own(two_lengths: tuple[Model, Model]) ->
     with Session(programs, two_lengths[0].weights) as session:
         for program in (0, 1, 0, 1, 1, 0):
             session.ask(two_lengths[program].inputs, program)
-    first = [key.split("/") for sender, _, key in session.messages if key.endswith("/1") and sender == "client"]
-    assert [(int(program), int(number)) for program, number, _ in first] == [
+    first = [key.split("/said/1#") for sender, _, key in session.messages if "/said/1#" in key and sender == "client"]
+    assert [(int(program), int(number)) for program, number in first] == [
         (1, 1),
         (2, 1),
         (1, 2),
@@ -230,7 +232,7 @@ def received(
     monkeypatch.setattr(party_module, "derive", lambda secret, session, use: use)
     monkeypatch.setattr(party_module, "Prg", lambda use: secrets[NAMES[use]])
     program = model.compile()
-    last = f"1/1/{len(program.plan.levels) - 1}"
+    last = f"1/said/{len(program.plan.levels) - 1}#1"
     with Session((program,), weights) as session:
         session.ask(inputs)
     return {
@@ -247,7 +249,7 @@ def test_the_links_carry_to_the_owner_the_same_for_other_inputs(monkeypatch: pyt
     FromOwner(scene_of(program, *model.held).run(), scene_of(program, model.weights, inputs, secrets)).hide()
     told = received(monkeypatch, keys(), "owner", model, *model.held)
     other = received(monkeypatch, secrets, "owner", model, model.weights, inputs)
-    assert {kind.split("#")[0] for _, kind in told} >= {"agree", "1/1/dealt", "1/1/ahead", "1/1/1"}
+    assert {kind.split("#")[0] for _, kind in told} >= {"agree", "1/dealt/0", "1/ahead/0", "1/said/1"}
     assert other == told
     assert received(monkeypatch, keys(), "owner", model, model.weights, inputs) != told
 

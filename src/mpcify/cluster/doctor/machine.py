@@ -14,6 +14,7 @@ from mpcify.cluster.addresses import Address
 from mpcify.cluster.deployment import Deployment
 from mpcify.cluster.doctor.findings import Findings
 from mpcify.cluster.doctor.folder import Parts, Programs
+from mpcify.engines.config import EngineConfig
 from mpcify.errors import MpcifyError
 from mpcify.graph.index import Role
 
@@ -30,6 +31,7 @@ def check_machine(parts: Parts, ours: Callable[[Address], bool], findings: Findi
     deployment = parts.deployment
     if deployment is None:
         return
+    check_speed(deployment.engine, findings)
     if programs := parts.programs:
         findings.check("memory", lambda: check_memory(least_memory(deployment, programs)))
     if deployment.listen:
@@ -48,6 +50,16 @@ def check_processors(findings: Findings) -> None:
         findings.warn("a party computes and sends at the same time", "give it two processors or more")
     elif count and asked_for.isdecimal() and int(asked_for) > count:
         findings.warn(f"{THREADS} asks for {asked_for} threads", f"unset it, or set it to {int(count)}")
+
+
+def check_speed(engine: EngineConfig, findings: Findings) -> None:
+    """Tells what the engine has to compute with, if it has a choice, and warns if that is slow."""
+    speed = engine.speed()
+    if speed is None:
+        return
+    findings.check("kernels", lambda: speed.found)
+    if speed.slow:
+        findings.warn(*speed.slow)
 
 
 def processors() -> float:

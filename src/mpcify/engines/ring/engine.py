@@ -125,7 +125,10 @@ class RingSession(Session):
 
     def together(self, act: Any) -> dict[str, Any]:
         """What each role does, all at once. Raises the first error that is not the loss of another."""
-        futures = {role: self.pool.submit(act, role) for role in PARTIES}
+        try:
+            futures = {role: self.pool.submit(act, role) for role in PARTIES}
+        except RuntimeError:  # the pool has ended: another thread closes the session
+            raise MpcifyError(503, "ring engine", "its session has ended", "compile the model again") from None
         errors = [error for future in futures.values() if (error := future.exception()) is not None]
         if errors:
             raise next((error for error in errors if getattr(error, "code", None) != 706), errors[0])

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import itertools
 import json
 import secrets
 import threading
@@ -34,6 +35,10 @@ from mpcify.network.links import Links
 if TYPE_CHECKING:
     from mpcify.engines.ring.engine import RingProgram
 
+PAIRS = {
+    "client": {"owner": "k01", "dealer": "k02"},
+    "owner": {"dealer": "k12"},
+}  # who draws a key, and hands it to whom
 LARGEST_INPUT = 2.0**40  # of a number of the client's, as an integer
 T = TypeVar("T")
 
@@ -55,6 +60,7 @@ class Seat:
         self.weights: dict[tuple[str, float, int], tuple[int, Any]] = {}
         self.turns: dict[str, int] = {}
         self.failed: MpcifyError | None = None  # what ended the session
+        self.untaken = False  # whether the owner has yet to say that it took what the client sent ahead last
         self.taking_turns = threading.Lock()  # of requests, if all parties are in one process
         self.worker = ThreadPoolExecutor(1, f"ring-{self.role}")
         with self.failing():
@@ -280,19 +286,22 @@ class RingParty(Party):
         seat, keys, costs = self.seat, self.seat.keys, Costs(self.role, self.graph)
         links, weights = seat.links, self.weights or {}
 
+        dealt, ahead = (self.turns(kind, number) for kind in ("dealt", "ahead"))
+
         def give(data: bytes) -> None:
-            links.send("owner", seat.key("dealt"), data)
+            links.send("owner", next(dealt), data)
 
         def send_ahead(data: bytes) -> None:
-            if seat.turns.get("ahead"):
+            if seat.untaken:
                 links.receive("owner", seat.key("taken"))
-            links.send("owner", seat.key("ahead"), data)
+            seat.untaken = True
+            links.send("owner", next(ahead), data)
 
         def take_dealt() -> bytes:
-            return links.receive("dealer", seat.key("dealt"))
+            return links.receive("dealer", next(dealt))
 
         def take_ahead() -> bytes:
-            data = links.receive("client", seat.key("ahead"))
+            data = links.receive("client", next(ahead))
             links.send("client", seat.key("taken"), b"")
             return data
 
@@ -312,6 +321,12 @@ class RingParty(Party):
             for inbox in inboxes:
                 inbox.end()
             return Prepared(owner, costs.spent)
+
+    def turns(self, kind: str, number: int) -> Iterator[str]:
+        """The keys of a set's messages of a kind. The set's number stands at the end, so that keys do not grow with the
+        number of requests.
+        """
+        return (f"{self.number}/{kind}/{turn}#{number}" for turn in itertools.count())
 
     def walk(self, out: Outbox | None, costs: Costs, act: Callable[[Step], None]) -> None:
         """Does something at every step, and sends what comes of it. Raises ConnectionError if the session ends."""
@@ -345,8 +360,8 @@ class RingParty(Party):
             role, costs = prepared.role, Costs(self.role, self.graph)
             if role is not None:
                 role.inputs = given
-                for level in self.levels:
-                    self.talk(role, level, costs)
+                for key, level in zip(self.turns("said", role.number), self.levels, strict=False):
+                    self.talk(role, key, level, costs)
         outputs = None
         if isinstance(role, Client):
             outputs = {step.name: role.values[step.index] for step in self.plan.outputs}
@@ -356,11 +371,8 @@ class RingParty(Party):
             for name, spent in costs.spent.items()
         }
 
-    def talk(self, role: Client | Owner, level: list[Step], costs: Costs) -> None:
-        """One exchange of messages, and what follows from it without another.
-
-        Messages are counted by their sender, over all sets of a session: each is of the set that both are at.
-        """
+    def talk(self, role: Client | Owner, key: str, level: list[Step], costs: Costs) -> None:
+        """One exchange of messages, and what follows from it without another."""
         links, peer = self.seat.links, "owner" if self.role == "client" else "client"
         talking = [step for step in level if step.talks]
         said: list[bytes | memoryview] = []
@@ -372,13 +384,13 @@ class RingParty(Party):
             costs.add(step, start, 0 if message is None else len(said[-1]))
         if said:
             start = time.perf_counter()
-            links.send(peer, self.seat.key(self.role), b"".join(said))
+            links.send(peer, key, b"".join(said))
             costs.add(talking[0], start, 0, 1)
         expected = [step.words(peer) for step in talking]
         heard = memoryview(b"")
         if any(expected):
             start = time.perf_counter()
-            heard = memoryview(links.receive(peer, self.seat.key(peer)))
+            heard = memoryview(links.receive(peer, key))
             costs.add(talking[0], start)
             if len(heard) != sum(formulas.packed_size(*words) for words in expected if words):
                 raise MpcifyError(707, WHERE, f"a message from {peer} has another length", SAME)
