@@ -5,6 +5,7 @@ import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,10 @@ class RingProgram(Program):
 
 
 class RingSession(Session):
-    """All parties of a program."""
+    """All parties of a program, on one machine: a request's randomness is dealt before it, and none in its time."""
 
     def __init__(self, program: RingProgram, weights: Arrays, links: Any, beside: dict[str, RingParty] | None) -> None:
+        program = RingProgram(program.graph, replace(program.config, ahead=0), program.plan)
         self.program, self.graph, self.links = program, program.graph, links
         self.pool = ThreadPoolExecutor(len(PARTIES))
 
@@ -156,18 +158,24 @@ class RingSession(Session):
         return self._setup
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
-        outputs, costs = self.profile(inputs)
-        return outputs, sum(costs.values(), Cost())
+        found = self.request(inputs)
+        spent = {role: sum(costs.values(), Cost()) for role, (_, costs) in found.items()}
+        return found["client"][0], combined(spent)
 
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
-        """As `run`; an operation's seconds are those of the busiest role, waiting counted. Threads take turns."""
+        """As `run`; an operation's seconds are those of the busiest role, waiting counted."""
+        found = self.request(inputs)
+        outputs, names = found["client"]
+        return outputs, {name: combined({role: costs[name] for role, (_, costs) in found.items()}) for name in names}
+
+    def request(self, inputs: Arrays) -> dict[str, Any]:
+        """What each role gets of a request, and what each operation cost it. Threads take turns."""
         with self.parties["client"].seat.taking_turns:
             for party in self.parties.values():
                 party.seat.check()
             self.parties["client"].given(inputs)
-            found = self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
-        outputs, names = found["client"]
-        return outputs, {name: combined({role: costs[name] for role, (_, costs) in found.items()}) for name in names}
+            self.together(lambda role: self.parties[role].prepare_next())
+            return self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
 
     def close(self) -> None:
         for party in self.parties.values():

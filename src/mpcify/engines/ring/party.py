@@ -252,6 +252,13 @@ class RingParty(Party):
             while len(self.waiting) < self.program.config.ahead:
                 self.waiting.append(self.begin())
 
+    def prepare_next(self) -> None:
+        """Prepares one set more, and returns when it waits for its request."""
+        with self.lock:
+            future = self.begin()
+            self.waiting.append(future)
+        self.seat.done(future)
+
     def begin(self) -> Future[Prepared]:
         """Has the next set prepared; each number is given once."""
         self.sets += 1

@@ -1,0 +1,272 @@
+"""The ring engine beside SPU, in turns in one run: exact recipes, students under both, and the plaintext model.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.ring [PART ...] [--repeat N] [--out FOLDER]
+
+PART: layer-128 (the default: ten minutes at most on two cores that do nothing else), layer-512, layer-128-batch-8,
+bert-base-128, or minilm-16, which shows that all of it runs. Encoder layers alone. Under the ring engine a request's
+randomness is dealt first and none in its time, so that its seconds online are those of client and owner alone, and
+those offline of all three. What one party takes is its processor time. `kernels` torch: the native library is hidden.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from benchmarks.verbs import RESULTS
+from mpcify.bench.benchmark import EXACT, model_of, prepare
+from mpcify.conversion.convert import convert
+from mpcify.engines.cost import Cost, combined, median
+from mpcify.engines.engine import Arrays, Session
+from mpcify.engines.ring.engine import RingSession
+from mpcify.engines.ring.kernels import formulas, onepass, products
+from mpcify.files import write_whole
+from mpcify.measure.provenance import provenance
+
+SECTION = "layers"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is compared. layers: the first of the shape's; None: all."""
+
+    shape: str
+    layers: int | None
+    length: int
+    batch: int = 1
+    repeat: int = 5
+    exact: tuple[str, ...] = ("exact-tanh", "puma")
+    students: tuple[str, ...] = ("2quad-freediv", "softmax-freediv")
+
+
+PARTS: Mapping[str, Part] = {
+    "layer-128": Part("bert-base", 1, 128),
+    "layer-512": Part("bert-base", 1, 512, repeat=2),
+    "layer-128-batch-8": Part("bert-base", 1, 128, batch=8, repeat=2),
+    "bert-base-128": Part("bert-base", None, 128, repeat=2, exact=("puma",), students=("2quad-freediv",)),
+    "minilm-16": Part("minilm", 1, 16, repeat=1),
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one request took. processor: of this process, each role's while it answered, and all that was ahead."""
+
+    cost: Cost
+    processor: Mapping[str, float]
+
+
+class Rival:
+    """A recipe on an engine, its weights in place."""
+
+    def __init__(self, recipe: str, engine: str, kernels: str | None, teacher: PreTrainedModel, part: Part) -> None:
+        self.recipe = recipe
+        self.about: dict[str, Any] = {"recipe": recipe, "engine": engine, "kernels": kernels}
+        with self.kernels():
+            entry = prepare(teacher, recipe, engine, part.length, part.batch, "client", {})
+        self.sections, self.turns = entry.sections, list[Turn]()
+        self.about |= {"protocol": entry.engine.protocol, "ring": entry.engine.ring}
+
+    def kernels(self) -> Any:
+        """What must hold while it runs."""
+        return torch_alone() if self.about["kernels"] == "torch" else nullcontext()
+
+    def run(self) -> dict[str, np.ndarray]:
+        """One request."""
+        _, session, inputs = self.sections[SECTION]
+        with self.kernels():
+            outputs, turn = in_roles(session, inputs) if isinstance(session, RingSession) else plainly(session, inputs)
+        self.turns.append(turn)
+        return outputs
+
+    def row(self, plain: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Medians of the turns but for the first. plain: what floats give."""
+        turns = self.turns[1:]
+        spent = {name: statistics.median(turn.processor[name] for turn in turns) for name in turns[0].processor}
+        return {
+            **self.about,
+            "cost": median([turn.cost for turn in turns]).to_json(),
+            "seconds": [turn.cost.seconds for turn in turns],
+            "processor": spent,
+            "error": max(float(np.abs(outputs[name] - value).max()) for name, value in plain.items()),
+        }
+
+
+def plainly(session: Session, inputs: Arrays) -> tuple[dict[str, np.ndarray], Turn]:
+    """A request of an engine that deals nothing ahead."""
+    outputs, cost = session.run(inputs)
+    return outputs, Turn(cost, {})
+
+
+def in_roles(session: RingSession, inputs: Arrays) -> tuple[dict[str, np.ndarray], Turn]:
+    """A request under the ring engine, with each role's processor time."""
+
+    def answer(role: str) -> tuple[Any, Cost, float]:
+        start = time.thread_time()
+        outputs, cost = session.parties[role].answer(inputs if role == "client" else None)
+        return outputs, cost, time.thread_time() - start
+
+    start = time.process_time()
+    session.together(lambda role: session.parties[role].prepare_next())
+    ahead = time.process_time() - start
+    found = session.together(answer)
+    spent = {role: seconds for role, (_, _, seconds) in found.items()}
+    return found["client"][0], Turn(
+        combined({role: cost for role, (_, cost, _) in found.items()}), {**spent, "ahead": ahead}
+    )
+
+
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    """Hides the native library: products are torch's, formulas numpy's."""
+    only = [(products.Torch(), 1.0)]
+    with (
+        patch.object(products, "_fastest_first", lambda: only),
+        patch.object(onepass, "library", lambda: None),
+        patch.object(formulas, "library", lambda: None),
+    ):
+        yield
+
+
+class Plaintext:
+    """The encoder of a model in float32, one thread."""
+
+    def __init__(self, recipe: str, model: PreTrainedModel, part: Part) -> None:
+        self.recipe, self.model, self.seconds = recipe, model, list[float]()
+        generator = torch.Generator().manual_seed(0)
+        size = part.batch, part.length, model.config.hidden_size
+        self.given = {
+            "inputs_embeds": torch.randn(size, generator=generator),
+            "attention_mask": torch.ones(size[:2], dtype=torch.long),
+        }
+
+    def run(self) -> None:
+        """One request."""
+        encoder, start = self.model.base_model.encoder, 0.0
+
+        def begin(*_: Any) -> None:
+            nonlocal start
+            start = time.perf_counter()
+
+        def end(*_: Any) -> None:
+            self.seconds.append(time.perf_counter() - start)
+
+        hooks = encoder.register_forward_pre_hook(begin), encoder.register_forward_hook(end)
+        with torch.inference_mode():
+            self.model(**self.given)
+        for hook in hooks:
+            hook.remove()
+
+
+def rivals_of(part: Part) -> list[tuple[str, str, str | None]]:
+    """Recipe, engine and kernels of what runs in turns."""
+    under_spu = [(recipe, "spu", None) for recipe in (*part.exact, *part.students)]
+    return [*under_spu, *((recipe, "ring", kernels) for kernels in ("native", "torch") for recipe in part.students)]
+
+
+def measure(part: Part, notice: Callable[[str], None]) -> dict[str, Any]:
+    """The rows of a part."""
+    torch.set_num_threads(1)
+    teacher = model_of(part.shape, part.layers, part.length)
+    rivals: list[Rival] = []
+    try:
+        for recipe, engine, kernels in rivals_of(part):
+            rivals.append(Rival(recipe, engine, kernels, teacher, part))
+            notice(f"{recipe} under {engine}: weights are in place")
+        plaintexts = [Plaintext("the teacher", teacher, part)]
+        plaintexts += [Plaintext(recipe, convert(teacher, recipe), part) for recipe in part.students]
+        outputs: list[dict[str, np.ndarray]] = []
+        for turn in range(part.repeat + 1):
+            outputs = [rival.run() for rival in rivals]
+            for plaintext in plaintexts:
+                plaintext.run()
+            notice(f"turn {turn} of {part.repeat}")
+        floats = {recipe: in_floats(recipe, teacher, part) for recipe in (*part.exact, *part.students)}
+        rows = [rival.row(floats[rival.recipe], given) for rival, given in zip(rivals, outputs, strict=True)]
+    finally:
+        for rival in rivals:
+            for _, session, _ in rival.sections.values():
+                session.close()
+    plain = {plaintext.recipe: statistics.median(plaintext.seconds[1:]) for plaintext in plaintexts}
+    return {"rows": compared(rows, plain), "plaintext": plain}
+
+
+def in_floats(recipe: str, teacher: PreTrainedModel, part: Part) -> dict[str, np.ndarray]:
+    """What the layers give in floats."""
+    _, session, inputs = prepare(teacher, recipe, "plain", part.length, part.batch, "client", {}).sections[SECTION]
+    return session.run(inputs)[0]
+
+
+def compared(rows: Sequence[dict[str, Any]], plain: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The rows, each with how many times less it takes than the faster exact recipe under SPU.
+
+    online: of what is not ahead. plaintext: how many times more of a processor the owner takes for it than the
+    plaintext model for everything.
+    """
+    base = min((row for row in rows if row["recipe"] in EXACT), key=lambda row: float(row["cost"]["seconds"]))
+    found = []
+    for row in rows:
+        cost, ratios = row["cost"], {"to": base["recipe"]}
+        ratios |= {name: base["cost"][name] / cost[name] for name in ("seconds", "bytes", "rounds")}
+        if row["processor"]:
+            ratios["online"] = base["cost"]["seconds"] / cost["online"]["seconds"]
+            ratios["plaintext"] = row["processor"]["owner"] / plain[row["recipe"]]
+        found.append({**row, "ratios": ratios})
+    return found
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The rows, for people."""
+    lines = ["recipe engine kernels: s, s online, MB online, messages, × less (online), owner × plaintext, error"]
+    for row in result["rows"]:
+        cost, ratios = row["cost"], row["ratios"]
+        online = cost.get("online", cost)
+        more = f"{ratios['plaintext']:.2f}" if "plaintext" in ratios else "–"
+        parts = (
+            f"{row['recipe']} {row['engine']} {row['kernels'] or ''}: {cost['seconds']:.3f}, {online['seconds']:.3f}",
+            f"{online['bytes'] / 1e6:.1f}, {online['rounds']}",
+            f"{ratios['seconds']:.1f} ({ratios.get('online', ratios['seconds']):.1f}), {more}",
+        )
+        lines.append(", ".join(parts) + f", error {row['error']:.1e}")
+    plain = ", ".join(f"{recipe} {seconds:.3f} s" for recipe, seconds in result["plaintext"].items())
+    return "\n".join([*lines, f"plaintext: {plain}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["layer-128"], metavar="PART")
+    parser.add_argument("--repeat", type=int, help="turns that count")
+    parser.add_argument("--out", type=Path, default=RESULTS / "performance")
+    given = parser.parse_args()
+    unknown = [name for name in given.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}: there are {', '.join(PARTS)}")
+    given.out.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    for name in given.parts:
+        part, load = PARTS[name], os.getloadavg()[0]
+        part = part if given.repeat is None else replace(part, repeat=given.repeat)
+
+        def notice(line: str, name: str = name) -> None:
+            print(f"{name}: {line}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+        result = measure(part, notice)
+        values = {"format": 1, **asdict(part), "load_average": load, **result, **provenance(seed=0)}
+        write_whole(given.out / f"ring-{name}.json", json.dumps(values, indent=1) + "\n")
+        print(table(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
