@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from mpcify.bench import benchmark
-from mpcify.bench.benchmark import against_earlier, bench
+from mpcify.bench.benchmark import against_earlier, bench, over
 from mpcify.bench.kept import keep
 from mpcify.conversion.convert import convert, load_model
 from mpcify.conversion.folder import save
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.lowering.compile import compile
 from mpcify.measure.estimate import estimate
+from mpcify.measure.network import Network
 from mpcify.measure.picture import draw
 from mpcify.measure.profile import profile
 
@@ -94,6 +95,21 @@ def test_an_engine_that_refuses_a_recipe_stands_beside_the_rows_that_ran() -> No
 def test_if_every_recipe_is_refused_the_first_refusal_comes_out() -> None:
     with pytest.raises(MpcifyError, match="MPC-501 layer 0 attention"):
         bench("minilm", ["puma"], lengths=[8], layers=1, repeat=1, rings=[32], force=True)
+
+
+def test_an_engine_without_exact_recipes_is_compared_with_the_one_beside_it() -> None:
+    found = bench("minilm", ["puma", "2quad-freediv"], engines=["spu", "ring"], lengths=[8], layers=1, repeat=1)
+    (refused,) = found["refused"]
+    assert (refused["recipe"], refused["engine"]) == ("puma", "ring")
+    exact, _, ring = found["rows"]
+    assert (exact["recipe"], ring["engine"], ring["recipe"]) == ("puma", "ring", "2quad-freediv")
+    assert set(ring["ratios"]["to"].values()) == {"puma"}
+    assert ring["ratios"]["bytes"] == exact["cost"]["bytes"] / ring["cost"]["bytes"] > 5
+    assert ring["ratios"]["online"] == exact["cost"]["seconds"] / ring["cost"]["online"]["seconds"]
+    assert "online" not in exact["ratios"]
+    ahead, rest = ring["cost"]["offline"], ring["cost"]["online"]
+    lines = [Network.named("wan").seconds(cost["bytes_per_party"], cost["rounds"]) for cost in (ahead, rest)]
+    assert over("wan", ring["cost"]) == pytest.approx(ring["cost"]["seconds"] + sum(lines))
 
 
 def test_the_shape_of_a_checkpoint(checkpoint: Callable) -> None:

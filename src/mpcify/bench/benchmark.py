@@ -213,7 +213,8 @@ def take_turns(
 def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[str, Any]]:
     """The rows of one length: medians, what each part of the model took, and ratios to the best exact recipe.
 
-    Measure by measure: the least seconds of any, the least bytes of any, and so on.
+    Measure by measure: the least seconds of any, the least bytes of any, and so on. An engine is compared with exact
+    recipes of its own; one that runs none, with those of the engines beside it that send anything.
     """
     rows: list[dict[str, Any]] = []
     for entry, spent in found:
@@ -241,12 +242,22 @@ def compared(found: Sequence[tuple[Entry, dict[str, list[Cost]]]]) -> list[dict[
         )
     for engine in {row["engine"]: None for row in rows}:
         mine = [row for row in rows if row["engine"] == engine]
-        exact = [row for row in mine if row["recipe"] in EXACT] or mine[:1]
+        exact = baselines(rows, mine)
         best = {name: min(exact, key=lambda row: measures(row)[name] or 0.0) for name in measures(exact[0])}
         for row in mine:
             to = {name: base["recipe"] for name, base in best.items()}
             row["ratios"] = {"to": to, **{name: ratios(base, row)[name] for name, base in best.items()}}
+            if "online" in row["cost"]:
+                row["ratios"]["online"] = best["seconds"]["cost"]["seconds"] / row["cost"]["online"]["seconds"]
     return rows
+
+
+def baselines(rows: Sequence[dict[str, Any]], mine: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that an engine's rows are compared with."""
+    exact = [row for row in rows if row["recipe"] in EXACT]
+    own = [row for row in exact if row["engine"] == mine[0]["engine"]]
+    others = [row for row in exact if row["cost"]["bytes"]] if mine[0]["cost"]["bytes"] else []
+    return own or others or [mine[0]]
 
 
 def estimated(entry: Entry) -> dict[str, float] | None:
@@ -274,7 +285,9 @@ def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float |
 
 
 def over(name: str, cost: Mapping[str, Any]) -> float:
-    """Seconds over a network: the work measured here, and the network's share."""
+    """Seconds over a network: the work measured here, and the network's share, of what is ahead and of the rest."""
+    if "online" in cost:
+        return over(name, cost["offline"]) + over(name, cost["online"])
     return float(cost["seconds"]) + Network.named(name).seconds(cost["bytes_per_party"], cost["rounds"])
 
 

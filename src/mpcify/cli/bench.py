@@ -145,31 +145,25 @@ def check_engines(engines: Sequence[str], settings: BenchSettings) -> None:
 def heading(found: dict[str, Any]) -> str:
     """What ran."""
     row = found["rows"][0]
-    protocol = "" if row["protocol"] is None else f" {row['protocol']}"
-    return f"{found['shape']}, {row['layers']} layers, batch {row['batch']}, {row['engine']}{protocol}"
+    engines = dict.fromkeys(" ".join(filter(None, (row["engine"], row["protocol"]))) for row in found["rows"])
+    return f"{found['shape']}, {row['layers']} layers, batch {row['batch']}, {', '.join(engines)}"
 
 
 def bar(row: dict[str, Any]) -> str:
     """A bar's name."""
     ring = "" if row["ring"] in (None, 64) else f", ring 2^{row['ring']}"
-    return f"{row['recipe']}, {row['length']} tokens{ring}"
+    return f"{row['recipe']}, {row['engine']}, {row['length']} tokens{ring}"
 
 
 def comparison(found: dict[str, Any]) -> Any:
-    """The rows, for people."""
+    """The rows, for people; if an engine works ahead of a request, what is left for its time, too."""
+    apart = any("online" in row["cost"] for row in found["rows"])
+    measures = ("seconds", *(["online"] if apart else []), "bytes", "rounds", "lan", "wan")
+    heads = {"seconds": "× time", "bytes": "× MB"}
     columns = (
-        "recipe",
-        "engine",
-        "ring",
-        "n",
-        "s",
-        "MB",
-        "rounds",
-        "× time",
-        "× MB",
-        "× rounds",
-        "× lan",
-        "× wan",
+        *("recipe", "engine", "ring", "n", "s", "MB", "rounds"),
+        *(("s online", "MB online") if apart else ()),
+        *(heads.get(name, f"× {name}") for name in measures),
         "total s",
     )
     rows = [
@@ -181,15 +175,22 @@ def comparison(found: dict[str, Any]) -> Any:
             f"{row['cost']['seconds']:.2f}",
             f"{row['cost']['bytes'] / 1e6:.1f}",
             row["cost"]["rounds"],
-            *(times(row["ratios"].get(name)) for name in ("seconds", "bytes", "rounds", "lan", "wan")),
+            *(online(row["cost"]) if apart else ()),
+            *(times(row["ratios"].get(name)) for name in measures),
             f"{row['total']['seconds']:.2f}",
         )
         for row in found["rows"]
     ]
     title = heading(found)
-    refused = [f"refused: {entry['recipe']}: {entry['error']}" for entry in found["refused"]]
+    refused = [f"refused: {entry['recipe']} on {entry['engine']}: {entry['error']}" for entry in found["refused"]]
     against = best(found["rows"][0]["ratios"]["to"])
     return table("\n".join([title, *refused, f"encoder layers; × less than {against}"]), columns, rows)
+
+
+def online(cost: dict[str, Any]) -> tuple[str, str]:
+    """Seconds and MB that are not ahead of the request; dashes if nothing is."""
+    rest = cost.get("online")
+    return ("–", "–") if rest is None else (f"{rest['seconds']:.2f}", f"{rest['bytes'] / 1e6:.1f}")
 
 
 def best(to: dict[str, str]) -> str:
