@@ -23,7 +23,7 @@ from mpcify.lowering.streams import scale_streams
 from mpcify.lowering.trace import trace_graph
 from mpcify.measure.provenance import provenance
 from mpcify.measure.sizing import sizing
-from mpcify.measure.speed import Speed, calibrated
+from mpcify.measure.speed import Machine, Speed, calibrated
 
 SHAPE, RECIPE = "bert-base", "2quad-freediv"
 
@@ -33,11 +33,9 @@ def row(student: Any, length: int, speed: Speed) -> dict[str, Any]:
     graph, weights = lower(*trace_graph(student, 1, length, "client"))
     graph = graph.with_ranges(declare(graph, measure_ranges(graph, weights, [sample_inputs(graph)])))
     graph, _ = scale_streams(graph, weights)
-    config, rules = SpuConfig(), SpuConfig().rules()
+    rules = SpuConfig().rules()
     graph = rules.fit(graph)
-    parties = len(config.parties)
-    share = min(os.cpu_count() or 1, parties) / parties
-    return {"length": length, **sizing(graph, rules.work(graph), rules, speed, share).to_json()}
+    return {"length": length, **sizing(graph, rules.work(graph), Machine(speed, rules)).to_json()}
 
 
 def table(values: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from mpcify.engines.spu.config import SpuConfig
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
 from mpcify.measure.sizing import COPIES, GIB, PROCESSES, SHARING, Sizing, most_at_once, sizing
-from mpcify.measure.speed import Speed
+from mpcify.measure.speed import Machine, Speed
 
 
 def chain(steps: int, size: int = 1000) -> Graph:
@@ -38,7 +38,7 @@ def test_a_value_that_is_used_again_later_counts_until_then() -> None:
 
 def test_each_party_holds_its_shares_and_the_owner_its_weights_and_what_it_sends() -> None:
     graph, rules = chain(1), SpuConfig().rules()
-    found = sizing(graph, rules.work(graph), rules, Speed(0.0, 0.0, 0.0), 1.0)
+    found = sizing(graph, rules.work(graph), Machine(Speed(0.0, 0.0, 0.0), rules))
     shares = 16 * (7007 + COPIES * 2000) / GIB  # ABY3: two of three shares, of 8 bytes each
     making = SHARING * 3 * 16 * 7000 / GIB  # of the largest weight, all parties' shares
     assert found.memory["helper"] == pytest.approx(PROCESSES + shares, rel=1e-9)
@@ -46,10 +46,11 @@ def test_each_party_holds_its_shares_and_the_owner_its_weights_and_what_it_sends
     assert found.memory["owner"] - found.memory["helper"] == pytest.approx(making + 4 * 7007 / GIB, rel=1e-6)
 
 
-def test_processor_and_line_are_a_partys_part_of_the_work() -> None:
+def test_processor_and_line_are_a_partys_part_of_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     graph, rules = chain(1), SpuConfig().rules()
     works = {"all": Work(bytes=3e9, messages=10, multiplications=5e6)}
-    found = sizing(graph, works, rules, Speed(1e-6, 1e-9, 1e-2), share=2 / 3)
+    found = sizing(graph, works, Machine(Speed(1e-6, 1e-9, 1e-2), rules))
     assert found.cpu_seconds == pytest.approx(2 / 3 * (5 + 3 + 0.1))
     assert found.gigabits == pytest.approx(8)
     assert found.to_json()["requests_per_second_per_core"] == pytest.approx(1 / found.cpu_seconds)

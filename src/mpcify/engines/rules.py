@@ -6,7 +6,7 @@ never for the engine's name.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -27,20 +27,40 @@ class Work:
 
     truncations: how many, one after the other. multiplications: of ring elements, in products of matrices, each of
     which a protocol computes several times.
+
+    If parties do not all do the same: parties: the bytes and messages of each that works. line: the bytes that follow
+    one another on the lines; None: each party sends its share at once. messages: those that wait for one another,
+    whoever sends them. ahead: what is done ahead of the request, which counts in nothing else here.
     """
 
     bytes: float = 0.0
     messages: float = 0.0
     truncations: int = 0
     multiplications: float = 0.0
+    line: float | None = None
+    parties: Mapping[str, "Work"] = field(default_factory=dict)
+    ahead: "Work | None" = None
 
     def __add__(self, other: "Work") -> "Work":
+        lines = [work.line for work in (self, other) if work.line is not None]
+        ahead = [work.ahead for work in (self, other) if work.ahead is not None]
         return Work(
             self.bytes + other.bytes,
             self.messages + other.messages,
             self.truncations + other.truncations,
             self.multiplications + other.multiplications,
+            sum(lines) if lines else None,
+            {
+                name: sum((work.parties[name] for work in (self, other) if name in work.parties), Work())
+                for name in dict.fromkeys((*self.parties, *other.parties))
+            },
+            sum(ahead, Work()) if ahead else None,
         )
+
+    @property
+    def turns(self) -> tuple["Work", ...]:
+        """What follows one another: what is ahead of the request, and the rest."""
+        return (self,) if self.ahead is None else (self.ahead, replace(self, ahead=None))
 
     def times(self, count: float, steps: int = 1) -> "Work":
         """The same for `count` elements at once, `steps` times one after the other."""
@@ -99,13 +119,35 @@ class Rules(ABC):
 
     def rounds(self, work: Work) -> float:
         """The messages of the busiest party, truncations counted."""
-        return work.messages + work.truncations
+        if work.ahead is not None:
+            return sum(map(self.rounds, work.turns))
+        return max((part.messages for part in work.parties.values()), default=work.messages + work.truncations)
+
+    def waits(self, work: Work) -> float:
+        """The messages that wait for one another: as many as rounds, or more if parties send in turns."""
+        return work.messages if work.parties else self.rounds(work)
+
+    def line(self, work: Work) -> float:
+        """The bytes that follow one another on the lines between parties."""
+        return work.bytes / (len(self.parties) or 1) if work.line is None else work.line
 
     def total(self, works: Iterable[Work]) -> Cost:
-        """What works cost one after the other, but for seconds; every party sends the same share of the bytes."""
-        whole = sum(works, Work())
-        share = {name: round(whole.bytes / len(self.parties)) for name in self.parties}
-        return Cost(0.0, round(whole.bytes), round(self.rounds(whole)), share)
+        """What works cost one after the other, but for seconds."""
+        return self.cost(sum(works, Work()))
+
+    def cost(self, work: Work) -> Cost:
+        """What a work costs, but for seconds; unless it says what each party sends, all send the same."""
+        if work.ahead is not None:
+            ahead, rest = map(self.cost, work.turns)
+            return replace(ahead + rest, offline=ahead)
+        share = dict.fromkeys(self.parties, round(work.bytes / (len(self.parties) or 1)))
+        if work.parties:
+            share = {name: round(work.parties[name].bytes) if name in work.parties else 0 for name in self.parties}
+        return Cost(0.0, round(work.bytes), round(self.rounds(work)), share)
+
+    def keeps(self, graph: Graph) -> float | None:
+        """Bytes that a party holds of a request if it keeps everything until the end; None if only what is needed."""
+        return None
 
     def memory(self, weights: Mapping[str, np.ndarray]) -> float:
         """GiB that a session of these weights takes beside them: all parties' shares."""

@@ -5,7 +5,6 @@ calibration measures on this machine, and the network: half a round trip a round
 own line.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 
 from mpcify.engines import DEFAULT
 from mpcify.engines.config import config_named
+from mpcify.engines.rules import Work
 from mpcify.inference import TABLE_LEAKS, PrivateModel
 from mpcify.measure.network import Network
-from mpcify.measure.profile import OperationCost, Profile, described, length_of, places_of
+from mpcify.measure.profile import OperationCost, Profile, declare_made_up, described, length_of, places_of
 from mpcify.measure.sizing import sizing
-from mpcify.measure.speed import calibrated, formulas_of
+from mpcify.measure.speed import Machine, calibrated, formulas_of
 
 
 def estimate(
@@ -37,26 +37,35 @@ def estimate(
     without one they are measured anew, on the engine, which takes some seconds. notice: gets a line when this is done,
     and one if clients would hold a table that is not recorded as public, unless accept_embedding_leak. Seconds are for
     parties on machines of their own, each like this one; with fewer cores here than parties, local work here is shared
-    out. Raises MPC-501 for settings that the engine does not have or has no formulas for, and for an unknown network.
+    out. Ranges that an engine needs, and the model does not declare, are those of a made-up request, as in a profile.
+    Raises MPC-501 for settings that the engine does not have or has no formulas for, and for an unknown network.
     """
     link, config = Network.named(network), config_named(engine, **settings)
     rules = formulas_of(config)
     if not accept_embedding_leak and private.exported.leaks_table:
         notice(TABLE_LEAKS)
     size = length_of(private)
+    if not private.exported.declared and config.build().undeclared == "refuse":
+        declare_made_up(private, size, private.inputs(private.requests.sample(private.graph(size)), size))
     graph, about = rules.fit(private.graph(size)), described(private, size)
     works = rules.work(graph)
-    speed = calibrated(config, calibration, notice)
-    places, count = places_of(graph), len(config.parties) or 1
-    share = min(os.cpu_count() or 1, count) / count
-    rows = []
+    machine = Machine(calibrated(config, calibration, notice), rules)
+    places, rows = places_of(graph), []
     for name, work in works.items():
-        rounds = rules.rounds(work)
-        sent = dict.fromkeys(config.parties, work.bytes / count)
-        seconds = share * speed.seconds(work, rounds) + link.seconds(sent, rounds)
-        rows.append(OperationCost(name, *places[name], seconds, round(work.bytes), round(rounds, 2)))
+        seconds = sum(told(turn, machine, link) for turn in work.turns)
+        count = sum(turn.bytes for turn in work.turns)
+        rows.append(OperationCost(name, *places[name], seconds, round(count), round(rules.rounds(work), 2)))
     cost = replace(rules.total(works.values()), seconds=sum(row.seconds or 0.0 for row in rows))
+    if cost.offline is not None:
+        ahead = sum(told(work.ahead, machine, link) for work in works.values() if work.ahead is not None)
+        cost = replace(cost, offline=replace(cost.offline, seconds=ahead))
     chosen = config.to_json()
     ran = {name: chosen.get(name) for name in ("engine", "protocol", "ring")}
-    needed = sizing(graph, works, rules, speed, share)
+    needed = sizing(graph, works, machine)
     return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json(), needed)
+
+
+def told(work: Work, machine: Machine, link: Network) -> float:
+    """Seconds of a work of which nothing is ahead: what parties compute, and the network."""
+    rules = machine.rules
+    return machine.seconds(work) + link.seconds({"line": rules.line(work)}, rules.waits(work))

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mpcify.engines.rules import Rules, Work
+from mpcify.engines.rules import Work
 from mpcify.graph.exported import table_shape
 from mpcify.graph.graph import Graph
-from mpcify.measure.speed import Speed
+from mpcify.measure.speed import Machine
 
 GIB = 2**30
 FLOAT = 4  # bytes of a number that its holder keeps in the clear
@@ -49,24 +49,26 @@ class Sizing:
         )
 
 
-def sizing(graph: Graph, works: Mapping[str, Work], rules: Rules, speed: Speed, share: float) -> Sizing:
+def sizing(graph: Graph, works: Mapping[str, Work], machine: Machine) -> Sizing:
     """What the parties need to run a fitted graph.
 
-    works: as its rules give them. share: of the seconds that `speed` tells, how many cores a party had: local work was
-    timed with all parties on one machine. Memory is the parties' processes, the shares of weights and of the values
-    that are needed at once, what the owner (weights) and the client (word table) hold in the clear, and the shares of
-    the largest weight while the owner makes them.
+    works: as the rules of `machine` give them. A processor's seconds are at most those of the busiest party, a line's
+    bits those of the party that sends most. Memory is the parties' processes, the shares of weights and of the values
+    that are needed at once, or all that a request keeps, what the owner (weights) and the client (word table) hold in
+    the clear, and the shares of the largest weight while the owner makes them.
     """
-    parties = max(1, len(rules.parties))
-    seconds = sum(speed.seconds(work, rules.rounds(work)) for work in works.values())
+    rules = machine.rules
+    parties, kept = max(1, len(rules.parties)), rules.keeps(graph)
+    seconds = sum(machine.seconds(turn) for work in works.values() for turn in work.turns)
     weights = [math.prod(item.shape) for item in graph.held_by("owner")]
     table = sum(math.prod(shape) for shape in table_shape(graph).values())
-    shared = PROCESSES + rules.share_bytes * (sum(weights) + COPIES * most_at_once(graph)) / GIB
+    held = rules.share_bytes * COPIES * most_at_once(graph) if kept is None else kept
+    shared = PROCESSES + (rules.share_bytes * sum(weights) + held) / GIB
     making = SHARING * parties * rules.share_bytes * max(weights, default=0)
     own = {"owner": (FLOAT * sum(weights) + making) / GIB, "client": FLOAT * table / GIB}
     return Sizing(
-        share * seconds,
-        8e-9 * sum(work.bytes for work in works.values()) / parties,
+        seconds,
+        8e-9 * max(rules.total(works.values()).bytes_per_party.values(), default=0),
         {name: shared + own.get(name, 0.0) for name in rules.parties},
     )
 

@@ -1,6 +1,7 @@
 """How fast this machine does an engine's local work; measured once and kept in a file."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,22 @@ class Speed:
     def seconds(self, work: Work, rounds: float) -> float:
         """The local work of an operation."""
         return self.multiplication * work.multiplications + self.byte * work.bytes + self.message * rounds
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A party's machine: its speeds, as measured here, and the rules of the engine that runs."""
+
+    speed: Speed
+    rules: Rules
+
+    def seconds(self, work: Work) -> float:
+        """What a party computes of a work of which nothing is ahead.
+
+        `speed` was measured with all parties on one machine, where those that work at once share the cores.
+        """
+        at_once = len(work.parties) or len(self.rules.parties) or 1
+        return min(os.cpu_count() or 1, at_once) / at_once * self.speed.seconds(work, self.rules.rounds(work))
 
 
 def formulas_of(config: EngineConfig) -> Rules:
@@ -70,34 +87,37 @@ def calibrated(
     return speed
 
 
-def probe() -> tuple[Graph, dict[str, np.ndarray]]:
-    """A large product, a large square and a chain of small squares, and the weights of the product."""
-    builder = Builder(1, 1)
-    small = builder.input("small", "client", (8,))
-    wide = builder.input("wide", "client", (1 << 17,))
-    rows = builder.input("rows", "client", (64, 768))
-    weight, bias = builder.weight("weight", np.full((768, 1536), 0.01)), builder.weight("bias", np.zeros(1536))
-    outputs = [builder.emit("product", "linear", (rows, weight, bias)), builder.emit("squared", "square", (wide,))]
-    for step in range(STEPS):
-        small = builder.emit(f"step.{step}", "square", (small,))
-    return builder.finish(None, [*outputs, small]), builder.weights
+def probes() -> dict[str, tuple[Graph, dict[str, np.ndarray]]]:
+    """A chain of small squares, a large square and a large product, each with its weights."""
+    found = {}
+    for name, shape in (("steps", (8,)), ("squared", (1 << 17,)), ("product", (64, 768))):
+        builder = Builder(1, 1)
+        x = builder.input("x", "client", shape)
+        if name == "product":
+            weight, bias = builder.weight("weight", np.full((768, 1536), 0.01)), builder.weight("bias", np.zeros(1536))
+            x = builder.emit("product", "linear", (x, weight, bias))
+        for step in range({"steps": STEPS, "squared": 1, "product": 0}[name]):
+            x = builder.emit(f"step.{step}", "square", (x,))
+        found[name] = builder.finish(None, [x]), builder.weights
+    return found
 
 
 def measure_speed(config: EngineConfig) -> Speed:
-    """Times `probe` on an engine, for some seconds. A speed of which an engine's work has none is 0."""
-    engine, rules = config.for_made_up_numbers().build(), formulas_of(config)
-    graph, weights = probe()
-    inputs = {item.name: np.full(item.shape, 0.5) for item in graph.held_by("client")}
-    with engine.compile(graph).load(weights) as session:
-        turns = [session.profile(inputs)[1] for _ in range(REPEATS + 1)][1:]
-        works = rules.work(session.graph)
-    fastest = {name: min(turn[name].seconds for turn in turns) for name in turns[0]}
-    rounds = rules.rounds(works["step.0"])
-    message = each(sum(seconds for name, seconds in fastest.items() if name.startswith("step.")), STEPS * rounds)
-    byte = each(fastest["squared"] - message * rounds, works["squared"].bytes)
-    product = works["product"]
-    rest = message * rounds + byte * product.bytes
-    return Speed(each(fastest["product"] - rest, product.multiplications), byte, message)
+    """Times `probes` on an engine, for some seconds. A speed of which an engine's work has none is 0."""
+    engine, rules = config.for_made_up_numbers().build(), formulas_of(config.for_made_up_numbers())
+    seconds, works = {}, {}
+    for name, (graph, weights) in probes().items():
+        inputs = {item.name: np.full(item.shape, 0.5) for item in graph.held_by("client")}
+        with engine.compile(graph).load(weights) as session:
+            seconds[name] = min([session.run(inputs)[1].seconds for _ in range(REPEATS + 1)][1:])
+            works[name] = sum(rules.work(session.graph).values(), Work())
+    rounds = {name: rules.rounds(work) for name, work in works.items()}
+    sent = {name: sum(turn.bytes for turn in work.turns) for name, work in works.items()}
+    count = sum(turn.multiplications for turn in works["product"].turns)
+    message = each(seconds["steps"], rounds["steps"])
+    byte = each(seconds["squared"] - message * rounds["squared"], sent["squared"])
+    product = seconds["product"] - message * rounds["product"] - byte * sent["product"]
+    return Speed(each(product, count), byte, message)
 
 
 def each(seconds: float, count: float) -> float:

@@ -83,7 +83,7 @@ def reckon(deployment: Deployment, programs: Programs, lines: Sequence[Line], fi
 
 
 def reckoned(rules: Rules, graph: Graph, network: Network) -> str:
-    """What the network adds to a request, in a line."""
-    total = rules.total(rules.work(graph).values())
+    """What the network adds to a request, in a line; what is done ahead of it does not count."""
+    total = rules.total(rules.work(graph).values()).online
     seconds = network.seconds(total.bytes_per_party, total.rounds)
     return f"{total.bytes / 1e6:.1f} MB in {total.rounds} rounds: {seconds:.2f} s, beside what is computed"

@@ -43,7 +43,7 @@ class RingConfig(EngineConfig):
     def rules(self) -> "RingRules":
         from mpcify.engines.ring.rules import RingRules
 
-        return RingRules(self.ring)
+        return RingRules(self.ring, self.force)
 
     def build(self) -> "RingEngine":
         from mpcify.engines.ring.engine import RingEngine

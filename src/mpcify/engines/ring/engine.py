@@ -15,24 +15,18 @@ from mpcify import __version__
 from mpcify.engines.cost import Cost, combined
 from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
 from mpcify.engines.interpret import check_arrays
-from mpcify.engines.ring.config import PARTIES, WIDEST, RingConfig
+from mpcify.engines.ring.config import PARTIES, RingConfig
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import RingParty, Seat
 from mpcify.engines.ring.plan import Plan
-from mpcify.engines.ring.planner import Planner
 from mpcify.engines.ring.protocols.local import Entered
-from mpcify.engines.ring.protocols.lookup import Lookup
-from mpcify.engines.ring.roles import CHUNK
+from mpcify.engines.ring.roles import chunks
 from mpcify.engines.ring.rules import RingRules
-from mpcify.engines.ring.widths import COARSER, Widths
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import refuse_undeclared
 from mpcify.network.links import Links
 from mpcify.network.memory import connect
-
-MOST_GIVEN = 3  # values of a step's own shape that the dealer gives for it
-
 
 class RingEngine(Engine):
     """Additive shares of client and owner, randomness of a dealer: semi-honest, no two of them collude."""
@@ -52,19 +46,7 @@ class RingEngine(Engine):
         self.rules.check(graph)
         if not self.force:
             refuse_undeclared(graph)
-        return RingProgram(graph, self.config, planned(graph, self.config))
-
-
-def planned(graph: Graph, config: RingConfig) -> Plan:
-    """The plan with the most fraction bits that the rings hold. Raises MPC-402 if there is none."""
-    *finer, last = COARSER
-    for precision in finer:
-        try:
-            return Planner(graph, Widths(graph, config.ring, False), precision).plan()
-        except MpcifyError as error:
-            if error.code != 402:
-                raise
-    return Planner(graph, Widths(graph, config.ring, config.force), last).plan()
+        return RingProgram(graph, self.config, self.rules.plan(graph))
 
 
 class RingProgram(Program):
@@ -111,14 +93,9 @@ class RingProgram(Program):
             for steps in self.plan.levels
             for role in ("client", "owner")
         ]
-        ahead = [formulas.packed_size(int(np.prod(step.shape)), WIDEST) for step in self.plan.steps]
-        tables = [
-            formulas.packed_size(int(np.prod(step.tabled)), step.ring)
-            for step in self.plan.steps
-            if isinstance(step, Lookup)
-        ]
-        whole = MOST_GIVEN * sum(ahead) + sum(tables)  # of a set, which is one message if it is not more than CHUNK
-        return max((*weights, *level, min(whole, CHUNK + max((*ahead, *tables)))))
+        dealt = chunks(words for step in self.plan.steps for words in step.dealt_words())
+        ahead = chunks(words for step in self.plan.steps for words in step.words_ahead())
+        return max(*weights, *level, *dealt, *ahead)
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "RingSession":
         """All roles in this process, each in a thread of its own, over links in memory."""

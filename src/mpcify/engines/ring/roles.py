@@ -1,7 +1,7 @@
 """The three roles in one set of randomness: what each draws, gives, sends ahead and is given."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +37,17 @@ class Outbox:
             self.send(b"".join(self.waiting))
             self.messages += 1
             self.waiting, self.size = [], 0
+
+
+def chunks(said: Iterable[tuple[int, int]]) -> list[int]:
+    """The bytes of each message in which an Outbox sends words: of each value how many, and of how many bits."""
+    found, size = [], 0
+    for count, bits in said:
+        size += formulas.packed_size(count, bits)
+        if size >= CHUNK:
+            found.append(size)
+            size = 0
+    return [*found, size] if size else found
 
 
 class Inbox:

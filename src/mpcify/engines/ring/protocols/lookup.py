@@ -1,11 +1,12 @@
 """A function of one variable by a table that the dealer rotates: one opening, no series, no comparison."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpcify.engines.ring.prg import Purpose
-from mpcify.engines.ring.protocols.step import Message, Step
+from mpcify.engines.ring.protocols.step import Message, Step, Words
 from mpcify.engines.ring.roles import Dealer, Peer
 from mpcify.engines.ring.values import minus, plus
 
@@ -51,7 +52,7 @@ class Lookup(Step):
     @property
     def tabled(self) -> tuple[int, ...]:
         """The shape of what is shared."""
-        return (*self.table.coefficients.shape[:2], int(np.prod(self.shape[1:])), self.table.entries)
+        return (*self.table.coefficients.shape[:2], math.prod(self.opens), self.table.entries)
 
     @property
     def opens(self) -> tuple[int, ...]:
@@ -94,11 +95,17 @@ class Lookup(Step):
         party.kept[self.index] = c, share
         return (c >> self.dropped, self.table.bits - self.dropped) if self.early else (c, self.table.bits)
 
-    def words(self, role: str) -> tuple[int, int] | None:
-        count = int(np.prod(self.opens))
+    def words(self, role: str) -> Words | None:
+        count = math.prod(self.opens)
         if self.early:
             return (count, self.table.bits - self.dropped) if role == "owner" else None
         return count, self.table.bits
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((math.prod(self.tabled), self.ring),)
+
+    def words_ahead(self) -> tuple[Words, ...]:
+        return ((math.prod(self.opens), self.table.bits),) if self.early else ()
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         c, share = party.kept.pop(self.index)
@@ -133,8 +140,11 @@ class Output(Step):
         part = plus(party.values[self.sources[0]], party.kept[self.index])
         return (part, self.width) if party.first else None
 
-    def words(self, role: str) -> tuple[int, int] | None:
-        return (int(np.prod(self.shape)), self.width) if role == "owner" else None
+    def words(self, role: str) -> Words | None:
+        return (self.count, self.width) if role == "owner" else None
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.width),)
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         if words is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mpcify.engines.ring.prg import Purpose
-from mpcify.engines.ring.protocols.step import Message, Step
+from mpcify.engines.ring.protocols.step import Message, Step, Words
 from mpcify.engines.ring.roles import Dealer, Peer
 from mpcify.engines.ring.values import Masked, added, plus
 
@@ -43,8 +43,11 @@ class Mask(Step):
             party.values[self.index] = Masked(hidden, mask)
         return hidden, self.ring
 
-    def words(self, role: str) -> tuple[int, int] | None:
-        return (int(np.prod(self.shape)), self.ring) if role == "client" else None
+    def words(self, role: str) -> Words | None:
+        return (self.count, self.ring) if role == "client" else None
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.ring),) if self.corrected else ()
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         if words is not None:
@@ -77,8 +80,11 @@ class MaskBoth(Step):
         party.kept[self.index] = mine, share
         return mine, self.ring
 
-    def words(self, role: str) -> tuple[int, int]:
-        return int(np.prod(self.shape)), self.ring
+    def words(self, role: str) -> Words:
+        return self.count, self.ring
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.ring),)
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         assert words is not None

@@ -15,7 +15,7 @@ import numpy as np
 
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.prg import Purpose
-from mpcify.engines.ring.protocols.step import Message, Step
+from mpcify.engines.ring.protocols.step import Message, Step, Words
 from mpcify.engines.ring.roles import Dealer, Peer
 from mpcify.engines.ring.values import Masked, Opened, minus, plus
 
@@ -71,11 +71,16 @@ class Open(Step):
         party.kept[self.index] = c
         return (c >> self.shift, self.kappa) if self.early else (c, self.width)
 
-    def words(self, role: str) -> tuple[int, int] | None:
-        count = int(np.prod(self.shape))
+    def words(self, role: str) -> Words | None:
         if self.early:
-            return (count, self.kappa) if role == "owner" else None
-        return count, self.width
+            return (self.count, self.kappa) if role == "owner" else None
+        return self.count, self.width
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        return tuple((self.count, bits) for bits in (self.high, self.wrap) if bits)
+
+    def words_ahead(self) -> tuple[Words, ...]:
+        return ((self.count, self.width),) if self.early else ()
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         c, dealt = party.kept.pop(self.index), party.values[self.index]
@@ -141,6 +146,9 @@ class Square(FromOpened):
         if self.wrap_bits:
             party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
 
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.wrap_bits),) if self.wrap_bits else ()
+
     def compute(self, party: Peer) -> None:
         x = party.values[self.sources[0]]
         product = party.kept.pop(self.index, None)
@@ -173,6 +181,9 @@ class Weigh(FromOpened):
     def prepare(self, party: Peer) -> None:
         if self.wrap_bits:
             party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.wrap_bits),) if self.wrap_bits else ()
 
     def compute(self, party: Peer) -> None:
         x, s = (party.values[source] for source in self.sources)
@@ -261,6 +272,9 @@ class Product(FromOpened):
             for purpose, bits in self.products()
         ]
 
+    def dealt_words(self) -> tuple[Words, ...]:
+        return tuple((self.count, bits) for _, bits in self.products() if bits)
+
     def compute(self, party: Peer) -> None:
         x, y = (party.values[source] for source in self.sources)
         flat = [
@@ -309,8 +323,8 @@ class Renew(FromOpened):
         x, fresh = party.values[self.sources[0]], party.kept.pop(self.index)
         return formulas.fresh(x.c, self.opened.shift, self.opened.width, x.m, fresh), self.wrap_bits
 
-    def words(self, role: str) -> tuple[int, int] | None:
-        return (int(np.prod(self.shape)), self.wrap_bits) if role == "client" and self.wrap_bits else None
+    def words(self, role: str) -> Words | None:
+        return (self.count, self.wrap_bits) if role == "client" and self.wrap_bits else None
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         if party.first:
@@ -350,8 +364,11 @@ class RenewBoth(FromOpened):
         party.kept[self.index] = mine, mask
         return mine, self.wrap_bits
 
-    def words(self, role: str) -> tuple[int, int] | None:
-        return (int(np.prod(self.shape)), self.wrap_bits) if self.wrap_bits else None
+    def words(self, role: str) -> Words | None:
+        return (self.count, self.wrap_bits) if self.wrap_bits else None
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.ring),)
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         mine, mask = party.kept.pop(self.index)

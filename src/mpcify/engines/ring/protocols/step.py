@@ -1,5 +1,6 @@
 """What every protocol is: a step that makes one value, and the roles that take it."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from mpcify.engines.ring.roles import Dealer, Peer, Shape
 
 Message = tuple[np.ndarray, int]  # words, and how many of their bits count
+Words = tuple[int, int]  # how many words of a message, of how many bits
 
 
 @dataclass(kw_only=True)
@@ -52,6 +54,19 @@ class Step:
         """Whether a message may stand before its value."""
         return type(self).hear is not Step.hear
 
-    def words(self, role: str) -> tuple[int, int] | None:
-        """How many words a role says, of how many bits: what the other one must receive."""
+    def words(self, role: str) -> Words | None:
+        """The words that a role says: what the other one must receive."""
         return None
+
+    def dealt_words(self) -> tuple[Words, ...]:
+        """The words that the dealer gives the owner, in the order of `deal`."""
+        return ()
+
+    def words_ahead(self) -> tuple[Words, ...]:
+        """The words that the client sends the owner before the request."""
+        return ()
+
+    @property
+    def count(self) -> int:
+        """How many words its value has."""
+        return math.prod(self.shape)
