@@ -75,7 +75,7 @@ class TestRing(EngineContract):
 class TestRingParties(PartyContract):
     config = RingConfig(force=True, ahead=0)
     tolerance = 5e-3
-    largest = 4
+    largest = 1
 
 
 class TestRingPartiesAhead(TestRingParties):
