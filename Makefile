@@ -35,6 +35,7 @@ accuracy robustness: $(READY)
 
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ring layer-128 layer-512 layer-128-batch-8 bert-base-128
 	$(BIN)/python benchmarks/readme.py
 
 # docs/reliability.md (an hour; Linux, and root for network namespaces and the fault of a read-only folder)

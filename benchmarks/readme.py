@@ -2,8 +2,8 @@
 
     python benchmarks/readme.py
 
-Reads benchmarks/results/*.json, of accuracy/ SST-2's, and performance/: answers of `mpcify evaluate`, `demo` and
-`bench`, each with commit, machine, seed and command. Makes the tables of docs/performance.md too.
+Reads benchmarks/results/*.json, of accuracy/ SST-2's, and performance/: answers of `mpcify evaluate`, `demo`, `bench`
+and of `benchmarks.ring`, each with commit, machine, seed and command. Makes the tables of docs/performance.md too.
 """
 
 import json
@@ -104,6 +104,39 @@ def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results"
     return text + rows(columns, cells) + "".join(f"\n{note}\n" for note in notes(result))
 
 
+def beside(name: str, result: dict[str, Any], base: str = "") -> str:
+    """The picture and the table for an answer of `benchmarks.ring`. base: the way to the repository from the page."""
+    count, first = result["layers"], result["rows"][0]
+    what = "One encoder layer" if count == 1 else "All encoder layers" if count is None else f"{count} encoder layers"
+    many = "" if result["batch"] == 1 else f", {result['batch']} at once"
+    plain = ", ".join(f"{recipe} {seconds:.3f}" for recipe, seconds in result["plaintext"].items())
+    text = (
+        f"**{what} of {result['shape']} under the ring engine and SPU**, {result['length']} tokens{many}, in turns "
+        f"([result]({base}benchmarks/results/performance/{name}.json)), {turns(result)}; times less than "
+        f"{first['ratios']['to']} in time. Online: without what is dealt and sent ahead of the request. Owner: its "
+        f"processor's seconds online, over those of the same layers in plaintext (float32, one thread: {plain} s). "
+        "torch: without native kernels.\n\n"
+    )
+    columns = ("recipe", "engine", "s, all roles", "s online", "× time", "× online", "MB online: client", "owner")
+    cells = []
+    for row in result["rows"]:
+        online, ratios = row["cost"].get("online", row["cost"]), row["ratios"]
+        cells.append(
+            [
+                row["recipe"],
+                " ".join(filter(None, (row["engine"], row["protocol"], row["kernels"]))),
+                *(number(cost["seconds"], ".3f") for cost in (row["cost"], online)),
+                *(number(ratios.get(name, ratios["seconds"]), ".1f") for name in ("seconds", "online")),
+                *(number(online["bytes_per_party"][party], ".1f", 1e-6) for party in ("client", "owner")),
+                number(row["cost"]["bytes"], ".1f", 1e-6),
+                str(online["rounds"]),
+                number(ratios.get("plaintext"), ".2f"),
+            ]
+        )
+    picture = f"\n![where the cost goes, under SPU and the ring engine]({'' if base else 'docs/'}pictures/{name}.png)\n"
+    return text + rows((*columns, "MB in all", "messages online", "owner × plaintext"), cells) + picture
+
+
 def turns(result: dict[str, Any]) -> str:
     """What seconds and rounds are: of how many turns."""
     count = len(result["rows"][0]["seconds"])
@@ -138,6 +171,9 @@ def performance(folder: Path = RESULTS) -> str:
     parts = []
     for path in sorted((folder / "performance").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
+        if path.stem.startswith("ring-"):
+            parts.append(beside(path.stem, result, "../"))
+            continue
         picture = f"![where the cost goes](pictures/{path.stem}.png)\n"
         table = compared(path.stem, result, "../benchmarks/results", estimates=True)
         parts.append(f"{table}\n{picture}\nEmbedding and head beside them:\n\n{ends(result)}")
@@ -197,10 +233,11 @@ def tables(folder: Path = RESULTS) -> str:
         if cells
         else []
     )
-    for name in ("layer-128", "layer-512", "bert-base-128"):
+    shown = (("ring-layer-128", beside), *((name, compared) for name in ("layer-128", "layer-512", "bert-base-128")))
+    for name, table in shown:
         path = folder / "performance" / f"{name}.json"
         if path.is_file():
-            parts.append(compared(name, json.loads(path.read_text(encoding="utf-8"))))
+            parts.append(table(name, json.loads(path.read_text(encoding="utf-8"))))
     parts += [demo(name, result) for name, result in results.items() if "speedup_over_puma" in result]
     return "\n".join(parts)
 

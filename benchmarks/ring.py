@@ -1,9 +1,10 @@
 """The ring engine beside SPU, in turns in one run: exact recipes, students under both, and the plaintext model.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.ring [PART ...] [--repeat N] [--out FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks.ring [NAME ...] [--repeat N] [--out FOLDER]
 
-PART: layer-128 (the default: ten minutes at most on two cores that do nothing else), layer-512, layer-128-batch-8,
-bert-base-128, or minilm-16, which shows that all of it runs. Encoder layers alone. Under the ring engine a request's
+NAME: layer-128 (the default: ten minutes at most on two cores that do nothing else), layer-512, layer-128-batch-8,
+bert-base-128, or minilm-16, which shows that all of it runs. A run whose result is there is not run again. Encoder
+layers alone. Under the ring engine a request's
 randomness is dealt first and none in its time, so that its seconds online are those of client and owner alone, and
 those offline of all three. What one party takes is its processor time. `kernels` torch: the native library is hidden.
 """
@@ -33,13 +34,15 @@ from mpcify.engines.engine import Arrays, Session
 from mpcify.engines.ring.engine import RingSession
 from mpcify.engines.ring.kernels import formulas, onepass, products
 from mpcify.files import write_whole
+from mpcify.measure.picture import draw
+from mpcify.measure.profile import PARTS, operation_costs, total
 from mpcify.measure.provenance import provenance
 
 SECTION = "layers"
 
 
 @dataclass(frozen=True)
-class Part:
+class Asked:
     """What is compared. layers: the first of the shape's; None: all."""
 
     shape: str
@@ -51,12 +54,12 @@ class Part:
     students: tuple[str, ...] = ("2quad-freediv", "softmax-freediv")
 
 
-PARTS: Mapping[str, Part] = {
-    "layer-128": Part("bert-base", 1, 128),
-    "layer-512": Part("bert-base", 1, 512, repeat=2),
-    "layer-128-batch-8": Part("bert-base", 1, 128, batch=8, repeat=2),
-    "bert-base-128": Part("bert-base", None, 128, repeat=2, exact=("puma",), students=("2quad-freediv",)),
-    "minilm-16": Part("minilm", 1, 16, repeat=1),
+RUNS: Mapping[str, Asked] = {
+    "layer-128": Asked("bert-base", 1, 128),
+    "layer-512": Asked("bert-base", 1, 512, repeat=2),
+    "layer-128-batch-8": Asked("bert-base", 1, 128, batch=8, repeat=2),
+    "bert-base-128": Asked("bert-base", None, 128, repeat=2, exact=("puma",), students=("2quad-freediv",)),
+    "minilm-16": Asked("minilm", 1, 16, repeat=1),
 }
 
 
@@ -71,11 +74,11 @@ class Turn:
 class Rival:
     """A recipe on an engine, its weights in place."""
 
-    def __init__(self, recipe: str, engine: str, kernels: str | None, teacher: PreTrainedModel, part: Part) -> None:
+    def __init__(self, recipe: str, engine: str, kernels: str | None, teacher: PreTrainedModel, asked: Asked) -> None:
         self.recipe = recipe
         self.about: dict[str, Any] = {"recipe": recipe, "engine": engine, "kernels": kernels}
         with self.kernels():
-            entry = prepare(teacher, recipe, engine, part.length, part.batch, "client", {})
+            entry = prepare(teacher, recipe, engine, asked.length, asked.batch, "client", {})
         self.sections, self.turns = entry.sections, list[Turn]()
         self.about |= {"protocol": entry.engine.protocol, "ring": entry.engine.ring}
 
@@ -95,13 +98,28 @@ class Rival:
         """Medians of the turns but for the first. plain: what floats give."""
         turns = self.turns[1:]
         spent = {name: statistics.median(turn.processor[name] for turn in turns) for name in turns[0].processor}
+        cost = median([turn.cost for turn in turns])
         return {
             **self.about,
-            "cost": median([turn.cost for turn in turns]).to_json(),
+            "cost": cost.to_json(),
+            "kinds": self.by_part(cost.seconds),
             "seconds": [turn.cost.seconds for turn in turns],
             "processor": spent,
             "error": max(float(np.abs(outputs[name] - value).max()) for name, value in plain.items()),
         }
+
+    def by_part(self, seconds: float) -> dict[str, dict[str, float]]:
+        """What each part of the layers took, operation by operation, and in `seconds` together.
+
+        One operation after another, what a role computes is also counted where the other waits for it.
+        """
+        _, session, inputs = self.sections[SECTION]
+        names = {operation.name for operation in session.graph.operations}
+        with self.kernels():
+            rows = operation_costs(session.graph, session.profile(inputs)[1])
+        found = {part: total(row for row in rows if row.part == part and row.name in names) for part in PARTS}
+        share = seconds / sum(values["seconds"] for values in found.values())
+        return {part: {**values, "seconds": values["seconds"] * share} for part, values in found.items()}
 
 
 def plainly(session: Session, inputs: Arrays) -> tuple[dict[str, np.ndarray], Turn]:
@@ -143,10 +161,10 @@ def torch_alone() -> Iterator[None]:
 class Plaintext:
     """The encoder of a model in float32, one thread."""
 
-    def __init__(self, recipe: str, model: PreTrainedModel, part: Part) -> None:
+    def __init__(self, recipe: str, model: PreTrainedModel, asked: Asked) -> None:
         self.recipe, self.model, self.seconds = recipe, model, list[float]()
         generator = torch.Generator().manual_seed(0)
-        size = part.batch, part.length, model.config.hidden_size
+        size = asked.batch, asked.length, model.config.hidden_size
         self.given = {
             "inputs_embeds": torch.randn(size, generator=generator),
             "attention_mask": torch.ones(size[:2], dtype=torch.long),
@@ -170,30 +188,30 @@ class Plaintext:
             hook.remove()
 
 
-def rivals_of(part: Part) -> list[tuple[str, str, str | None]]:
+def rivals_of(asked: Asked) -> list[tuple[str, str, str | None]]:
     """Recipe, engine and kernels of what runs in turns."""
-    under_spu = [(recipe, "spu", None) for recipe in (*part.exact, *part.students)]
-    return [*under_spu, *((recipe, "ring", kernels) for kernels in ("native", "torch") for recipe in part.students)]
+    under_spu = [(recipe, "spu", None) for recipe in (*asked.exact, *asked.students)]
+    return [*under_spu, *((recipe, "ring", kernels) for kernels in ("native", "torch") for recipe in asked.students)]
 
 
-def measure(part: Part, notice: Callable[[str], None]) -> dict[str, Any]:
-    """The rows of a part."""
+def measure(asked: Asked, notice: Callable[[str], None]) -> dict[str, Any]:
+    """The rows of what is asked."""
     torch.set_num_threads(1)
-    teacher = model_of(part.shape, part.layers, part.length)
+    teacher = model_of(asked.shape, asked.layers, asked.length)
     rivals: list[Rival] = []
     try:
-        for recipe, engine, kernels in rivals_of(part):
-            rivals.append(Rival(recipe, engine, kernels, teacher, part))
+        for recipe, engine, kernels in rivals_of(asked):
+            rivals.append(Rival(recipe, engine, kernels, teacher, asked))
             notice(f"{recipe} under {engine}: weights are in place")
-        plaintexts = [Plaintext("the teacher", teacher, part)]
-        plaintexts += [Plaintext(recipe, convert(teacher, recipe), part) for recipe in part.students]
+        plaintexts = [Plaintext("the teacher", teacher, asked)]
+        plaintexts += [Plaintext(recipe, convert(teacher, recipe), asked) for recipe in asked.students]
         outputs: list[dict[str, np.ndarray]] = []
-        for turn in range(part.repeat + 1):
+        for turn in range(asked.repeat + 1):
             outputs = [rival.run() for rival in rivals]
             for plaintext in plaintexts:
                 plaintext.run()
-            notice(f"turn {turn} of {part.repeat}")
-        floats = {recipe: in_floats(recipe, teacher, part) for recipe in (*part.exact, *part.students)}
+            notice(f"turn {turn} of {asked.repeat}")
+        floats = {recipe: in_floats(recipe, teacher, asked) for recipe in (*asked.exact, *asked.students)}
         rows = [rival.row(floats[rival.recipe], given) for rival, given in zip(rivals, outputs, strict=True)]
     finally:
         for rival in rivals:
@@ -203,9 +221,9 @@ def measure(part: Part, notice: Callable[[str], None]) -> dict[str, Any]:
     return {"rows": compared(rows, plain), "plaintext": plain}
 
 
-def in_floats(recipe: str, teacher: PreTrainedModel, part: Part) -> dict[str, np.ndarray]:
+def in_floats(recipe: str, teacher: PreTrainedModel, asked: Asked) -> dict[str, np.ndarray]:
     """What the layers give in floats."""
-    _, session, inputs = prepare(teacher, recipe, "plain", part.length, part.batch, "client", {}).sections[SECTION]
+    _, session, inputs = prepare(teacher, recipe, "plain", asked.length, asked.batch, "client", {}).sections[SECTION]
     return session.run(inputs)[0]
 
 
@@ -246,26 +264,38 @@ def table(result: Mapping[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["layer-128"], metavar="PART")
+    parser.add_argument("names", nargs="*", default=["layer-128"], metavar="NAME")
     parser.add_argument("--repeat", type=int, help="turns that count")
     parser.add_argument("--out", type=Path, default=RESULTS / "performance")
+    parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"))
     given = parser.parse_args()
-    unknown = [name for name in given.parts if name not in PARTS]
+    unknown = [name for name in given.names if name not in RUNS]
     if unknown:
-        parser.error(f"no part {', '.join(unknown)}: there are {', '.join(PARTS)}")
-    given.out.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    for name in given.parts:
-        part, load = PARTS[name], os.getloadavg()[0]
-        part = part if given.repeat is None else replace(part, repeat=given.repeat)
+        parser.error(f"no run {', '.join(unknown)}: there are {', '.join(RUNS)}")
+    for folder in (given.out, given.pictures):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in given.names:
+        path = given.out / f"ring-{name}.json"
+        if not path.is_file():
+            asked = RUNS[name] if given.repeat is None else replace(RUNS[name], repeat=given.repeat)
+            keep(name, asked, path, given.pictures / f"ring-{name}.png")
 
-        def notice(line: str, name: str = name) -> None:
-            print(f"{name}: {line}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
-        result = measure(part, notice)
-        values = {"format": 1, **asdict(part), "load_average": load, **result, **provenance(seed=0)}
-        write_whole(given.out / f"ring-{name}.json", json.dumps(values, indent=1) + "\n")
-        print(table(result), flush=True)
+def keep(name: str, asked: Asked, path: Path, picture: Path) -> None:
+    """Measures, and writes the result and its picture."""
+    start, load = time.monotonic(), os.getloadavg()[0]
+
+    def notice(line: str) -> None:
+        print(f"{name}: {line}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+    result = measure(asked, notice)
+    values = {"format": 1, **asdict(asked), "load_average": load, **result, **provenance(seed=0)}
+    write_whole(path, json.dumps(values, indent=1) + "\n")
+    bars = {
+        " ".join(filter(None, map(row.get, ("recipe", "engine", "kernels")))): row["kinds"] for row in result["rows"]
+    }
+    draw(bars, f"{asked.shape}, encoder layers, {asked.length} tokens, batch {asked.batch}", picture)
+    print(table(result), flush=True)
 
 
 if __name__ == "__main__":
