@@ -1,5 +1,6 @@
 """What the page on the ring engine says of a layer's messages, and of the recipes that it serves, is what it plans."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,10 @@ def on_the_page() -> list[tuple[str, set[str], int]]:
     return [(sender, set(re.findall(r"`(\w+)`", steps)), values_of(values)) for sender, steps, values in rows]
 
 
-def values_of(product: str) -> int:
-    """How many values a product such as `3·n·H` is, in the small BERT."""
-    found = 1
-    for factor in product.strip().split("·"):
-        found *= SIZES[factor] if factor in SIZES else int(factor)
-    return found
+def values_of(products: str) -> int:
+    """How many values a sum of products such as `3·n·H + H` is, in the small BERT."""
+    factors = (product.strip().split("·") for product in products.split("+"))
+    return sum(math.prod(SIZES[name] if name in SIZES else int(name) for name in names) for names in factors)
 
 
 def planned(found: RingProgram, layer: int) -> list[tuple[str, set[str], int]]:
