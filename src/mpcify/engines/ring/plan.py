@@ -1,26 +1,14 @@
 """What every role runs of a graph: the steps in order, by the messages that stand before them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
+from mpcify.engines.ring.derived import Derived
 from mpcify.engines.ring.protocols.local import Moved
 from mpcify.engines.ring.protocols.lookup import Output
 from mpcify.engines.ring.protocols.opening import FromOpened, Product
 from mpcify.engines.ring.protocols.products import Linear
 from mpcify.engines.ring.protocols.step import Step
-
-Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Derived:
-    """An array that the owner computes from its weights alone. key: what it is; equal keys stand for equal arrays."""
-
-    key: str
-    shape: tuple[int, ...]
-    compute: Callable[[Arrays], np.ndarray]
 
 
 @dataclass

@@ -1,0 +1,140 @@
+"""Planning LayerNorm: what it reads is centred, opened and squared; the root of the sum is looked up."""
+
+import math
+
+from mpcify.engines.ring.derived import centred, centring
+from mpcify.engines.ring.forms import Forms, Known, Normal, Product, Shared, Term, Total, Value
+from mpcify.engines.ring.protocols import local, lookup, opening, products
+from mpcify.engines.ring.protocols.lookup import Table
+from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, LEAST, root_tables, table
+from mpcify.engines.ring.widths import SLACK, bits_of
+from mpcify.graph.graph import Operation
+
+ROOT_EXTRA = 20  # fraction bits of a root before it is opened
+LEAST_SHARE = 2**6  # of a mean's 1/n, as an integer
+FUNCTION = 28  # of a function of the head
+
+
+class Norms(Forms):
+    """LayerNorm, and the functions of the head."""
+
+    def multiply(self, product: Product, scale: float, operation: Operation) -> int:
+        """A linear layer, with its weight at a scale."""
+        slot = self.slot(product.weight, scale)
+        index = self.step(products.Linear, product.x, shape=operation.shape, slot=slot)
+        bias = self.know(product.bias, round(product.x.scale * scale))
+        return self.plus(index, bias, (1, 1), operation.shape)
+
+    def centred(self, total: Total, term: Term) -> int:
+        """A term less its mean along the last axis, at the scale of its sum."""
+        scale = self.sum_scale(total.operation.name)
+        shape, width = total.operation.shape, total.operation.shape[-1]
+        if isinstance(term, Product):
+            product = Product(term.x, centred(term.weight), centred(term.bias))
+            return self.multiply(product, scale / term.x.scale, total.operation)
+        if isinstance(term, Known):
+            return self.know(centred(term.derived), scale)
+        if isinstance(term, Normal):
+            x = self.masked(term.x)
+            slot = self.slot(centring(term.g), scale / x.scale, vector=True)
+            index = self.step(products.CentredDiagonal, x, shape=shape, slot=slot)
+            return self.plus(index, self.know(centred(term.b), scale), (1, 1), shape)
+        part = self.parts(term)
+        if part.scale * width * LEAST_SHARE > scale:
+            part = self.lifted(part)
+        factor = scale // part.scale
+        return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / width))
+
+    def normal(self, operation: Operation, x: Value, eps: float) -> Shared:
+        """(x − μ)/√(σ² + eps) along the last axis.
+
+        n·(x − μ) is opened and squared; the root of the sum is looked up, opened too, and multiplied with it.
+        """
+        width, shape = operation.shape[-1], operation.shape
+        variances = self.widths.variance(operation)
+        largest = variances[1]
+        if isinstance(x, Total):
+            bound, scale = self.widths.bound(x.operation.name), self.sum_scale(x.operation.name)
+            index, *others = [self.centred(x, term) for term in x.terms]
+            for other in others:
+                index = self.plus(index, other, (1, 1), shape)
+        else:
+            part = self.parts_unopened(x)
+            bound, scale = self.bound(part), part.scale * width
+            index = self.step(local.Centre, part, shape=shape, factor=width, share=1)
+        centre = Shared(index, shape, scale, operation)
+        spread = min(2 * bound, math.sqrt(width * largest))
+        middle = math.sqrt(max(8 * variances[0], largest * 1e-6) * largest / 8) ** 0.5
+        shift = max(round(math.log2(scale * middle)) - self.precision.normal // 2 - 1, 0)
+        d = self.open(centre, spread, shift)
+        remains = scale / 2**shift
+        squares = self.step(opening.Square, d, shape=d.shape, opened=d.forms["step"], ahead=False)
+        rows = (*shape[:-1], 1)
+        total = self.step(local.Sum, squares, shape=rows, axis=-1)
+        root = self.root(total, rows, operation, remains, eps, variances)
+        normal = 2**self.precision.normal
+        product = self.step(
+            opening.Product,
+            d,
+            root,
+            shape=shape,
+            opened=d.forms["step"],
+            other=root.forms["step"],
+            ahead=False,
+        )
+        return Shared(product, shape, normal, operation)
+
+    def root(
+        self,
+        total: int,
+        rows: tuple[int, ...],
+        operation: Operation,
+        unit: float,
+        eps: float,
+        variances: tuple[float, float],
+    ) -> Shared:
+        """1/√(variance + eps) of sums of squares, opened, so that with a deviation it gives 2^normal · (x − μ)/σ."""
+        width = operation.shape[-1]
+        most = width * variances[1] * unit**2 * SLACK
+        bits = bits_of(most / (1 - 1 / LEAST))
+        scale = 2.0 ** (self.precision.normal + ROOT_EXTRA) / unit
+        upper, *lower = root_tables(bits, variances, 1 / (width * unit**2), eps, scale)
+        index = self.looked_up(total, rows, upper)
+        root = self.picked(index, 0, rows, 2**ROOT_EXTRA)
+        for found in lower:
+            below = self.picked(index, 1, rows, 1)
+            other = self.picked(self.looked_up(total, rows, found), 0, rows, 2**ROOT_EXTRA)
+            product = self.step(products.Multiplied, self.both(below), self.both(other), shape=rows)
+            root = Shared(self.plus(root.index, product, (1, 1), rows), rows, 2**ROOT_EXTRA, operation)
+        largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
+        return self.open(root, largest, ROOT_EXTRA)
+
+    def looked_up(self, x: int, shape: tuple[int, ...], found: Table, offset: int = 0) -> int:
+        """The functions of a table, of a value in parts, with the client's half ahead if it depends on no input."""
+        return self.step(
+            lookup.Lookup,
+            x,
+            shape=(found.coefficients.shape[1], *shape),
+            messages=1,
+            table=found,
+            offset=offset,
+            early=self.steps[x].ahead,
+            ahead=False,
+            dealt=False,
+        )
+
+    def picked(self, index: int, place: int, shape: tuple[int, ...], scale: int) -> Shared:
+        """One of the functions that were looked up."""
+        found = self.step(local.Moved, index, shape=shape, move=lambda values: values[place])
+        return Shared(found, shape, scale, self.operation)
+
+    def function(self, operation: Operation, x: Value) -> Shared:
+        """A function of the head, by a table over its declared range."""
+        part = self.parts_unopened(x)
+        bound = self.bound(part) * 1.02
+        bits = bits_of(2 * bound * part.scale * 1.01)
+        least = -(2.0 ** (bits - 1)) / part.scale
+        scaled = FUNCTIONS[operation.kind]
+        found = table([lambda values: scaled(values) * 2.0**FUNCTION], bits, ENTRIES, 1 / part.scale, least)
+        index = self.looked_up(part.index, part.shape, found, 1 << (bits - 1))
+        return self.picked(index, 0, part.shape, 2**FUNCTION)
