@@ -36,6 +36,8 @@ class Process:
         with self.change:
             self.ended = True
             self.change.notify_all()
+        if stream is not None:
+            stream.close()
 
     def wait(self, key: str, value: Any, after: int = 0, timeout: float = LIMIT) -> dict[str, Any]:
         """The first line after so many that has this value. Raises TimeoutError; EOFError if the process ends before.

@@ -89,8 +89,8 @@ def rogue_client(folder: Path, session: str | None = None) -> Iterator[Intruder]
 
 
 @contextmanager
-def rogue_helper(folder: Path) -> Iterator["Waiting"]:
-    """A helper gone bad, who waits for the client. folder: the helper's."""
+def rogue_third(folder: Path) -> Iterator["Waiting"]:
+    """A helper or a dealer gone bad, who waits for the client. folder: its own."""
     deployment = read_deployment(folder)
     with (
         HostileServer(str(deployment.listen), credentials_of(folder)) as server,
@@ -100,7 +100,7 @@ def rogue_helper(folder: Path) -> Iterator["Waiting"]:
 
 
 class Waiting:
-    """Where a helper gone bad is found."""
+    """Where one gone bad is found."""
 
     def __init__(self, folder: Path, server: HostileServer, caller: Hostile) -> None:
         self.folder, self.server, self.caller = folder, server, caller
@@ -110,4 +110,5 @@ class Waiting:
         session, to_client = self.server.answer()
         to_owner = self.caller.enter(session)
         to_client.say(LET_IN, STANDS)
-        return Intruder("helper", self.folder, session, {"client": to_client, "owner": to_owner})
+        role = read_deployment(self.folder).role
+        return Intruder(role, self.folder, session, {"client": to_client, "owner": to_owner})

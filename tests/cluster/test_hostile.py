@@ -33,7 +33,7 @@ from mpcify.graph.exported import read_all
 from mpcify.network.tls import Credentials
 from mpcify.network.wire import GOODBYE, MESSAGE, MORE
 from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit, serving
-from tests.cluster.intruder import Intruder, credentials_of, rogue_client, rogue_helper
+from tests.cluster.intruder import Intruder, credentials_of, rogue_client, rogue_third
 from tests.cluster.tampering import Post, tampering
 from tests.graph.bags import answers
 from tests.network.hostile import Hostile, head
@@ -377,7 +377,7 @@ def silent(rogue: Intruder) -> None:
 def test_a_helper_gone_bad_ends_the_request_with_a_number_and_owner_and_client_go_on(
     lone_owner: Path, expected: np.ndarray, act: Callable[[Intruder], object], number: str
 ) -> None:
-    with rogue_helper(lone_owner / "helper") as waiting, ThreadPoolExecutor(1) as pool:
+    with rogue_third(lone_owner / "helper") as waiting, ThreadPoolExecutor(1) as pool:
         request = pool.submit(asked, lone_owner)
         rogue = waiting.join()
         act(rogue)

@@ -1,4 +1,4 @@
-"""Parties as they are in use: processes of their own, mutual TLS between them, and SPU."""
+"""Parties as they are in use: processes of their own, mutual TLS between them, and each engine that has parties."""
 
 import json
 import os
@@ -21,7 +21,9 @@ from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.deploy import write_deployment
 from mpcify.cluster.deployed import on_signal
+from mpcify.engines.config import EngineConfig
 from mpcify.engines.plain import PlainEngine
+from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read_all, write
@@ -29,18 +31,18 @@ from mpcify.inference import PrivateModel
 from tests.cluster.deployments import edit
 from tests.graph.bags import LENGTHS, Bag, Calibrated
 
-ROLES = ("owner", "helper")
 TEXT = "a good film"
 CLOSE = 1e-3  # of a logit: some hundred steps of the fixed point's 2^-18
 
 
 class Running:
-    """A deployment, and its parties at work."""
+    """A deployment, and its parties at work. roles: of those that serve."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.parties = folder, dict[str, Party]()
-        create_kits(folder / "kits", ("client", *ROLES))
-        self.addresses = dict(zip(ROLES, free_addresses(2), strict=True))
+    def __init__(self, folder: Path, engine: EngineConfig) -> None:
+        self.folder, self.engine, self.parties = folder, engine, dict[str, Party]()
+        self.roles = engine.parties[1:]
+        create_kits(folder / "kits", engine.parties)
+        self.addresses = dict(zip(self.roles, free_addresses(2), strict=True))
         self.deploy("deployed", Calibrated())
 
     def deploy(self, name: str, bag: Bag) -> Path:
@@ -48,8 +50,8 @@ class Running:
         (self.folder / name / "parties").mkdir(parents=True)
         write(bag, LENGTHS, self.folder / name / "parties")
         out = self.folder / name / "out"
-        write_deployment(self.folder / name / "parties", self.folder / "kits", out, SpuConfig(), self.addresses)
-        for role in ("client", *ROLES):
+        write_deployment(self.folder / name / "parties", self.folder / "kits", out, self.engine, self.addresses)
+        for role in self.engine.parties:
             edit(out / role, health="")
         return out
 
@@ -58,8 +60,9 @@ class Running:
 
     def start(self) -> None:
         """Starts whoever does not run, all at once."""
-        missing = [role for role in ROLES if role not in self.parties or self.parties[role].process.poll() is not None]
-        with ThreadPoolExecutor(len(ROLES)) as pool:
+        running = [role for role, party in self.parties.items() if party.process.poll() is None]
+        missing = [role for role in self.roles if role not in running]
+        with ThreadPoolExecutor(len(self.roles)) as pool:
             made = pool.map(Party, [self.folder / "deployed" / "out" / role for role in missing])
             self.parties.update(zip(missing, made, strict=True))
 
@@ -69,9 +72,9 @@ class Running:
             return plain([TEXT])[0]
 
 
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    made = Running(tmp_path_factory.mktemp("processes"))
+@pytest.fixture(scope="module", params=[SpuConfig(), RingConfig()], ids=lambda engine: engine.name)
+def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    made = Running(tmp_path_factory.mktemp("processes"), request.param)
     try:
         yield made
     finally:
@@ -87,7 +90,7 @@ def running(deployment: Running) -> Running:
 
 
 def test_processes_answer_as_the_simulation_and_share_weights_once(running: Running) -> None:
-    with mpcify.compile(running.folder / "deployed" / "parties", engine="spu") as simulation:
+    with mpcify.compile(running.folder / "deployed" / "parties", engine=running.engine.name) as simulation:
         simulated, cost = simulation([TEXT])
     with mpcify.connect(running.client()) as private:
         answers, costs = zip(*(private([TEXT]) for _ in range(2)), strict=True)
@@ -98,6 +101,9 @@ def test_processes_answer_as_the_simulation_and_share_weights_once(running: Runn
     assert costs[0].setup is not None
     assert costs[0].setup.bytes > 0
     assert [each.bytes for each in costs] == [cost.bytes] * 2
+    assert [each.online.bytes for each in costs] == [cost.online.bytes] * 2
+    for each in costs:
+        assert (each.offline is None) == (cost.offline is None)
 
 
 def test_the_command_line_asks_them(running: Running) -> None:
@@ -117,12 +123,12 @@ def test_a_client_of_another_export_is_refused_and_the_right_one_is_not(running:
 
 
 def test_a_party_killed_during_a_request_fails_it_and_the_next_one_finds_it_back(running: Running) -> None:
-    helper, owner = running.parties["helper"], running.parties["owner"].pid
+    third, owner = running.parties[running.roles[1]], running.parties["owner"].pid
     with mpcify.connect(running.client()) as private, ThreadPoolExecutor(1) as pool:
         private([TEXT])
-        helper.process.send_signal(signal.SIGSTOP)  # so that the request cannot be over before
+        third.process.send_signal(signal.SIGSTOP)  # so that the request cannot be over before
         asking = pool.submit(private, [TEXT])
-        helper.kill()
+        third.kill()
         with pytest.raises(MpcifyError, match="MPC-706"):
             asking.result(60)
         running.start()
