@@ -1,8 +1,12 @@
 """Threads that nothing waits for when Python exits."""
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent import futures
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 
@@ -11,12 +15,56 @@ class Threads(futures.Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
         future: futures.Future[Any] = futures.Future()
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as error:
-                future.set_exception(error)
-
-        threading.Thread(target=run, daemon=True).start()
+        threading.Thread(target=run, args=(future, partial(fn, *args, **kwargs)), daemon=True).start()
         return future
+
+
+Call = tuple[futures.Future[Any], Callable[[], Any]]
+
+
+class OneThread(futures.Executor):
+    """Runs calls one after the other, in a daemon thread that ends with `shutdown`, or with what holds this."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._lock, self._over = threading.Lock(), False
+        self._thread = threading.Thread(target=run_all, args=(self._calls,), name=name, daemon=True)
+        self._thread.start()
+        weakref.finalize(self, self._calls.put, None).atexit = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """Raises RuntimeError after `shutdown`, as any executor."""
+        future: futures.Future[Any] = futures.Future()
+        with self._lock:
+            if self._over:
+                raise RuntimeError("it was shut down")
+            self._calls.put((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        with self._lock:
+            self._over = True
+            with suppress(Empty):
+                while cancel_futures:
+                    if call := self._calls.get_nowait():
+                        call[0].cancel()
+            self._calls.put(None)
+        if wait and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+
+def run(future: futures.Future[Any], call: Callable[[], Any]) -> None:
+    """Runs a call, and tells its future."""
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def run_all(calls: "SimpleQueue[Call | None]") -> None:
+    """Runs calls until None comes."""
+    while (found := calls.get()) is not None:
+        future, call = found
+        if future.set_running_or_notify_cancel():
+            run(future, call)
+        del found, future, call  # an idle thread holds nothing of its last call

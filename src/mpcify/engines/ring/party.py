@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +31,7 @@ from mpcify.engines.ring.values import encode
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.network.links import Links
+from mpcify.network.threads import OneThread
 
 if TYPE_CHECKING:
     from mpcify.engines.ring.engine import RingProgram
@@ -62,7 +63,7 @@ class Seat:
         self.failed: MpcifyError | None = None  # what ended the session
         self.untaken = False  # whether the owner has yet to say that it took what the client sent ahead last
         self.taking_turns = threading.Lock()  # of requests, if all parties are in one process
-        self.worker = ThreadPoolExecutor(1, f"ring-{self.role}")
+        self.worker = OneThread(f"ring-{self.role}")
         with self.failing():
             self.keys = self.exchange()
 
