@@ -122,18 +122,63 @@ def test_a_client_of_another_export_is_refused_and_the_right_one_is_not(running:
         np.testing.assert_allclose(private([TEXT])[0], running.expected(), atol=CLOSE)
 
 
-def test_a_party_killed_during_a_request_fails_it_and_the_next_one_finds_it_back(running: Running) -> None:
-    third, owner = running.parties[running.roles[1]], running.parties["owner"].pid
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_party_killed_during_a_request_fails_it_and_the_next_one_finds_it_back(running: Running, place: int) -> None:
+    victim, other = (running.parties[running.roles[index]] for index in (place, 1 - place))
     with mpcify.connect(running.client()) as private, ThreadPoolExecutor(1) as pool:
         private([TEXT])
-        third.process.send_signal(signal.SIGSTOP)  # so that the request cannot be over before
+        victim.process.send_signal(signal.SIGSTOP)  # so that the request cannot be over before
         asking = pool.submit(private, [TEXT])
-        third.kill()
+        victim.kill()
         with pytest.raises(MpcifyError, match="MPC-706"):
             asking.result(60)
         running.start()
         np.testing.assert_allclose(private([TEXT])[0], running.expected(), atol=CLOSE)
-    assert running.parties["owner"].pid == owner
+    assert running.parties[running.roles[1 - place]] is other
+    assert other.process.poll() is None
+
+
+ASKING = """
+import sys, mpcify
+private = mpcify.connect(sys.argv[1])
+while True:
+    private([sys.argv[2]])
+    print("answered", flush=True)
+    if sys.argv[3:]:
+        input()
+        sys.exit(0)
+"""
+
+
+def asking(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    """A client's process that never closes what it opened, after its first answer."""
+    command = [sys.executable, "-c", ASKING, str(folder), TEXT, *words]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "answered\n"
+    return process
+
+
+def test_a_client_that_is_killed_leaves_the_parties_to_the_next_one(running: Running) -> None:
+    before = {role: party.pid for role, party in running.parties.items()}
+    with asking(running.client()) as client:
+        client.kill()
+    with mpcify.connect(running.client()) as private:
+        np.testing.assert_allclose(private([TEXT])[0], running.expected(), atol=CLOSE)
+    assert {role: party.pid for role, party in running.parties.items()} == before
+
+
+def test_a_program_ends_though_its_model_is_open_and_a_party_hangs(running: Running) -> None:
+    owner = running.parties["owner"].process
+    with asking(running.client(), "once") as client:
+        owner.send_signal(signal.SIGSTOP)
+        try:
+            _, errors = client.communicate("\n", timeout=20)
+        finally:
+            owner.send_signal(signal.SIGCONT)
+    assert (client.returncode, errors) == (0, "")
 
 
 def test_a_party_that_is_told_to_stop_answers_what_runs_and_exits_with_0(running: Running, tmp_path: Path) -> None:
