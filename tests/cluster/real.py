@@ -1,4 +1,4 @@
-"""A deployment under SPU: owner and helper are processes, as `mpcify party serve` starts them, on lines that record."""
+"""A deployment whose parties are processes, as `mpcify party serve` starts them, on lines that record."""
 
 import os
 import socket
@@ -15,13 +15,11 @@ import numpy as np
 from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.deploy import write_deployment
-from mpcify.engines.spu.config import SpuConfig
+from mpcify.engines.config import EngineConfig
 from mpcify.graph.exported import write
 from tests.cluster.deployments import edit
 from tests.graph.bags import Bag
 
-LISTENING = ("owner", "helper")
-ROLES = ("client", *LISTENING)
 WEIGHT = np.float32(0.718281828)  # every weight of the model
 STARTING = 120.0  # seconds
 
@@ -88,18 +86,19 @@ class RealParties:
 
 
 @contextmanager
-def real_parties(place: Path) -> Iterator[RealParties]:
+def real_parties(place: Path, engine: EngineConfig) -> Iterator[RealParties]:
     """Everything is made, started and stopped; the parties are asked to write all that they can."""
     exported, kits, out = place / "exported", place / "kits", place / "out"
+    listening = engine.parties[1:]
     exported.mkdir()
     write(constant_bag(), (4,), exported)
-    create_kits(kits, ROLES)
-    addresses = dict(zip(LISTENING, free_addresses(2), strict=True))
-    write_deployment(exported, kits, out, SpuConfig(force=True), addresses)
+    create_kits(kits, engine.parties)
+    addresses = dict(zip(listening, free_addresses(2), strict=True))
+    write_deployment(exported, kits, out, engine, addresses)
     lines = {name: Recorder(address) for name, address in addresses.items()}
-    for role in ROLES:
-        edit(out / role, health="", **{name: lines[name].address for name in LISTENING})
-        if role in LISTENING:
+    for role in engine.parties:
+        edit(out / role, health="", **{name: lines[name].address for name in listening})
+        if role in listening:
             path = out / role / "cluster.toml"
             path.write_text(
                 path.read_text().replace('[listen]\naddress = ""', f'[listen]\naddress = "{addresses[role]}"')
@@ -109,7 +108,7 @@ def real_parties(place: Path) -> Iterator[RealParties]:
     with ExitStack() as stack:
         for line in lines.values():
             stack.callback(line.close)
-        for role in LISTENING:
+        for role in listening:
             log = stack.enter_context((out / f"{role}.log").open("wb"))
             command = [sys.executable, "-P", "-m", "mpcify", "party", "serve", str(out / role)]
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)

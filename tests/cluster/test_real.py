@@ -1,41 +1,89 @@
-"""Parties as processes under SPU: a client gone bad is refused by number; nothing leaks into logs or onto lines."""
+"""Parties as processes: a client gone bad is refused by number; nothing leaks into logs or onto lines."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pytest
 
+from mpcify.engines.config import EngineConfig
 from mpcify.engines.plain import PlainEngine
+from mpcify.engines.ring.config import RingConfig
+from mpcify.engines.ring.kernels.formulas import pack
+from mpcify.engines.spu.config import SpuConfig
 from mpcify.errors import MpcifyError
 from mpcify.inference import PrivateModel
 from tests.cluster.real import WEIGHT, RealParties, constant_bag, real_parties
 from tests.cluster.tampering import Post, tampering
 
 TEXT = "film good bad good"
-SHARE = "share/client#"
+Altered = tuple[str, Callable[[bytes], bytes], str]
 
 
-@pytest.fixture(scope="module")
-def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealParties]:
-    with real_parties(tmp_path_factory.mktemp("real")) as started:
-        yield started
+@dataclass(frozen=True)
+class Case:
+    """An engine's parties. share: how keys of messages begin that carry an input's shares. shares: how many of them the
+    client sends for a request. altered: what it may send in place of a message, and the number that this ends with.
+    """
+
+    engine: EngineConfig
+    share: str
+    shares: int
+    altered: Mapping[str, Altered]
 
 
-ALTERED: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
-    "a byte less": (SHARE, lambda message: message[:-1], "MPC-707"),
-    "a chunk that is longer than all": (SHARE, lambda message: message[:20] + b"\xff" * 8 + message[28:], "MPC-707"),
-    "another graph": ("agree#2", lambda message: bytes(32), "MPC-70[56]"),
+def shortened(message: bytes) -> bytes:
+    return message[:-1]
+
+
+SPU, RING = "share/client#", "1/said/"
+CASES = {
+    "spu": Case(
+        SpuConfig(force=True),
+        SPU,
+        2,
+        {
+            "a byte less": (SPU, shortened, "MPC-707"),
+            "a chunk longer than all": (SPU, lambda sent: sent[:20] + b"\xff" * 8 + sent[28:], "MPC-707"),
+            "another graph": ("agree#2", lambda sent: bytes(32), "MPC-70[56]"),
+        },
+    ),
+    "ring": Case(
+        RingConfig(force=True),
+        RING,
+        1,
+        {
+            "a byte less": (RING, shortened, "MPC-70[67]"),
+            "a byte less ahead": ("1/ahead/", shortened, "MPC-70[67]"),
+            "a shorter key": ("key", shortened, "MPC-70[67]"),
+            "another graph": ("agree#1", lambda sent: bytes(32), "MPC-70[56]"),
+        },
+    ),
 }
 
 
-@pytest.mark.parametrize(("key", "alter", "number"), ALTERED.values(), ids=ALTERED)
-def test_what_a_client_gone_bad_sends_ends_the_session_by_number(
-    parties: RealParties, key: str, alter: Callable[[bytes], bytes], number: str
-) -> None:
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def parties(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealParties]:
+    with real_parties(tmp_path_factory.mktemp("real"), case.engine) as started:
+        yield started
+
+
+def test_what_a_client_gone_bad_sends_ends_the_session_by_number(parties: RealParties, case: Case) -> None:
+    for altered in case.altered.values():
+        ends_by_number(parties, *altered)
+
+
+def ends_by_number(parties: RealParties, key: str, alter: Callable[[bytes], bytes], number: str) -> None:
     altered: list[str] = []
 
     def tamper(post: Post, peer: str, sent: str, message: bytes) -> None:
@@ -52,12 +100,14 @@ def test_what_a_client_gone_bad_sends_ends_the_session_by_number(
 
 
 def needles(parties: RealParties, shares: list[bytes]) -> dict[str, list[bytes]]:
-    """What must be nowhere: as text, in floats, and in the ring's whole numbers."""
+    """What must be nowhere: as text, in floats, and in a ring's whole numbers of any scale and width."""
     rows = constant_bag().table[[4, 2, 3, 2]]  # type: ignore[index]
-    values = {"weights": np.full(2, WEIGHT), "inputs": rows.ravel()[:4]}
-    found = {name: [array.astype("<f4").tobytes(), array.astype("<f8").tobytes()] for name, array in values.items()}
-    for name, array in values.items():
-        found[name].append(np.round(array.astype(np.float64) * 2**18).astype("<i8").tobytes())
+    found: dict[str, list[bytes]] = {}
+    for name, array in {"weights": np.full((2, 4), WEIGHT), "inputs": rows}.items():
+        found[name] = [array.ravel()[:4].astype(kind).tobytes() for kind in ("<f4", "<f8")]
+        for scale, width in product(range(8, 32), (32, 40, 48, 56, 64)):
+            whole = np.round(array.astype(np.float64) * 2**scale).astype(np.int64)
+            found[name] += [bytes(pack(part.ravel()[:4], width)) for part in (whole, whole.sum(0))]
     found["weights"] += [str(WEIGHT)[:6].encode()]
     found["inputs"] += [
         TEXT.encode(),
@@ -72,16 +122,16 @@ def needles(parties: RealParties, shares: list[bytes]) -> dict[str, list[bytes]]
     return found
 
 
-def test_nothing_leaks_into_logs_error_texts_or_lines(parties: RealParties) -> None:
+def test_nothing_leaks_into_logs_error_texts_or_lines(parties: RealParties, case: Case) -> None:
     shares: list[bytes] = []
 
     def record(post: Post, peer: str, key: str, message: bytes) -> None:
-        if key.startswith(SHARE):
+        if key.startswith(case.share):
             shares.append(message)
         post(peer, key, message)
 
     def break_off(post: Post, peer: str, key: str, message: bytes) -> None:
-        record(post, peer, key, message[:-1] if key.startswith(SHARE) else message)
+        record(post, peer, key, message[:-1] if key.startswith(case.share) else message)
 
     with PrivateModel(constant_bag(), PlainEngine(), length=4) as plain:
         expected = plain([TEXT])[0]
@@ -93,7 +143,7 @@ def test_nothing_leaks_into_logs_error_texts_or_lines(parties: RealParties) -> N
     environment = {**os.environ, "MPCIFY_DEBUG": "1"}
     asked = subprocess.run(command, capture_output=True, env=environment, timeout=120)
     assert asked.returncode == 0, asked.stderr
-    assert len(shares) == 4
+    assert len(shares) == 2 * case.shares
     written = "".join(parties.logs.values())
     events = {json.loads(line)["event"] for line in written.splitlines() if line.startswith("{")}
     assert {"ready", "session-opened", "answered", "session-failed"} <= events
@@ -110,7 +160,7 @@ def test_nothing_leaks_into_logs_error_texts_or_lines(parties: RealParties) -> N
 
 def test_what_a_client_sends_its_peers_is_masked(parties: RealParties) -> None:
     """Before TLS: what each peer gets of an input has nothing of it, and is another each time."""
-    sent: dict[str, list[bytes]] = {"owner": [], "helper": []}
+    sent: dict[str, list[bytes]] = {peer: [] for peer in parties.processes}
 
     def record(post: Post, peer: str, key: str, message: bytes) -> None:
         sent[peer].append(message)
@@ -123,5 +173,6 @@ def test_what_a_client_sends_its_peers_is_masked(parties: RealParties) -> None:
         for secret in needles(parties, [])["inputs"]:
             if len(secret) > 5:
                 assert not any(secret in message for message in messages)
-        shares = [message for message in messages if len(message) > 2 * 4 * 6 * 8]
-        assert len({share[-24:] for share in shares}) == len(shares) > 1
+        shares = [message for message in messages if len(message) >= 2 * 6 * 4]
+        assert len({share[-24:] for share in shares}) == len(shares)
+    assert sum(len(message) >= 2 * 6 * 4 for message in sent["owner"]) > 1
