@@ -1,6 +1,6 @@
 """The ring engine beside SPU, in turns in one run: exact recipes, students under both, and the plaintext model.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.ring [NAME ...] [--repeat N] [--out FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks.ring [NAME ...] [--repeat N] [--out FOLDER] [--pictures FOLDER]
 
 NAME: layer-128 (the default: ten minutes at most on two cores that do nothing else), layer-512, layer-128-batch-8,
 bert-base-128, or minilm-16, which shows that all of it runs. A run whose result is there is not run again. Encoder
@@ -43,7 +43,7 @@ SECTION = "layers"
 
 @dataclass(frozen=True)
 class Asked:
-    """What is compared. layers: the first of the shape's; None: all."""
+    """What is compared. layers: the first of the shape's; None: all. kernels: of the ring engine."""
 
     shape: str
     layers: int | None
@@ -52,13 +52,16 @@ class Asked:
     repeat: int = 5
     exact: tuple[str, ...] = ("exact-tanh", "puma")
     students: tuple[str, ...] = ("2quad-freediv", "softmax-freediv")
+    kernels: tuple[str, ...] = ("native", "torch")
 
 
 RUNS: Mapping[str, Asked] = {
     "layer-128": Asked("bert-base", 1, 128),
     "layer-512": Asked("bert-base", 1, 512, repeat=2),
     "layer-128-batch-8": Asked("bert-base", 1, 128, batch=8, repeat=2),
-    "bert-base-128": Asked("bert-base", None, 128, repeat=2, exact=("puma",), students=("2quad-freediv",)),
+    "bert-base-128": Asked(
+        "bert-base", None, 128, repeat=2, exact=("puma",), students=("2quad-freediv",), kernels=("native",)
+    ),
     "minilm-16": Asked("minilm", 1, 16, repeat=1),
 }
 
@@ -191,7 +194,7 @@ class Plaintext:
 def rivals_of(asked: Asked) -> list[tuple[str, str, str | None]]:
     """Recipe, engine and kernels of what runs in turns."""
     under_spu = [(recipe, "spu", None) for recipe in (*asked.exact, *asked.students)]
-    return [*under_spu, *((recipe, "ring", kernels) for kernels in ("native", "torch") for recipe in asked.students)]
+    return [*under_spu, *((recipe, "ring", kernels) for kernels in asked.kernels for recipe in asked.students)]
 
 
 def measure(asked: Asked, notice: Callable[[str], None]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class EstimateSettings:
         """The options by name, each with its default; no switches, which permit a run: nothing runs."""
         found = engine_options(
             protocol="aby3 (default) or semi2k.",
-            ring="64 (default) or 32.",
+            ring="64 (default) or narrower.",
             fraction_bits="Default: 18, 12 in 64, 32.",
         )
         return {

@@ -12,6 +12,7 @@ from typing import Any
 
 from mpcify.engines import DEFAULT
 from mpcify.engines.config import config_named
+from mpcify.engines.cost import Cost
 from mpcify.engines.rules import Work
 from mpcify.inference import TABLE_LEAKS, PrivateModel
 from mpcify.measure.network import Network
@@ -52,12 +53,13 @@ def estimate(
     machine = Machine(calibrated(config, calibration, notice), rules)
     places, rows = places_of(graph), []
     for name, work in works.items():
-        seconds = sum(told(turn, machine, link) for turn in work.turns)
-        count = sum(turn.bytes for turn in work.turns)
-        rows.append(OperationCost(name, *places[name], seconds, round(count), round(rules.rounds(work), 2)))
-    cost = replace(rules.total(works.values()), seconds=sum(row.seconds or 0.0 for row in rows))
+        spent = told(work, machine, link)
+        rounds = round(rules.rounds(work), 2)
+        rows.append(OperationCost(name, *places[name], spent.seconds, spent.bytes, rounds, spent.offline))
+    seconds = sum(row.seconds or 0.0 for row in rows)
+    cost = replace(rules.total(works.values()), seconds=seconds)
     if cost.offline is not None:
-        ahead = sum(told(work.ahead, machine, link) for work in works.values() if work.ahead is not None)
+        ahead = sum(row.offline.seconds for row in rows if row.offline is not None)
         cost = replace(cost, offline=replace(cost.offline, seconds=ahead))
     chosen = config.to_json()
     ran = {name: chosen.get(name) for name in ("engine", "protocol", "ring")}
@@ -65,7 +67,11 @@ def estimate(
     return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json(), needed)
 
 
-def told(work: Work, machine: Machine, link: Network) -> float:
-    """Seconds of a work of which nothing is ahead: what parties compute, and the network."""
+def told(work: Work, machine: Machine, link: Network) -> Cost:
+    """The cost of a work: what parties compute, and the network, ahead of a request and in its time."""
     rules = machine.rules
-    return machine.seconds(work) + link.seconds({"line": rules.line(work)}, rules.waits(work))
+    if work.ahead is not None:
+        ahead, rest = (told(turn, machine, link) for turn in work.turns)
+        return replace(ahead + rest, offline=ahead)
+    seconds = machine.seconds(work) + link.seconds({"line": rules.line(work)}, rules.waits(work))
+    return replace(rules.cost(work), seconds=seconds)

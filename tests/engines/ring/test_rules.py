@@ -107,6 +107,8 @@ def test_an_estimate_has_the_bytes_of_a_profile_ahead_and_online(checkpoint: Cal
         found = profile(private).to_json()
     rows = [{row["name"]: (row["bytes"], row["rounds"]) for row in one["operations"]} for one in (told, found)]
     assert rows[0] == rows[1]
+    ahead = [{row["name"]: row["offline"]["bytes_per_party"] for row in one["operations"]} for one in (told, found)]
+    assert ahead[0] == ahead[1]
     for part in ("online", "offline"):
         for measure in ("bytes", "rounds", "bytes_per_party"):
             assert told["cost"][part][measure] == found["cost"][part][measure]

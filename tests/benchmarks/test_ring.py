@@ -1,0 +1,84 @@
+"""The ring engine beside SPU: what is compared with what, and what the page says of it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import readme
+from benchmarks.ring import RUNS, Plaintext, Rival, compared, rivals_of, torch_alone
+from mpcify.bench.benchmark import model_of
+from mpcify.engines.cost import Cost
+from mpcify.engines.ring.kernels import formulas, products
+
+SMALL = RUNS["minilm-16"]
+
+
+def row(recipe: str, engine: str, seconds: float, ahead: float | None = None) -> dict[str, Any]:
+    """A row of as many seconds; ahead: those of it that are ahead."""
+    sent = {"client": 30, "owner": 10}
+    offline = None if ahead is None else Cost(ahead, 40, 4, sent)
+    spent = {} if ahead is None else {"client": 0.1, "owner": 0.3}
+    about = {"recipe": recipe, "engine": engine, "protocol": None, "kernels": None, "seconds": [seconds]}
+    return {**about, "cost": Cost(seconds, 80, 8, sent, offline=offline).to_json(), "processor": spent}
+
+
+def test_rows_are_compared_with_the_faster_exact_recipe_and_the_owner_with_plaintext() -> None:
+    rows = [row("puma", "spu", 6.0), row("exact-tanh", "spu", 4.0), row("2quad-freediv", "ring", 2.0, ahead=1.5)]
+    *_, found = compared(rows, {"2quad-freediv": 0.2})
+    assert found["ratios"]["to"] == "exact-tanh"
+    assert found["ratios"]["seconds"] == 2.0
+    assert found["ratios"]["online"] == 8.0
+    assert found["ratios"]["plaintext"] == pytest.approx(1.5)
+
+
+def test_exact_recipes_run_under_spu_and_students_under_both() -> None:
+    rivals = rivals_of(SMALL)
+    assert {engine for recipe, engine, _ in rivals if recipe in SMALL.exact} == {"spu"}
+    for recipe in SMALL.students:
+        assert [kernels for name, engine, kernels in rivals if (name, engine) == (recipe, "ring")] == [
+            "native",
+            "torch",
+        ]
+
+
+def test_without_the_native_library_products_are_torchs_and_formulas_numpys() -> None:
+    words = np.arange(12).reshape(3, 4)
+    with torch_alone():
+        assert products.kernel(48).name == products.kernel(64).name == "torch"
+        assert formulas.library() is None
+        assert np.array_equal(formulas.unpack(formulas.pack(words, 40), 12, 40), words.reshape(-1))
+
+
+def test_a_turn_has_the_processor_time_of_each_role_and_of_what_was_ahead() -> None:
+    teacher = model_of("minilm", 1, 8)
+    rival = Rival("2quad-freediv", "ring", "native", teacher, SMALL)
+    outputs = [rival.run() for _ in range(2)][1]
+    found = rival.row(outputs, outputs)
+    assert found["processor"].keys() == {"client", "owner", "dealer", "ahead"}
+    assert 0 < found["processor"]["owner"] < found["processor"]["ahead"] + found["processor"]["owner"]
+    assert found["cost"]["online"]["bytes_per_party"]["dealer"] == 0 < found["cost"]["offline"]["bytes"]
+    assert found["error"] == 0.0
+    inside = sum(values["seconds"] for values in found["kinds"].values())
+    assert inside == pytest.approx(found["cost"]["seconds"])
+    for _, session, _ in rival.sections.values():
+        session.close()
+
+
+def test_plaintext_is_timed_in_the_encoder_and_leaves_the_model_as_it_was() -> None:
+    teacher = model_of("minilm", 1, 8)
+    plaintext = Plaintext("the teacher", teacher, SMALL)
+    plaintext.run()
+    plaintext.run()
+    assert len(plaintext.seconds) == 2
+    assert min(plaintext.seconds) > 0
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in teacher.modules())
+
+
+def test_the_page_says_what_is_online_and_of_which_party() -> None:
+    rows = compared([row("puma", "spu", 6.0), row("2quad-freediv", "ring", 2.0, ahead=1.5)], {"2quad-freediv": 0.2})
+    result = {"shape": "bert-base", "layers": 1, "length": 128, "batch": 1, "rows": rows, "plaintext": {"x": 0.04}}
+    page = readme.beside("ring-layer-128", result)
+    assert "| 2quad-freediv | ring | 2.000 | 0.500 | 3.0 | 12.0 | 0.0 | 0.0 | 0.0 | 4 | 1.50 |" in page
+    assert "docs/pictures/ring-layer-128.png" in page
+    assert "](pictures/ring-layer-128.png" in readme.beside("ring-layer-128", result, "../")
