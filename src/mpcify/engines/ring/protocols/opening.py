@@ -222,6 +222,9 @@ class WeighBoth(FromOpened):
         if self.wrap_bits:
             party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
 
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.wrap_bits),) if self.wrap_bits else ()
+
     def compute(self, party: Peer) -> None:
         x, s = (party.values[source] for source in self.sources)
         value = s.delta * (self.lifted(x, x.m, party.first) - x.h) + s.mask * self.lifted(x, None, True)
