@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mpcify.engines.ring.prg import Purpose
 from mpcify.engines.ring.protocols.lookup import Lookup, Output, Table
 from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
-from mpcify.engines.ring.protocols.opening import Lift, Open, Product, Renew, RenewBoth, Square, Weigh
+from mpcify.engines.ring.protocols.opening import Lift, Open, Product, Renew, RenewBoth, Square, Weigh, WeighBoth
 from mpcify.engines.ring.protocols.products import Linear, Matmul, Multiplied
 from mpcify.engines.ring.protocols.step import Message, Step
 from tests.engines.ring import models
@@ -52,6 +52,11 @@ def weighed(chain: Chain, x: Step) -> Step:
     return chain.add(Weigh, source, masked(chain, numbers, known=True), shape=x.shape, opened=source)
 
 
+def weighed_by_both(chain: Chain, x: Step) -> Step:
+    source = opened(chain, x)
+    return chain.add(WeighBoth, source, both(chain, x), shape=x.shape, opened=source)
+
+
 def multiplied_opened(chain: Chain, x: Step) -> Step:
     left, right = opened(chain, x), opened(chain, chain.given({"client": np.ones((2, 1), np.int64)}))
     return chain.add(Product, left, right, shape=x.shape, opened=left, other=right)
@@ -90,6 +95,7 @@ PROTOCOLS = {
     "Renew": from_opened(Renew, messages=1, ahead=True),
     "RenewBoth": from_opened(RenewBoth, messages=1),
     "Weigh": weighed,
+    "WeighBoth": weighed_by_both,
     "Product": multiplied_opened,
     "Mask": masked,
     "MaskBoth": both,
