@@ -88,23 +88,29 @@ def test_an_answer_is_right_or_its_graph_is_refused(seed: int, kinds: list[str])
     for kind in kinds:
         drawn.grow(kind)
     model = drawn.model()
+    check(model)
+
+
+def check(model: Model) -> None:
+    """The model is refused with MPC-402 and where that is, or it answers right."""
     try:
         program = model.compile()
-    except MpcifyError as refused:
-        assert refused.code == 402
-        assert refused.where.startswith(("layer 0", "head"))
+    except MpcifyError as error:
+        refused = error.code, error.where.split(" (")[0]
+    else:
+        with program.load(model.weights) as session:
+            found, _ = session.run(model.inputs)
+        for name, wanted in model.plain.items():
+            np.testing.assert_allclose(found[name], wanted, rtol=0, atol=2e-2 * max(1.0, np.abs(wanted).max()))
         return
-    with program.load(model.weights) as session:
-        found, _ = session.run(model.inputs)
-    for name, wanted in model.plain.items():
-        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=2e-2 * max(1.0, np.abs(wanted).max()))
+    assert refused in ((402, "layer 0 linear"), (402, "head"))
 
 
 ONCE_WRONG: dict[str, tuple[str, ...]] = {
     "a term finer than its sum": ("scale", "shifted", "layernorm"),
     "a weight's product that is only added": ("mul", "joined", "linear", "sub"),
     "an owner's factor": ("scaled", "mul", "scaled"),
-    "products of products": ("mul", "attended", "attended"),
+    "products of products": ("mul", "attended"),
     "squares that nothing reads": ("square", "shift"),
     "a scaled input in a linear layer": ("scale", "linear", "add", "shift"),
 }
@@ -124,19 +130,10 @@ def test_scales_that_differ_widely_lose_nothing(kinds: tuple[str, ...], seed: in
 
 
 @pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**12, 2.0**18, 2.0**24])
-@pytest.mark.parametrize("kind", ["linear", "square", "mul", "layernorm"])
+@pytest.mark.parametrize("kind", ["linear", "square", "mul", "attended"])
 def test_ranges_of_any_size_are_planned_or_refused(size: float, kind: str) -> None:
     """Tiny ones are cut off to nothing in a ring with room for the cut, huge ones are opened without a fraction."""
     drawn = Drawn(1)
     drawn.values.append(drawn.emit("scale", "x", by=size))
     drawn.values.append(KINDS[kind](drawn, drawn.values[-1], drawn.values[-1]))
-    model = drawn.model()
-    try:
-        program = model.compile()
-    except MpcifyError as refused:
-        assert refused.code == 402
-        return
-    with program.load(model.weights) as session:
-        found, _ = session.run(model.inputs)
-    for name, wanted in model.plain.items():
-        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=2e-2 * max(1.0, np.abs(wanted).max()))
+    check(drawn.model())
