@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mpcify.engines.ring.derived import Derived
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import ahead_of_request
-from mpcify.engines.ring.derived import Derived
 from mpcify.engines.ring.plan import Slot, widen
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose
 from mpcify.engines.ring.protocols.opening import Open
