@@ -32,6 +32,7 @@ class Shifted(Prg):
 
     def __init__(self, secret: bytes) -> None:
         super().__init__(secret)
+        self.secret = secret
         self.shifts: dict[Drawing, Words] = {}
 
     def words(self, place: Place, purpose: Purpose, shape: tuple[int, ...]) -> Words:
