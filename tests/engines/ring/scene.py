@@ -32,6 +32,7 @@ class Shifted(Prg):
 
     def __init__(self, secret: bytes) -> None:
         super().__init__(secret)
+        self.secret = secret
         self.shifts: dict[Drawing, Words] = {}
 
     def words(self, place: Place, purpose: Purpose, shape: tuple[int, ...]) -> Words:
@@ -137,10 +138,12 @@ class Recorder(Outbox):
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.given: list[Words] = []
+        self.sizes: list[tuple[int, int]] = []
         super().__init__(self.sent.append)
 
     def put(self, words: Words, bits: int) -> None:
         self.given.append(words)
+        self.sizes.append((words.size, bits))
         super().put(words, bits)
 
     def noted(self, act: Callable[[], None]) -> list[Words]:
@@ -186,6 +189,8 @@ class Scene:
         for step in self.steps:
             for half in self.from_client.noted(lambda step=step: ahead_of_request(step, self.client)):
                 self.halves[step.index] = half
+        for box, told in ((self.from_dealer, "dealt_words"), (self.from_client, "words_ahead")):
+            assert box.sizes == [words for step in self.steps for words in getattr(step, told)()]
         self.from_dealer.flush()
         self.from_client.flush()
         for step in self.steps:

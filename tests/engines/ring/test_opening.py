@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mpcify.engines.ring.prg import Purpose
 from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
-from mpcify.engines.ring.protocols.opening import Lift, Open, Product, Renew, RenewBoth, Square, Weigh
+from mpcify.engines.ring.protocols.opening import Lift, Open, Product, Renew, RenewBoth, Square, Weigh, WeighBoth
 from tests.engines.ring.scene import Chain, Scene, below, in_parts, integers, keys, signed
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -92,6 +92,19 @@ def test_it_is_weighed_with_numbers_of_the_clients(
     number = o.chain.given(in_parts(o.random, s, 64, owner=True, dealer=True))
     weight = o.chain.add(Mask, number, shape=shapes[1], messages=1, known=True, ahead=True)
     scene, last = o.then(Weigh, ring, weight, shape=np.broadcast_shapes(*shapes))
+    np.testing.assert_array_equal(scene.whole(last, ring), signed(s * scene.cut(o.open, o.z), ring))
+
+
+@many
+@given(SEEDS, OPENINGS, st.sampled_from([((2, 3, 5), (2, 3, 1)), ((4, 3), (1, 3)), ((1, 5), (6, 1))]), RINGS)
+def test_it_is_weighed_with_numbers_that_nobody_knows(
+    seed: int, opening: tuple[int, int], shapes: tuple[tuple[int, ...], tuple[int, ...]], ring: int
+) -> None:
+    o = Opening(seed, opening, shapes[0], False)
+    s = below(o.random, 1 << 20, *shapes[1])
+    number = o.chain.given(in_parts(o.random, s, ring))
+    weight = o.chain.add(MaskBoth, number, shape=shapes[1], messages=1)
+    scene, last = o.then(WeighBoth, ring, weight, shape=np.broadcast_shapes(*shapes))
     np.testing.assert_array_equal(scene.whole(last, ring), signed(s * scene.cut(o.open, o.z), ring))
 
 

@@ -22,7 +22,7 @@ SHARE = "share"  # 16·M/m: see `graph.inputs`
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
 INPUT = 18  # fraction bits of the client's other inputs
 SUMS = 14  # bits of the weights in a sum, at least
-LEAST_WEIGHT = 8  # fraction bits of a weight whose product is only added
+FINEST = 28  # fraction bits of what is masked: products and sums have room for a weight's, or for another value's
 
 
 @dataclass(frozen=True)
@@ -347,8 +347,8 @@ class Forms:
         return value.forms["hidden"]  # type: ignore[no-any-return]
 
     def cut_first(self, value: Shared) -> bool:
-        """Whether a value is truncated before it is masked: a product, and what leaves too few bits to a weight."""
-        return value.excess or value.scale * 2**LEAST_WEIGHT > self.stream
+        """Whether a value is truncated before it is masked: a product, and what leaves its factor too few bits."""
+        return value.excess or value.scale > 2**FINEST
 
     def both(self, value: Shared) -> Shared:
         """A value masked towards both; truncated first if it is a product."""

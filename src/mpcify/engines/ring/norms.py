@@ -111,6 +111,7 @@ class Norms(Forms):
 
     def looked_up(self, x: int, shape: tuple[int, ...], found: Table, offset: int = 0) -> int:
         """The functions of a table, of a value in parts, with the client's half ahead if it depends on no input."""
+        self.widths.table(self.operation, found.bits)
         return self.step(
             lookup.Lookup,
             x,

@@ -18,6 +18,7 @@ REMEDY = "declare narrower ranges: calibrate or distill again, or use another en
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
 UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
+LONGEST = 62  # bits of what is looked up
 FARTHEST = 64 * 2500.0  # the largest of declared variances to the least: roots are then exact where they were measured
 
 
@@ -38,7 +39,7 @@ class Precision:
 
     def squared(self, bound: float) -> int:
         """The fraction bits of what is opened to be squared. bound: of the square, which 48 bits shall hold."""
-        return min(self.fraction, (46 - bits_of(bound)) // 2)
+        return min(self.fraction, (46 - bits_of(bound * SLACK)) // 2)
 
 
 COARSER = (Precision(), Precision(11, 17, 12, 22, 9))
@@ -89,6 +90,12 @@ class Widths:
         headroom = width - 2 - math.log2(largest) if largest > 0 else float(width)
         self.found.append(Width(operation.name, width, math.log2(scale), math.log2(remains), bound, headroom))
         return width
+
+    def table(self, operation: Operation, bits: int) -> None:
+        """Raises MPC-402 if the argument of a table, of so many bits, fits no ring."""
+        if bits > min(self.cap, LONGEST):
+            what = f"the range of what it looks up needs {bits} bits, and there are {min(self.cap, LONGEST)}"
+            raise MpcifyError(402, operation.where, what, REMEDY)
 
     def weight_scale(self, bound: float, scale: float, least: int) -> float:
         """The scale of a weight for a product that is opened next: at least 2^least, and what the ring has to spare."""

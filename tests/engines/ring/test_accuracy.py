@@ -1,0 +1,57 @@
+"""Tiny students of every family and recipe answer as they do in floats, to two hundredths of a logit."""
+
+import numpy as np
+import pytest
+
+from mpcify.recipe import Recipe
+from tests.engines.ring import models
+from tests.makers import FAMILIES
+
+# which softmax, and t
+ATTENTIONS = (("2quad-freediv", None), ("softmax-freediv", 6), ("softmax-freediv", 4), ("softmax-freediv", 2))
+
+
+def students() -> list[tuple[str, str, int | None, bool, str]]:
+    """Every family with every attention; keys centred or not, and both sorts of embeddings, with each in turn."""
+    found = []
+    for i, family in enumerate(FAMILIES):
+        for j, (attention, t) in enumerate(ATTENTIONS):
+            embeddings = "client" if family == "vit" or (i + j) % 2 else "one-hot"
+            found.append((family, attention, t, bool((i + j // 2) % 2), embeddings))
+    return found
+
+
+@pytest.mark.parametrize("family, attention, t, centred, embeddings", students())
+def test_a_student_answers_as_in_floats(
+    family: str, attention: str, t: int | None, centred: bool, embeddings: str
+) -> None:
+    options = {} if t is None else {"t": t}
+    model = models.student(family, Recipe(attention, "quad", centre_keys=centred, **options), embeddings)
+    with model.compile().load(model.weights) as session:
+        found, _ = session.run(model.inputs)
+    wanted = model.plain["logits"]
+    assert np.abs(wanted).max() > 0.1
+    np.testing.assert_allclose(found["logits"], wanted, rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("recipe", ["2quad-freediv", "softmax-freediv"])
+def test_padding_adds_nothing_whatever_it_holds(recipe: str) -> None:
+    """Its values leave their declared ranges and wrap, and then are weighed with an exact zero."""
+    model = models.student("bert", recipe)
+    padding = model.inputs["mask"][..., 0] == 0
+    assert padding.any()
+    inputs = {**model.inputs, "embeddings": model.inputs["embeddings"].copy()}
+    inputs["embeddings"][padding] = 1000 * np.random.default_rng(0).standard_normal((padding.sum(), 32))
+    with model.compile().load(model.weights) as session:
+        found, _ = session.run(inputs)
+    np.testing.assert_allclose(found["logits"], model.plain["logits"], rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("ring", [64, 56, 48])
+def test_a_narrower_cap_costs_little(ring: int) -> None:
+    model = models.student("bert", "2quad-freediv")
+    program = model.compile(ring=ring)
+    assert max(width.ring for width in program.plan.widths) <= ring
+    with program.load(model.weights) as session:
+        found, _ = session.run(model.inputs)
+    np.testing.assert_allclose(found["logits"], model.plain["logits"], rtol=0, atol=5e-3)

@@ -1,0 +1,139 @@
+"""Random graphs of all kinds: an answer is right, or the graph is refused with a number before anything is sent."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpcify.errors import MpcifyError
+from mpcify.graph.build import Builder
+from tests.engines.ring.models import Model, declared
+
+LENGTH, WIDTH = 3, 4
+
+
+class Drawn:
+    """A graph that grows by operations of drawn kinds on values (1, LENGTH, WIDTH)."""
+
+    def __init__(self, seed: int) -> None:
+        self.random, self.builder = np.random.default_rng(seed), Builder(1, LENGTH)
+        self.values = [self.builder.input("x", "client", (1, LENGTH, WIDTH))]
+        self.gate = self.builder.input("gate", "public", (1, LENGTH, 1))
+        self.builder.layer, self.builder.part = 0, "linear"
+
+    def weight(self, name: str, *shape: int) -> str:
+        values = self.random.standard_normal(shape) / math.sqrt(shape[0])
+        return self.builder.weight(name, values.astype(np.float32))
+
+    def emit(self, kind: str, *inputs: str, **attributes: object) -> str:
+        return self.builder.emit(kind, kind, inputs, **attributes)
+
+    def grow(self, kind: str) -> None:
+        """One kind more, of the last value or of any."""
+        last = self.values[-1] if self.random.random() < 0.5 else str(self.random.choice(self.values))
+        self.values.append(KINDS[kind](self, last, str(self.random.choice(self.values))))
+
+    def linear(self, value: str, p: int, q: int, name: str = "w") -> str:
+        return self.emit("linear", value, self.weight(name, p, q), self.weight("b", q))
+
+    def model(self) -> Model:
+        """The model: its last value is read by a head, and the one before is an output, too, now and then."""
+        self.builder.layer, self.builder.part = None, "head"
+        head = self.linear(self.values[-1], WIDTH, 2, "head")
+        outputs = [head, self.values[-2]] if self.random.random() < 0.3 and len(self.values) > 2 else [head]
+        graph = self.builder.finish(None, outputs)
+        drawn = {"x": self.random.standard_normal((1, LENGTH, WIDTH)), "gate": self.random.random((1, LENGTH, 1))}
+        inputs = {item.name: drawn[item.name] for item in graph.inputs if item.holder != "owner"}
+        return declared(graph, self.builder.weights, inputs)
+
+
+def attended(d: Drawn, a: str, b: str) -> str:
+    scores = d.emit("square", d.emit("matmul", a, b, transpose=True))
+    return d.emit("matmul", scores, b, transpose=False)
+
+
+def joined(d: Drawn, a: str, b: str) -> str:
+    pieces = (d.emit("slice", value, axis=2, start=start, stop=start + 2) for value, start in ((a, 1), (b, 0)))
+    return d.emit("concat", *pieces, axis=2)
+
+
+KINDS: dict[str, Callable[[Drawn, str, str], str]] = {
+    "linear": lambda d, a, b: d.linear(a, WIDTH, WIDTH),
+    "square": lambda d, a, b: d.emit("square", a),
+    "add": lambda d, a, b: d.emit("add", a, b),
+    "sub": lambda d, a, b: d.emit("sub", a, b),
+    "mul": lambda d, a, b: d.emit("mul", a, b),
+    "gated": lambda d, a, b: d.emit("mul", a, d.gate),
+    "scaled": lambda d, a, b: d.emit("mul", a, d.weight("v", WIDTH)),
+    "shifted": lambda d, a, b: d.emit("add", a, d.weight("v", 1, WIDTH)),
+    "scale": lambda d, a, b: d.emit("scale", a, by=float(d.random.choice([0.5, 0.3, -1.7, 2.0]))),
+    "shift": lambda d, a, b: d.emit("shift", a, by=float(d.random.choice([0.5, -1.25]))),
+    "layernorm": lambda d, a, b: d.emit("layernorm", a, d.weight("g", WIDTH), d.weight("b", WIDTH), eps=1e-12),
+    "attended": attended,
+    "sum": lambda d, a, b: d.emit("broadcast", d.emit("sum", a, axis=2), shape=(1, LENGTH, WIDTH)),
+    "joined": joined,
+    "moved": lambda d, a, b: d.emit("transpose", d.emit("reshape", a, shape=(1, WIDTH, LENGTH)), axes=(0, 2, 1)),
+    "wide": lambda d, a, b: d.linear(d.emit("concat", a, b, axis=2), 2 * WIDTH, WIDTH),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=7))
+def test_an_answer_is_right_or_its_graph_is_refused(seed: int, kinds: list[str]) -> None:
+    """To two hundredths of the largest value: exact variances of rows may be as near to zero as chance has it."""
+    drawn = Drawn(seed)
+    for kind in kinds:
+        drawn.grow(kind)
+    model = drawn.model()
+    check(model)
+
+
+def check(model: Model) -> None:
+    """The model is refused with MPC-402 and where that is, or it answers right."""
+    try:
+        program = model.compile()
+    except MpcifyError as error:
+        refused = error.code, error.where.split(" (")[0]
+    else:
+        with program.load(model.weights) as session:
+            found, _ = session.run(model.inputs)
+        for name, wanted in model.plain.items():
+            np.testing.assert_allclose(found[name], wanted, rtol=0, atol=2e-2 * max(1.0, np.abs(wanted).max()))
+        return
+    assert refused in ((402, "layer 0 linear"), (402, "head"))
+
+
+ONCE_WRONG: dict[str, tuple[str, ...]] = {
+    "a term finer than its sum": ("scale", "shifted", "layernorm"),
+    "a weight's product that is only added": ("mul", "joined", "linear", "sub"),
+    "an owner's factor": ("scaled", "mul", "scaled"),
+    "products of products": ("mul", "attended"),
+    "squares that nothing reads": ("square", "shift"),
+    "a scaled input in a linear layer": ("scale", "linear", "add", "shift"),
+}
+
+
+@pytest.mark.parametrize("kinds", ONCE_WRONG.values(), ids=ONCE_WRONG)
+@pytest.mark.parametrize("seed", range(4))
+def test_scales_that_differ_widely_lose_nothing(kinds: tuple[str, ...], seed: int) -> None:
+    drawn = Drawn(seed)
+    for kind in kinds:
+        drawn.values.append(KINDS[kind](drawn, drawn.values[-1], drawn.values[-1]))
+    model = drawn.model()
+    with model.compile().load(model.weights) as session:
+        found, _ = session.run(model.inputs)
+    for name, wanted in model.plain.items():
+        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=5e-3 * max(1.0, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**12, 2.0**18, 2.0**24])
+@pytest.mark.parametrize("kind", ["linear", "square", "mul", "attended"])
+def test_ranges_of_any_size_are_planned_or_refused(size: float, kind: str) -> None:
+    """Tiny ones are cut off to nothing in a ring with room for the cut, huge ones are opened without a fraction."""
+    drawn = Drawn(1)
+    drawn.values.append(drawn.emit("scale", "x", by=size))
+    drawn.values.append(KINDS[kind](drawn, drawn.values[-1], drawn.values[-1]))
+    check(drawn.model())
