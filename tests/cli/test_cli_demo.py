@@ -33,6 +33,7 @@ def test_the_report_is_the_answer_and_only_what_is_asked_for_stays(mpcify: Calla
         "baselines",
         "speedup_over_puma",
         "parties",
+        "beside",
     }
     assert {path.name for path in tmp_path.iterdir()} == {"demo.json", "kept"}
     assert {path.name for path in out.iterdir()} == {"train.tsv", "test.tsv", "teacher", "student"}

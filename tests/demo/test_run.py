@@ -66,6 +66,19 @@ def test_the_report_has_the_fields_of_its_format(demo: tuple[dict[str, Any], Pat
     assert {"commit", "machine", "seed", "command"} <= set(result)
 
 
+def test_the_ring_engine_answers_beside_it(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
+    result = demo[0]
+    assert list(result["beside"]) == ["ring"]
+    row = result["beside"]["ring"]
+    assert (row["engine"], row["examples"], row["agreement_with_plain"]) == ("ring", SMALL.private, 1)
+    assert row["max_logit_error"] < 2e-2
+    assert 0 < row["cost"]["offline"]["seconds"] < row["cost"]["seconds"]
+    asked = row["parties"]
+    assert (asked["examples"], asked["agreement_with_simulation"]) == (SMALL.asked, 1)
+    assert asked["cost"]["bytes"] == row["cost"]["bytes"]
+    assert set(asked["cost"]["bytes_per_party"]) == {"client", "owner", "dealer"}
+
+
 def test_three_processes_answer_as_the_simulation_does(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
     asked, simulated = demo[0]["parties"], demo[0]["private"]["cost"]
     assert set(asked) == {"examples", "agreement_with_simulation", "cost"}
@@ -89,8 +102,9 @@ def test_an_interrupt_leaves_neither_processes_nor_folders(
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(parties, "connect", interrupted)
+    exported = TracedStudent(load(student), student)
     with pytest.raises(KeyboardInterrupt):
-        parties.ask_parties(TracedStudent(load(student), student), LONGEST, ["a dull film"], np.zeros((1, 2)), silent)
+        parties.ask_parties(exported, "spu", LONGEST, ["a dull film"], np.zeros((1, 2)), silent)
     assert len(seen) == 2
     assert serving() == []
     assert list(tmp_path.iterdir()) == []
@@ -124,9 +138,11 @@ def test_every_stage_tells_how_far_it_is(demo: tuple[dict[str, Any], Path, list[
         "teacher, plain",
         "student, plain",
         "student, fixed",
-        "private answers",
+        "private answers, spu",
+        "private answers, ring",
         "private requests, timed",
-        "three processes",
+        "three processes, spu",
+        "three processes, ring",
     ]
 
 
@@ -140,8 +156,10 @@ def test_the_table_shows_every_measure(demo: tuple[dict[str, Any], Path, list[st
 
 
 def test_the_line_says_what_the_processes_answered(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
-    assert "2 of 2 answers are the simulation's; one request took " in parties_line(demo[0])
-    one_off = {"parties": {**demo[0]["parties"], "agreement_with_simulation": 0.5}}
+    said = parties_line(demo[0]).split("\n")
+    assert len(said) == 2
+    assert all("2 of 2 answers are the simulation's; one request took " in line for line in said)
+    one_off = {**demo[0], "parties": {**demo[0]["parties"], "agreement_with_simulation": 0.5}}
     assert "1 of 2 answers" in parties_line(one_off)
 
 

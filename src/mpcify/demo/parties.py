@@ -9,7 +9,6 @@ import numpy as np
 
 from mpcify.cluster.deployed import connect
 from mpcify.cluster.local import LocalParties, deploy_here
-from mpcify.engines import DEFAULT
 from mpcify.engines.config import config_named
 from mpcify.engines.cost import median
 from mpcify.graph.exported import Exported, write
@@ -17,9 +16,9 @@ from mpcify.progress import Stage
 
 
 def ask_parties(
-    exported: Exported, length: int, texts: Sequence[str], simulated: np.ndarray, stage: Stage
+    exported: Exported, engine: str, length: int, texts: Sequence[str], simulated: np.ndarray, stage: Stage
 ) -> dict[str, Any]:
-    """Asks owner, helper and this process as the client, over mutual TLS on the loopback, one text a request.
+    """Asks an engine's other parties and this process as the client, over mutual TLS on the loopback, a text a request.
 
     length: padded, of every text. simulated: the simulation's logits (N, labels). Returns examples (N),
     agreement_with_simulation (the share of equal answers) and cost, the median of one request. Folders and processes
@@ -27,11 +26,11 @@ def ask_parties(
     """
     with (
         tempfile.TemporaryDirectory(prefix="mpcify-parties-") as place,
-        stage("three processes", len(texts)) as advance,
+        stage(f"three processes, {engine}", len(texts)) as advance,
     ):
         (parties := Path(place) / "parties").mkdir()
         write(exported, [length], parties)
-        deployment = deploy_here(parties, Path(place) / "cluster", config_named(DEFAULT))
+        deployment = deploy_here(parties, Path(place) / "cluster", config_named(engine))
         with LocalParties(deployment), connect(deployment / "client", length=length) as private:
             answers = []
             for text in texts:

@@ -29,17 +29,24 @@ def table(values: Mapping[str, Any]) -> Table:
         private["agreement_with_plain"],
     )
     made.add_row("student", *map(percent, accuracies), *price(private["cost"], slowest))
+    for engine, row in values["beside"].items():
+        answers = map(percent, (row["accuracy"], row["agreement_with_plain"]))
+        made.add_row(f"student, {engine}", "", "", *answers, *price(row["cost"], slowest))
     for recipe, row in baselines.items():
         made.add_row(recipe, "", "", "", "", *price(row["cost"], slowest))
     return made
 
 
 def parties_line(values: Mapping[str, Any]) -> str:
-    """What the parties answered as processes of their own."""
-    parties = values["parties"]
-    equal, cost = round(parties["agreement_with_simulation"] * parties["examples"]), line(parties["cost"])
-    asked = f"Asked of client, owner and helper in processes of their own, over mutual TLS: {equal} of"
-    return f"{asked} {parties['examples']} answers are the simulation's; one request took {cost}."
+    """What the parties answered as processes of their own, a line an engine."""
+    rows = {values["private"]["engine"]: values["parties"]}
+    rows |= {engine: row["parties"] for engine, row in values["beside"].items()}
+    lines = []
+    for engine, parties in rows.items():
+        equal, cost = round(parties["agreement_with_simulation"] * parties["examples"]), line(parties["cost"])
+        asked = f"Asked of {engine}'s three parties in processes of their own, over mutual TLS: {equal} of"
+        lines.append(f"{asked} {parties['examples']} answers are the simulation's; one request took {cost}.")
+    return "\n".join(lines)
 
 
 def percent(share: float) -> str:
@@ -55,11 +62,12 @@ def price(cost: Mapping[str, Any], slowest: float) -> tuple[str, str, str, str]:
 
 def caption(values: Mapping[str, Any]) -> str:
     """What the numbers are of."""
+    ahead = "; of an engine that works ahead of a request, that is counted" if values["beside"] else ""
     data, private = values["data"], values["private"]
     ring, engine = values["fixed"]["ring"], f"{private['engine']} {private['protocol']}, ring 2^{private['ring']}"
     return (
         f"Accuracy on {data['test']} sentences in floats and in fixed point (ring 2^{ring}), on {private['examples']} "
         f"of them in private ({engine}, all parties on this machine). Agreement: private answers that equal the plain "
-        f"ones. Seconds, MB, rounds: medians of one request of {data['length']} tokens, the recipes taking turns; puma "
+        f"ones. Seconds, MB, rounds: medians of one request of {data['length']} tokens, taking turns{ahead}; puma "
         f"and mpcformer are timed with the teacher's weights, not distilled. All of it took {values['seconds']:.0f} s."
     )

@@ -34,6 +34,8 @@ from mpcify.progress import Progress, Stage
 
 RECIPE = "2quad-freediv"
 COMPARED = ("puma", "mpcformer")
+PRIVATE = (DEFAULT, "ring")  # the engines under which the student answers
+Asked = tuple[str, str]  # a recipe and an engine
 CALIBRATION = 1000  # sentences
 BATCH, RATE = 64, 2e-3  # of the distillation: a small model takes larger steps than the defaults
 EVALUATED_AT_ONCE = 50  # sentences
@@ -78,7 +80,7 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
 
     stage: opens each stage's progress by its name and length. Accuracies are on the test sentences, private ones on
     the first of them; costs are medians of one request of 32 tokens. Last, the same student answers from three
-    processes. Raises MPC-109 if student/ is there already.
+    processes, under each engine. Raises MPC-109 if student/ is there already.
     """
     began, scale = time.monotonic(), scale or Scale()
     teacher, student = folder / "teacher", folder / "student"
@@ -101,17 +103,24 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
     }
     with ExitStack() as stack:
         sessions = {
-            recipe: stack.enter_context(
-                PrivateModel(TracedStudent(model, student), engine_named(DEFAULT), length=LONGEST)
+            asked: stack.enter_context(
+                PrivateModel(TracedStudent(models[asked[0]], student), engine_named(asked[1]), length=LONGEST)
             )
-            for recipe, model in models.items()
+            for asked in (*((RECIPE, engine) for engine in PRIVATE), *((recipe, DEFAULT) for recipe in COMPARED))
         }
         answered = read_examples(folder / "test.tsv", limit=scale.private)
-        with stage("private answers", len(answered)) as advance:
-            simulated = evaluate(sessions[RECIPE], answered, progress=advance)
+        simulated = {}
+        for engine in PRIVATE:
+            with stage(f"private answers, {engine}", len(answered)) as advance:
+                simulated[engine] = evaluate(sessions[RECIPE, engine], answered, progress=advance)
         costs = time_requests(sessions, answered.texts, scale.repeats, stage)
-    asked, private = answered.texts[: scale.asked], simulated.report
-    parties = ask_parties(sessions[RECIPE].exported, LONGEST, asked, simulated.logits[: len(asked)], stage)
+    exported = sessions[RECIPE, DEFAULT].exported
+    parties = {
+        engine: ask_parties(
+            exported, engine, LONGEST, answered.texts[: scale.asked], simulated[engine].logits[: scale.asked], stage
+        )
+        for engine in PRIVATE
+    }
     return {
         "data": {"train": scale.train, "test": scale.test, "length": LONGEST},
         "bag_of_words": {"accuracy": words},
@@ -119,16 +128,27 @@ def run(folder: Path, scale: Scale | None = None, seed: int = 0, stage: Stage = 
         "teacher": {"accuracy": reports["teacher", "plain"]["accuracy"]},
         "student": {"accuracy": reports["student", "plain"]["accuracy"], "recipe": RECIPE},
         "fixed": chosen(reports["student", "fixed"], "ring", "accuracy", "agreement_with_plain", "max_logit_error"),
-        "private": {
-            **chosen(private, "engine", "protocol", "ring", "examples"),
-            **chosen(private, "accuracy", "agreement_with_plain", "max_logit_error"),
-            "cost": costs[RECIPE].to_json(),
+        "private": private(simulated[DEFAULT].report, costs[RECIPE, DEFAULT]),
+        "baselines": {recipe: {"cost": costs[recipe, DEFAULT].to_json()} for recipe in COMPARED},
+        "speedup_over_puma": costs["puma", DEFAULT].seconds / costs[RECIPE, DEFAULT].seconds,
+        "parties": parties[DEFAULT],
+        "beside": {
+            engine: {**private(simulated[engine].report, costs[RECIPE, engine]), "parties": parties[engine]}
+            for engine in PRIVATE
+            if engine != DEFAULT
         },
-        "baselines": {recipe: {"cost": costs[recipe].to_json()} for recipe in COMPARED},
-        "speedup_over_puma": costs["puma"].seconds / costs[RECIPE].seconds,
-        "parties": parties,
         "seconds": time.monotonic() - began,
         **provenance(seed),
+    }
+
+
+def private(report: Mapping[str, Any], cost: Cost) -> dict[str, Any]:
+    """What a private student answered, and what a request cost."""
+    settings = chosen(report, "engine", "protocol", "ring", "examples")
+    return {
+        **settings,
+        **chosen(report, "accuracy", "agreement_with_plain", "max_logit_error"),
+        "cost": cost.to_json(),
     }
 
 
@@ -181,13 +201,13 @@ def make_undistilled(teacher: Path, recipe: str, training: Examples, seed: int) 
 
 
 def time_requests(
-    sessions: Mapping[str, PrivateModel], texts: Sequence[str], repeats: int, stage: Stage
-) -> dict[str, Cost]:
-    """Each recipe's median cost of one request: the same texts, the recipes taking turns; the first turn is warm-up."""
-    costs: dict[str, list[Cost]] = {recipe: [] for recipe in sessions}
+    sessions: Mapping[Asked, PrivateModel], texts: Sequence[str], repeats: int, stage: Stage
+) -> dict[Asked, Cost]:
+    """The median cost of one request of each: the same texts, taking turns; the first turn is warm-up."""
+    costs: dict[Asked, list[Cost]] = {asked: [] for asked in sessions}
     with stage("private requests, timed", repeats + 1) as advance:
         for turn in range(repeats + 1):
-            for recipe, private in sessions.items():
-                costs[recipe].append(private([texts[turn % len(texts)]])[1])
+            for asked, session in sessions.items():
+                costs[asked].append(session([texts[turn % len(texts)]])[1])
             advance(turn + 1)
-    return {recipe: median(spent[1:]) for recipe, spent in costs.items()}
+    return {asked: median(spent[1:]) for asked, spent in costs.items()}

@@ -1,8 +1,8 @@
 """An owner who deviates at will learns nothing of the client's input, if it does not collude with the dealer.
 
 Theorem. Let an owner send the client any messages, each as late as it likes and in the light of all that it has
-received, and the dealer any B. For any two inputs of the client there is a bijection of the draws of k₀₂, which the owner does not know,
-under which the client's messages and what the dealer gives the owner are the same for both inputs.
+received, and the dealer any B. For any two inputs of the client there is a bijection of the draws of k₀₂, which the
+owner does not know, under which the client's messages and what the dealer gives the owner are the same for both inputs.
 
 Proof. The client is a function of its input, of draws and of what it heard. Each of its messages is a word plus or less
 a draw that is used for nothing else that leaves the client (D₀ of Open, Lookup and MaskBoth, A of Mask, a of Renew and
