@@ -99,6 +99,14 @@ def test_a_product_with_a_weight_is_one_of_the_owners_and_one_ahead_and_of_two_v
     assert counts == {"linear": [385, 385], "matmul": [105, 210]}  # ahead, and online
 
 
+def test_memory_is_that_of_the_request_and_of_every_set_that_waits() -> None:
+    graph = product()
+    one, three = (RingConfig(force=True, ahead=ahead).rules().keeps(graph) for ahead in (0, 2))
+    assert three == 3 * one
+    values = (5 + 3) * 7 + 5 * 11 + 5 * 3
+    assert one > 2 * 8 * values, "a value, and a mask each"
+
+
 def test_an_estimate_has_the_bytes_of_a_profile_ahead_and_online(checkpoint: Callable, tmp_path: Any) -> None:
     student = compile(convert_folder(checkpoint, tmp_path), "ring", length=16, accept_embedding_leak=True)
     (tmp_path / "speed.json").write_text(SPEED)

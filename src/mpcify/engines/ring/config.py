@@ -43,7 +43,7 @@ class RingConfig(EngineConfig):
     def rules(self) -> "RingRules":
         from mpcify.engines.ring.rules import RingRules
 
-        return RingRules(self.ring, self.force)
+        return RingRules(self.ring, self.force, self.ahead)
 
     def speed(self) -> Speed:
         from mpcify.engines.ring.kernels.products import measured

@@ -31,11 +31,12 @@ REMEDY = "convert with 2quad-freediv or softmax-freediv, or use another engine"
 
 @dataclass(frozen=True)
 class RingRules(Rules):
-    """The engine's rules. cap: the widest ring. force: it runs what no ring holds."""
+    """The engine's rules. cap: the widest ring. force: it runs what no ring holds. waiting: sets dealt ahead."""
 
     share_bytes: ClassVar[int] = WORD
     cap: int = WIDEST
     force: bool = False
+    waiting: int = 0
 
     @property
     def number(self) -> FixedPoint:  # type: ignore[override]
@@ -98,9 +99,9 @@ class RingRules(Rules):
         return found
 
     def keeps(self, graph: Graph) -> float:
-        """What client and owner draw, are given and compute in a request: they keep it until its end."""
-        plan = self.plan(graph)
-        return WORD * sum(KEPT * step.count + sum(count for count, _ in step.dealt_words()) for step in plan.steps)
+        """What client and owner draw, are given and compute in a request and keep until its end, and what waits."""
+        dealt = [KEPT * step.count + sum(count for count, _ in step.dealt_words()) for step in self.plan(graph).steps]
+        return WORD * (1 + self.waiting) * sum(dealt)
 
 
 def size(said: Iterable[Words]) -> int:
