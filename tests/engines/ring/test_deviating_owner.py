@@ -1,8 +1,8 @@
 """An owner who deviates at will learns nothing of the client's input, if it does not collude with the dealer.
 
 Theorem. Let an owner send the client any messages, each as late as it likes and in the light of all that it has
-received. For any two inputs of the client there is a bijection of the draws of k₀₂, which the owner does not know,
-under which the client's messages and what the dealer gives the owner are the same for both inputs.
+received, and the dealer any B. For any two inputs of the client there is a bijection of the draws of k₀₂, which the
+owner does not know, under which the client's messages and what the dealer gives the owner are the same for both inputs.
 
 Proof. The client is a function of its input, of draws and of what it heard. Each of its messages is a word plus or less
 a draw that is used for nothing else that leaves the client (D₀ of Open, Lookup and MaskBoth, A of Mask, a of Renew and
@@ -62,12 +62,13 @@ def test_whatever_the_owner_says_it_receives_the_same_for_other_inputs(model: Mo
     program, secrets = model.compile(), keys()
     honest = scene_of(program, model.weights, model.inputs).run()
     heard = arbitrary(honest, seed)
-    told = scene_of(program, model.weights, model.inputs, heard=heard).run()
-    assert sent(told) != sent(honest)
     random = np.random.default_rng(seed)
+    weights = {name: random.standard_normal(array.shape) for name, array in model.weights.items()}  # what makes B
+    told = scene_of(program, weights, model.inputs, heard=heard).run()
+    assert sent(told) != sent(honest)
     inputs = {name: array + random.standard_normal(array.shape) for name, array in model.inputs.items()}
-    FromOwner(told, scene_of(program, model.weights, inputs, secrets)).hide()
-    assert sent(scene_of(program, model.weights, inputs, secrets, heard=heard).run()) == sent(told)
+    FromOwner(told, scene_of(program, weights, inputs, secrets)).hide()
+    assert sent(scene_of(program, weights, inputs, secrets, heard=heard).run()) == sent(told)
 
 
 @settings(max_examples=6, deadline=None)
