@@ -113,11 +113,13 @@ def beside(name: str, result: dict[str, Any], base: str = "") -> str:
     text = (
         f"**{what} of {result['shape']} under the ring engine and SPU**, {result['length']} tokens{many}, in turns "
         f"([result]({base}benchmarks/results/performance/{name}.json)), {turns(result)}; times less than "
-        f"{first['ratios']['to']} in time. Online: without what is dealt and sent ahead of the request. Owner: its "
+        f"{first['ratios']['to']} in time. Online: without what is dealt and sent ahead of the request; over 1 Gbit/s "
+        "and wan as estimated between machines. Owner: its "
         f"processor's seconds online, over those of the same layers in plaintext (float32, one thread: {plain} s). "
         "torch: without native kernels.\n\n"
     )
-    columns = ("recipe", "engine", "s, all roles", "s online", "× time", "× online", "MB online: client", "owner")
+    columns = ("recipe", "engine", "s, all roles", "s online", "× time", "× online", "1 Gbit/s", "wan")
+    more = ("MB online: client", "owner", "MB in all", "messages online", "owner × plaintext")
     cells = []
     for row in result["rows"]:
         online, ratios = row["cost"].get("online", row["cost"]), row["ratios"]
@@ -127,6 +129,7 @@ def beside(name: str, result: dict[str, Any], base: str = "") -> str:
                 " ".join(filter(None, (row["engine"], row["protocol"], row["kernels"]))),
                 *(number(cost["seconds"], ".3f") for cost in (row["cost"], online)),
                 *(number(ratios.get(name, ratios["seconds"]), ".1f") for name in ("seconds", "online")),
+                *(number(ratios["over"][name], ".1f") for name in ("0.4,1", "wan")),
                 *(number(online["bytes_per_party"][party], ".1f", 1e-6) for party in ("client", "owner")),
                 number(row["cost"]["bytes"], ".1f", 1e-6),
                 str(online["rounds"]),
@@ -134,7 +137,7 @@ def beside(name: str, result: dict[str, Any], base: str = "") -> str:
             ]
         )
     picture = f"\n![where the cost goes, under SPU and the ring engine]({'' if base else 'docs/'}pictures/{name}.png)\n"
-    return text + rows((*columns, "MB in all", "messages online", "owner × plaintext"), cells) + picture
+    return text + rows((*columns, *more), cells) + picture
 
 
 def turns(result: dict[str, Any]) -> str:

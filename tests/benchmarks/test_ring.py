@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import readme
-from benchmarks.ring import RUNS, Plaintext, Rival, compared, rivals_of, torch_alone
+from benchmarks.ring import NETWORKS, RUNS, Plaintext, Rival, compared, rivals_of, torch_alone
 from mpcify.bench.benchmark import model_of
 from mpcify.engines.cost import Cost
 from mpcify.engines.ring.kernels import formulas, products
@@ -19,8 +19,9 @@ def row(recipe: str, engine: str, seconds: float, ahead: float | None = None) ->
     sent = {"client": 30, "owner": 10}
     offline = None if ahead is None else Cost(ahead, 40, 4, sent)
     spent = {} if ahead is None else {"client": 0.1, "owner": 0.3}
+    over = dict.fromkeys(NETWORKS, seconds if ahead is None else seconds - ahead)
     about = {"recipe": recipe, "engine": engine, "protocol": None, "kernels": None, "seconds": [seconds]}
-    return {**about, "cost": Cost(seconds, 80, 8, sent, offline=offline).to_json(), "processor": spent}
+    return {**about, "cost": Cost(seconds, 80, 8, sent, offline=offline).to_json(), "processor": spent, "over": over}
 
 
 def test_rows_are_compared_with_the_faster_exact_recipe_and_the_owner_with_plaintext() -> None:
@@ -28,7 +29,7 @@ def test_rows_are_compared_with_the_faster_exact_recipe_and_the_owner_with_plain
     *_, found = compared(rows, {"2quad-freediv": 0.2})
     assert found["ratios"]["to"] == "exact-tanh"
     assert found["ratios"]["seconds"] == 2.0
-    assert found["ratios"]["online"] == 8.0
+    assert found["ratios"]["online"] == found["ratios"]["over"]["wan"] == 8.0
     assert found["ratios"]["plaintext"] == pytest.approx(1.5)
 
 
@@ -59,6 +60,8 @@ def test_a_turn_has_the_processor_time_of_each_role_and_of_what_was_ahead() -> N
     assert 0 < found["processor"]["owner"] < found["processor"]["ahead"] + found["processor"]["owner"]
     assert found["cost"]["online"]["bytes_per_party"]["dealer"] == 0 < found["cost"]["offline"]["bytes"]
     assert found["error"] == 0.0
+    # 0.4 ms there and back, and what client and owner say in turns: more messages than either sends
+    assert found["over"]["0.4,1"] - found["cost"]["online"]["seconds"] > 2e-4 * found["cost"]["online"]["rounds"]
     inside = sum(values["seconds"] for values in found["kinds"].values())
     assert inside == pytest.approx(found["cost"]["seconds"])
     for _, session, _ in rival.sections.values():
@@ -79,6 +82,6 @@ def test_the_page_says_what_is_online_and_of_which_party() -> None:
     rows = compared([row("puma", "spu", 6.0), row("2quad-freediv", "ring", 2.0, ahead=1.5)], {"2quad-freediv": 0.2})
     result = {"shape": "bert-base", "layers": 1, "length": 128, "batch": 1, "rows": rows, "plaintext": {"x": 0.04}}
     page = readme.beside("ring-layer-128", result)
-    assert "| 2quad-freediv | ring | 2.000 | 0.500 | 3.0 | 12.0 | 0.0 | 0.0 | 0.0 | 4 | 1.50 |" in page
+    assert "| 2quad-freediv | ring | 2.000 | 0.500 | 3.0 | 12.0 | 12.0 | 12.0 | 0.0 | 0.0 | 0.0 | 4 | 1.50 |" in page
     assert "docs/pictures/ring-layer-128.png" in page
     assert "](pictures/ring-layer-128.png" in readme.beside("ring-layer-128", result, "../")
