@@ -190,6 +190,8 @@ class RingParty(Party):
         seat.programs += 1
         self.number = seat.programs
         self.plan, self.levels = program.plan, program.plan.levels
+        self.read_last = program.plan.read_last(lambda step: step.level)
+        self.dealt_last = program.plan.read_last(lambda step: step.index)
         self.sets = 0
         self.weights: dict[int, Any] | None = None
         self.arrays: dict[str, np.ndarray] = {}
@@ -309,7 +311,7 @@ class RingParty(Party):
         with seat.failing():
             if self.role == "dealer":
                 dealer = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), Outbox(give))
-                self.walk(dealer.out, costs, lambda step: step.deal(dealer))
+                self.walk(dealer.out, costs, lambda step: self.deal(step, dealer))
                 return Prepared(None, costs.spent)
             if self.role == "client":
                 client = Client(self.number, number, weights, keys["dealer"], Outbox(send_ahead))
@@ -328,6 +330,12 @@ class RingParty(Party):
         number of requests.
         """
         return (f"{self.number}/{kind}/{turn}#{number}" for turn in itertools.count())
+
+    def deal(self, step: Step, dealer: Dealer) -> None:
+        """Deals for a step, and forgets what was dealt for it alone."""
+        step.deal(dealer)
+        for index in self.dealt_last.get(step.index, ()):
+            del dealer.values[index]
 
     def walk(self, out: Outbox | None, costs: Costs, act: Callable[[Step], None]) -> None:
         """Does something at every step, and sends what comes of it. Raises ConnectionError if the session ends."""
@@ -361,8 +369,11 @@ class RingParty(Party):
             role, costs = prepared.role, Costs(self.role, self.graph)
             if role is not None:
                 role.inputs = given
-                for key, level in zip(self.turns("said", role.number), self.levels, strict=False):
+                keys = self.turns("said", role.number)
+                for number, (key, level) in enumerate(zip(keys, self.levels, strict=False)):
                     self.talk(role, key, level, costs)
+                    for index in self.read_last.get(number, ()):
+                        role.values.pop(index, None)
         outputs = None
         if isinstance(role, Client):
             outputs = {step.name: role.values[step.index] for step in self.plan.outputs}

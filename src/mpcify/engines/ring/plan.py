@@ -1,6 +1,6 @@
 """What every role runs of a graph: the steps in order, by the messages that stand before them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mpcify.engines.ring.derived import Derived
@@ -60,6 +60,21 @@ class Plan:
         found: list[list[Step]] = [[] for _ in range(max(step.level for step in self.steps) + 1)]
         for step in self.steps:
             found[step.level].append(step)
+        return found
+
+    def read_last(self, when: Callable[[Step], int]) -> dict[int, list[int]]:
+        """The steps whose values are not read again, by the last time that they are; outputs are kept.
+
+        when: a step's time, its index or its level.
+        """
+        last = {step.index: when(step) for step in self.steps}
+        for step in self.steps:
+            for source in step.sources:
+                last[source] = max(last[source], when(step))
+        found: dict[int, list[int]] = {}
+        for index, time in last.items():
+            if all(index != output.index for output in self.outputs):
+                found.setdefault(time, []).append(index)
         return found
 
 

@@ -99,7 +99,7 @@ class RingRules(Rules):
         return found
 
     def keeps(self, graph: Graph) -> float:
-        """What client and owner draw, are given and compute in a request and keep until its end, and what waits."""
+        """What client and owner draw, are given and compute in a request, at most, and what waits for one."""
         dealt = [KEPT * step.count + sum(count for count, _ in step.dealt_words()) for step in self.plan(graph).steps]
         return WORD * (1 + self.waiting) * sum(dealt)
 
