@@ -26,6 +26,7 @@ from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.handshake import shake_hands
 from mpcify.cluster.keys import as_pem
 from mpcify.cluster.orders import Order, cost_key, costs_to_bytes, echo_key, order_key
+from mpcify.cluster.programs import KEYS
 from mpcify.engines.config import ENGINES
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError
@@ -243,7 +244,7 @@ FRAMES = {
     "no kind": [b"\x80\x04\x95N."],
     "an empty frame": [b""],
     "a head that ends": [MESSAGE],
-    "keys without end": [head(b"k%d" % (2 * number), 0) for number in range(4100)],
+    "keys without end": [head(b"k%d" % (2 * number), 0) for number in range(KEYS + 4)],
 }
 
 

@@ -10,7 +10,7 @@ from mpcify.graph.exported import Folder
 from mpcify.network.links import Limits, Links
 
 SMALL = 1 << 20  # bytes of what parties send each other beside the engine's messages
-KEYS = 1 << 15  # texts of keys: an engine may have one for each message of a request, numbered by requests
+KEYS = 1 << 13  # texts of keys: an engine may have one for each message of a request, numbered by requests
 
 
 class Programs:
