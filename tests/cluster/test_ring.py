@@ -187,21 +187,28 @@ def disagreeing(rogue: Intruder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "number"),
+    ("act", "number", "logged"),
     [
-        (dealing(b""), "MPC-70[67]"),
-        (dealing(b"x"), "MPC-70[67]"),
-        (dealing(bytes(1 << 16)), "MPC-70[67]"),
-        (of_another_set, "MPC-706"),
-        (flooding, "MPC-70[67]"),
-        (disagreeing, "MPC-705"),
-        (opened, "MPC-706"),
+        (dealing(b""), "MPC-70[67]", 707),
+        (dealing(b"x"), "MPC-70[67]", 707),
+        (dealing(bytes(1 << 16)), "MPC-70[67]", 707),
+        (of_another_set, "MPC-706", 706),
+        (flooding, "MPC-70[67]", None),
+        (disagreeing, "MPC-705", 705),
+        (opened, "MPC-706", 706),
     ],
     ids=["nothing", "too little", "too much", "of another set", "what nobody asks for", "another graph", "silence"],
 )
 def test_a_dealer_gone_bad_ends_the_request_with_a_number_and_owner_and_client_go_on(
-    out: Path, expected: np.ndarray, act: Callable[[Intruder], object], number: str
+    out: Path,
+    expected: np.ndarray,
+    act: Callable[[Intruder], object],
+    number: str,
+    logged: int | None,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    """logged: the number in the owner's log, if it is always the same."""
+
     def asked() -> np.ndarray:
         with connect(out / "client") as private:
             return private(TEXTS[:1])[0]
@@ -214,6 +221,9 @@ def test_a_dealer_gone_bad_ends_the_request_with_a_number_and_owner_and_client_g
                 request.result(BOUND)
         with serving(out / "dealer"):
             check(out, expected)
+    said = map(json.loads, capfd.readouterr().err.splitlines())
+    (failed,) = (line["code"] for line in said if (line["party"], line["event"]) == ("owner", "session-failed"))
+    assert failed == logged or logged is None
 
 
 def heard(talk: Talk) -> list[bytes | None]:

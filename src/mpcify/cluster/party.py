@@ -88,7 +88,11 @@ class Service:
         number, follows = 0, True  # whether the next order comes at once, as on one that opens a length
         while follows or not self.stopping.is_set():
             number += 1
-            message = self.next_order(links, number)
+            try:
+                message = self.next_order(links, number)
+            except ConnectionError:
+                seats.check()
+                raise
             if isinstance(message, Ended):
                 return message.reason
             order = Order.from_bytes(message, CLIENT)

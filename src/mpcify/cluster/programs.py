@@ -58,6 +58,12 @@ class Seats:
         weights = self.programs.exported.weights
         return party.hold(weights)
 
+    def check(self) -> None:
+        """Raises what ended the session while nobody asked, if a party knows more of it than its links."""
+        for party in self.parties.values():
+            if party.failed is not None:
+                raise party.failed
+
     def close(self) -> None:
         """Ends the parties; their links are closed then."""
         for party in self.parties.values():

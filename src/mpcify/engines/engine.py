@@ -101,6 +101,11 @@ class Party(ABC):
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
         """As `answer`, operation by operation, with the costs that `Session.profile` names."""
 
+    @property
+    def failed(self) -> MpcifyError | None:
+        """What ended the session while nobody asked, if the engine does anything then."""
+        return None
+
     @abstractmethod
     def close(self, reason: str = "") -> None:
         """Closes its links: the session of all parties ends. reason: what the peers are told."""

@@ -439,6 +439,10 @@ class RingParty(Party):
             what = f"{self.role} was given {', '.join(list(given)[:3])}, which {holder} alone holds"
             raise MpcifyError(503, WHERE, what, f"give {self.role} what is its own")
 
+    @property
+    def failed(self) -> MpcifyError | None:
+        return self.seat.failed
+
     def close(self, reason: str = "") -> None:
         self.seat.close(reason)
 
