@@ -29,9 +29,10 @@ Change = Callable[[str, bytes], bytes | None]
 @pytest.fixture(autouse=True)
 def no_thread_remains() -> Iterator[None]:
     """Whatever a test does, the workers of its sessions end."""
+    before = {*threading.enumerate()}
     yield
     end = time.monotonic() + SOON
-    while workers := [thread.name for thread in threading.enumerate() if thread.name.startswith("ring-")]:
+    while workers := [thread for thread in {*threading.enumerate()} - before if thread.name.startswith("ring-")]:
         assert time.monotonic() < end, workers
         time.sleep(0.01)
 
