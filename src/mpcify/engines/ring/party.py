@@ -263,10 +263,10 @@ class RingParty(Party):
 
     def prepare_next(self) -> None:
         """Prepares one set more, and returns when it waits for its request."""
-        with self.lock:
-            future = self.begin()
-            self.waiting.append(future)
         with self.seat.failing():
+            with self.lock:
+                future = self.begin()
+                self.waiting.append(future)
             self.seat.done(future)
 
     def begin(self) -> Future[Prepared]:
