@@ -18,6 +18,7 @@ REMEDY = "declare narrower ranges: calibrate or distill again, or use another en
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
 UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
+FREE = 3  # squares of a square whose errors are small beside those of the rest
 LONGEST = 62  # bits of what is looked up
 COARSEST = 0.25  # an entry of a function's table at most: tanh and gelu, curved within 1 of zero, are right to 1e-3
 FARTHEST = 64 * 2500.0  # the largest of declared variances to the least: roots are then exact where they were measured
@@ -38,9 +39,12 @@ class Precision:
         """The fraction bits of an opened value."""
         return min(self.fraction, self.significant - bits_of(bound))
 
-    def squared(self, bound: float) -> int:
-        """The fraction bits of what is opened to be squared. bound: of the square, which 48 bits shall hold."""
-        return min(self.fraction, (46 - bits_of(bound * SLACK)) // 2)
+    def squared(self, bound: float, again: int) -> int:
+        """The fraction bits of what is opened to be squared. bound: of the square, which 48 bits shall hold.
+
+        again: how often the square is squared after that. Each doubles an error; from the fourth on each takes a bit.
+        """
+        return min(self.fraction + max(again - FREE, 0), (46 - bits_of(bound * SLACK)) // 2)
 
 
 COARSER = (Precision(), Precision(11, 17, 12, 22, 9))
