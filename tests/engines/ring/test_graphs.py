@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpcify.engines.ring.tables import FUNCTIONS
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from tests.engines.ring.models import Model, declared
@@ -38,6 +39,11 @@ class Drawn:
 
     def linear(self, value: str, p: int, q: int, name: str = "w") -> str:
         return self.emit("linear", value, self.weight(name, p, q), self.weight("b", q))
+
+    def head(self, kind: str) -> None:
+        """A function of the last value, in the head."""
+        self.builder.layer, self.builder.part = None, "head"
+        self.values.append(self.emit(kind, self.values[-1]))
 
     def model(self) -> Model:
         """The model: its last value is read by a head, and the one before is an output, too, now and then."""
@@ -81,20 +87,26 @@ KINDS: dict[str, Callable[[Drawn, str, str], str]] = {
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=7))
-def test_an_answer_is_right_or_its_graph_is_refused(seed: int, kinds: list[str]) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=7),
+    st.sampled_from(["", *FUNCTIONS]),
+    st.sampled_from([64, 56, 48]),
+)
+def test_an_answer_is_right_or_its_graph_is_refused(seed: int, kinds: list[str], function: str, ring: int) -> None:
     """To two hundredths of the largest value: exact variances of rows may be as near to zero as chance has it."""
     drawn = Drawn(seed)
     for kind in kinds:
         drawn.grow(kind)
-    model = drawn.model()
-    check(model)
+    if function:
+        drawn.head(function)
+    check(drawn.model(), ring)
 
 
-def check(model: Model) -> None:
+def check(model: Model, ring: int = 64) -> None:
     """The model is refused with MPC-402 and where that is, or it answers right."""
     try:
-        program = model.compile()
+        program = model.compile(ring=ring)
     except MpcifyError as error:
         refused = error.code, error.where.split(" (")[0]
     else:
@@ -127,6 +139,16 @@ def test_scales_that_differ_widely_lose_nothing(kinds: tuple[str, ...], seed: in
         found, _ = session.run(model.inputs)
     for name, wanted in model.plain.items():
         np.testing.assert_allclose(found[name], wanted, rtol=0, atol=5e-3 * max(1.0, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("size", [0.0, 2.0**-30, 2.0, 2.0**5, 2.0**10, 2.0**40])
+def test_functions_of_the_head_are_looked_up_or_refused(size: float, function: str) -> None:
+    """All values may be zero; and an entry of a table that is too wide for a function's curve is none."""
+    drawn = Drawn(1)
+    drawn.values.append(drawn.emit("scale", "x", by=size))
+    drawn.head(function)
+    check(drawn.model())
 
 
 @pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**12, 2.0**18, 2.0**24])

@@ -174,9 +174,8 @@ def at_the_bounds(model: Model) -> Model:
 def without_padding(model: Model) -> Model:
     """All tokens are real: those of padding may wrap, for they are weighed with zero."""
     inputs = dict(model.inputs)
-    if "mask" in inputs:
-        inputs["mask"] = np.ones_like(inputs["mask"])
-        inputs["share"] = np.full_like(inputs["share"], 16 / inputs["share"].shape[1])
+    if "share" in inputs:
+        inputs["share"] = np.full_like(inputs["share"], 16 / model.graph.length)
     return replace(model, inputs=inputs)
 
 

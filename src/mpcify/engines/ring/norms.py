@@ -6,8 +6,8 @@ from mpcify.engines.ring.derived import centred, centring
 from mpcify.engines.ring.forms import Forms, Known, Normal, Product, Shared, Term, Total, Value
 from mpcify.engines.ring.protocols import local, lookup, opening, products
 from mpcify.engines.ring.protocols.lookup import Table
-from mpcify.engines.ring.tables import ENTRIES, FUNCTIONS, LEAST, root_tables, table
-from mpcify.engines.ring.widths import SLACK, bits_of
+from mpcify.engines.ring.tables import COARSE, ENTRIES, FUNCTIONS, LEAST, MOST, root_tables, table
+from mpcify.engines.ring.widths import COARSEST, SLACK, bits_of
 from mpcify.graph.graph import Operation
 
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
@@ -132,10 +132,10 @@ class Norms(Forms):
     def function(self, operation: Operation, x: Value) -> Shared:
         """A function of the head, by a table over its declared range."""
         part = self.parts_unopened(x)
-        bound = self.bound(part) * 1.02
-        bits = bits_of(2 * bound * part.scale * 1.01)
-        least = -(2.0 ** (bits - 1)) / part.scale
-        scaled = FUNCTIONS[operation.kind]
-        found = table([lambda values: scaled(values) * 2.0**FUNCTION], bits, ENTRIES, 1 / part.scale, least)
+        bits = max(bits_of(2 * self.bound(part) * 1.03 * part.scale), bits_of(MOST))
+        span, scaled = 2.0**bits / part.scale, FUNCTIONS[operation.kind]
+        entries = min(max(ENTRIES, 2 ** bits_of(span / COARSEST)), MOST)
+        self.widths.refuse_coarse(operation, self.bound(part), span / entries)
+        found = table([lambda values: scaled(values) * 2.0**FUNCTION], bits, entries, 1 / part.scale, -span / 2, COARSE)
         index = self.looked_up(part.index, part.shape, found, 1 << (bits - 1))
         return self.picked(index, 0, part.shape, 2**FUNCTION)

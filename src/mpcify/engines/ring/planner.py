@@ -260,7 +260,8 @@ class Planner(Norms):
         return self.counted
 
     def plan_square(self, operation: Operation, x: Value) -> Shared:
-        fraction = self.precision.squared(self.widths.bound(operation.name))
+        again = self.times_squared(operation)
+        fraction = self.precision.squared(self.widths.bound(operation.name), again)
         readers = self.consumers[operation.name]
         if readers and all(reader.kind == "linear" and self.only_added(reader.name) for reader in readers):
             bits = min(round(math.log2(self.sum_scale(reader.name))) for reader in readers)
@@ -270,11 +271,12 @@ class Planner(Norms):
             fraction = min(fraction, max((NARROW - 2 - bits_of(largest) - self.precision.fraction) // 2, LEAST_SCORE))
         value = self.opened(self.parts_unopened(x), fraction)
         index = self.step(opening.Square, value, shape=operation.shape, opened=value.forms["step"], ahead=False)
-        return Shared(index, operation.shape, value.scale**2, operation, self.is_squared(operation))
+        return Shared(index, operation.shape, value.scale**2, operation, again > 0)
 
-    def is_squared(self, operation: Operation) -> bool:
-        """Whether a value is squared again, and so is opened first."""
-        return any(reader.kind == "square" for reader in self.consumers[operation.name])
+    def times_squared(self, operation: Operation) -> int:
+        """How often a value is squared, one square after another; it is opened before each."""
+        readers = (reader for reader in self.consumers[operation.name] if reader.kind == "square")
+        return max((1 + self.times_squared(reader) for reader in readers), default=0)
 
     def plan_layernorm(self, operation: Operation, x: Value, g: Value, b: Value, eps: float) -> Value:
         normal = self.normal(operation, x, eps)

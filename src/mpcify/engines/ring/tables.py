@@ -9,21 +9,21 @@ from mpcify.engines.plain import gelu
 from mpcify.engines.ring.protocols.lookup import Table
 
 Function = Callable[[np.ndarray], np.ndarray]
-FINE = 11  # bits of an entry's variable
+FINE, COARSE = 11, 8  # bits of an entry's variable: of a root, and of a function of the head, whose values are small
 FUNCTIONS: dict[str, Function] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "gelu": gelu}
-ENTRIES = 1 << 10  # of a function of the head
-LEAST, MOST = 1 << 9, 1 << 12  # entries of a root
+ENTRIES = 1 << 10  # of a function of the head, at least
+LEAST, MOST = 1 << 9, 1 << 12  # entries of a root; MOST of any table
 NEAR = 5 / 32  # of an entry's width to its place: 15/8/24 · NEAR³ = 3e-4 is the error of a root
 UPPER = 5  # bits by which the lower one of two tables of a root is shorter
 
 
-def table(functions: Sequence[Function], bits: int, entries: int, unit: float, least: float) -> Table:
+def table(functions: Sequence[Function], bits: int, entries: int, unit: float, least: float, fine: int = FINE) -> Table:
     """A table of functions of least + v · unit for v in [0, 2^bits), by their values at three points an entry.
 
     They are the middle and the ends of the two steps that an entry serves.
     """
     step = bits - round(math.log2(entries))
-    fine = min(step, FINE)
+    fine = min(step, fine)
     middle, reach = least + (np.arange(entries) * 2.0**step) * unit, 2.0**step * unit
     below, at, above = (
         np.stack([function(middle + place * reach) for function in functions]) for place in (-1.0, 0.0, 1.0)

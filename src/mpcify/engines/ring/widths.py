@@ -18,7 +18,9 @@ REMEDY = "declare narrower ranges: calibrate or distill again, or use another en
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
 UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
+FREE = 3  # squares of a square whose errors are small beside those of the rest
 LONGEST = 62  # bits of what is looked up
+COARSEST = 0.25  # an entry of a function's table at most: tanh and gelu, curved within 1 of zero, are right to 1e-3
 FARTHEST = 64 * 2500.0  # the largest of declared variances to the least: roots are then exact where they were measured
 
 
@@ -37,9 +39,12 @@ class Precision:
         """The fraction bits of an opened value."""
         return min(self.fraction, self.significant - bits_of(bound))
 
-    def squared(self, bound: float) -> int:
-        """The fraction bits of what is opened to be squared. bound: of the square, which 48 bits shall hold."""
-        return min(self.fraction, (46 - bits_of(bound * SLACK)) // 2)
+    def squared(self, bound: float, again: int) -> int:
+        """The fraction bits of what is opened to be squared. bound: of the square, which 48 bits shall hold.
+
+        again: how often the square is squared after that. Each doubles an error; from the fourth on each takes a bit.
+        """
+        return min(self.fraction + max(again - FREE, 0), (46 - bits_of(bound * SLACK)) // 2)
 
 
 COARSER = (Precision(), Precision(11, 17, 12, 22, 9))
@@ -95,6 +100,12 @@ class Widths:
         """Raises MPC-402 if the argument of a table, of so many bits, fits no ring."""
         if bits > min(self.cap, LONGEST):
             what = f"the range of what it looks up needs {bits} bits, and there are {min(self.cap, LONGEST)}"
+            raise MpcifyError(402, operation.where, what, REMEDY)
+
+    def refuse_coarse(self, operation: Operation, bound: float, entry: float) -> None:
+        """Raises MPC-402 if the entries of a function's table are wider than COARSEST."""
+        if entry > COARSEST and not self.force:
+            what = f"the range of what it looks up, ±{bound:.4g}, is too wide for a table"
             raise MpcifyError(402, operation.where, what, REMEDY)
 
     def weight_scale(self, bound: float, scale: float, least: int) -> float:
