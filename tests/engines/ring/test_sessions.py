@@ -14,8 +14,8 @@ from mpcify.engines.engine import Party
 from mpcify.engines.ring import party as party_module
 from mpcify.engines.ring.config import PARTIES
 from mpcify.engines.ring.engine import RingProgram
-from mpcify.engines.ring.party import PAIRS
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
+from mpcify.engines.ring.seat import DRAWN
 from mpcify.errors import MpcifyError
 from mpcify.network.links import Links
 from mpcify.network.memory import connect
@@ -149,7 +149,7 @@ def test_the_dealer_gets_its_keys_and_masked_weights_and_nothing_else() -> None:
         ("owner", "weight"),
     }
     assert len(drawn | given) == 4
-    assert PAIRS == {"client": {"owner": "k01", "dealer": "k02"}, "owner": {"dealer": "k12"}}
+    assert DRAWN == {"client": ("owner", "dealer"), "owner": ("client", "dealer"), "dealer": ()}
 
 
 def test_the_dealers_messages_go_to_the_owner_alone_and_the_client_downloads_nothing() -> None:

@@ -17,11 +17,12 @@ from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
 from mpcify.engines.interpret import check_arrays
 from mpcify.engines.ring.config import PARTIES, RingConfig
 from mpcify.engines.ring.kernels import formulas
-from mpcify.engines.ring.party import RingParty, Seat
+from mpcify.engines.ring.party import RingParty
 from mpcify.engines.ring.plan import Plan
 from mpcify.engines.ring.protocols.local import Entered
 from mpcify.engines.ring.roles import chunks
 from mpcify.engines.ring.rules import RingRules
+from mpcify.engines.ring.seat import Seat
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import refuse_undeclared
