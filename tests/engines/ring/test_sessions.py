@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mpcify.engines.engine import Party
-from mpcify.engines.ring import party as party_module
+from mpcify.engines.ring import seat as seat_module
 from mpcify.engines.ring.config import PARTIES
 from mpcify.engines.ring.engine import RingProgram
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
@@ -229,8 +229,8 @@ def received(
     inputs: Arrays,
 ) -> dict[tuple[str, str], bytes]:
     """What a role receives in a request whose keys are these; but for the keys themselves, and for outputs."""
-    monkeypatch.setattr(party_module, "derive", lambda secret, session, use: use)
-    monkeypatch.setattr(party_module, "Prg", lambda use: secrets[NAMES[use]])
+    monkeypatch.setattr(seat_module, "derive", lambda secret, session, use: use)
+    monkeypatch.setattr(seat_module, "Prg", lambda use: secrets[NAMES[use]])
     program = model.compile()
     last = f"1/said/{len(program.plan.levels) - 1}#1"
     with Session((program,), weights) as session:
