@@ -141,6 +141,23 @@ def test_scales_that_differ_widely_lose_nothing(kinds: tuple[str, ...], seed: in
         np.testing.assert_allclose(found[name], wanted, rtol=0, atol=5e-3 * max(1.0, np.abs(wanted).max()))
 
 
+def test_a_mean_is_taken_of_a_term_that_is_finer_than_its_sum() -> None:
+    """As an integer, 1/12 of a scale that is only a little larger would be nothing."""
+    random, builder, width = np.random.default_rng(0), Builder(1, LENGTH), 12
+
+    def weight(name: str, *shape: int) -> str:
+        return builder.weight(name, random.standard_normal(shape))
+
+    x = builder.input("x", "client", (1, LENGTH, width))
+    builder.layer, builder.part = 0, "linear"
+    total = builder.emit("sum", "add", (builder.emit("scaled", "scale", (x,), by=0.3), weight("v", 1, width)))
+    normal = builder.emit("norm", "layernorm", (total, weight("g", width), weight("b", width)), eps=1e-12)
+    builder.layer, builder.part = None, "head"
+    last = builder.emit("logits", "linear", (normal, weight("w", width, 2), weight("c", 2)))
+    graph = builder.finish(None, [last])
+    check(declared(graph, builder.weights, {"x": 5 + random.standard_normal((1, LENGTH, width))}))
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("size", [0.0, 2.0**-30, 2.0, 2.0**5, 2.0**10, 2.0**40])
 def test_functions_of_the_head_are_looked_up_or_refused(size: float, function: str) -> None:
