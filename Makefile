@@ -47,6 +47,7 @@ reliability: $(READY)
 	$(BIN)/python -m benchmarks.reliability.gateway
 	$(BIN)/python -m benchmarks.reliability.speed
 	$(BIN)/python -m benchmarks.reliability.hosts
+	$(BIN)/python -m benchmarks.reliability.hosts --engine ring
 	$(BIN)/python -m benchmarks.reliability.report
 
 dist: $(READY)

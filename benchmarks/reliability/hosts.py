@@ -1,8 +1,8 @@
 """A whole BERT-base request by three hosts of their own, over mutual TLS: network namespaces with an address each.
 
-    python -m benchmarks.reliability.hosts [--layers 12] [--gigabits 1]
+    python -m benchmarks.reliability.hosts [--engine spu] [--layers 12] [--gigabits 1]
 
-Owner, helper and client run in a namespace each (Linux, root), joined by a bridge; then once more with every line
+An engine's parties run in a namespace each (Linux, root), joined by a bridge; then once more with every line
 shaped to `gigabits`. The model is BERT-base with random weights, `2quad-freediv`, 128 tokens; the answer is compared
 with the same graph in floats.
 """
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import mpcify
-from benchmarks.reliability.speed import BASE, TEXTS, deployment, mpcify_verb
+from benchmarks.reliability.speed import BASE, TEXTS, deployment, initialise
 from benchmarks.verbs import RESULTS
+from mpcify.engines.config import config_named
 from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
 from mpcify.network.namespaces import Namespaces
 
-PARTIES = ("client", "owner", "helper")
 READY = 600.0  # seconds until a party has compiled its program
 
 
@@ -34,13 +34,14 @@ def party_words(folder: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "mpcify", "party", "serve", str(folder)]
 
 
-def request(folder: Path, gigabits: float | None, turns: int) -> dict[str, Any]:
-    """Requests in namespaces: what the last one cost, and the answer. folder: that `deployment` filled."""
-    with Namespaces(PARTIES, gigabits) as spaces, ExitStack() as running:
-        owner, helper = (f"{spaces.address(place)}:7000" for place in (1, 2))
+def request(folder: Path, engine: str, gigabits: float | None, turns: int) -> dict[str, Any]:
+    """Requests in namespaces: what one of them cost, and the answer. folder: that `deployment` filled."""
+    parties = config_named(engine).parties
+    with Namespaces(parties, gigabits) as spaces, ExitStack() as running:
         place = folder / ("shaped" if gigabits else "open")
-        mpcify_verb("party", "init", folder / "parties", folder / "kits", place, "--owner", owner, "--helper", helper)
-        for number, role in ((1, "owner"), (2, "helper")):
+        listening = {role: f"{spaces.address(number)}:7000" for number, role in enumerate(parties) if number}
+        initialise(folder, place, engine, listening)
+        for number, role in enumerate(parties[1:], 1):
             process = subprocess.Popen(
                 spaces.inside(number, *party_words(place / role)), stderr=subprocess.PIPE, text=True
             )
@@ -65,31 +66,48 @@ def request(folder: Path, gigabits: float | None, turns: int) -> dict[str, Any]:
         "seconds_a_request": round(cost["seconds"] / turns, 3),
         "bytes_a_request": cost["bytes"] // turns,
         "rounds_a_request": cost["rounds"] // turns,
+        **online(cost, turns),
         "setup": cost["setup"],
         "scores": answer["results"][-1]["scores"],
     }
 
 
+def online(cost: dict[str, Any], turns: int) -> dict[str, Any]:
+    """What of a request is not ahead of it, where anything is."""
+    if "online" not in cost:
+        return {}
+    spent = cost["online"]
+    return {"online": {"seconds": round(spent["seconds"] / turns, 3), "bytes": spent["bytes"] // turns}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", default="spu")
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--gigabits", type=float, default=1.0)
     parser.add_argument("--turns", type=int, default=2, help="requests of each session; their mean is reported")
-    parser.add_argument("--out", type=Path, default=RESULTS / "reliability" / "hosts.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "reliability")
     given = parser.parse_args()
+    name = "hosts.json" if given.engine == "spu" else f"hosts-{given.engine}.json"
     folder = Path(tempfile.mkdtemp())
     try:
-        deployment(folder, BASE, given.layers)
+        deployment(folder, BASE, given.layers, given.engine)
         with mpcify.compile(folder / "parties", engine="plain") as plain:
             expected = plain.classify(TEXTS[-1:])[0]["scores"]
-        runs = [request(folder, gigabits, given.turns) for gigabits in (None, given.gigabits)]
+        runs = [request(folder, given.engine, gigabits, given.turns) for gigabits in (None, given.gigabits)]
     finally:
         shutil.rmtree(folder)
     for run in runs:
         scores = run.pop("scores")
         run["max_score_difference"] = max(abs(scores[label] - expected[label]) for label in expected)
-    values = {"format": 1, "layers": given.layers, "length": 128, "load_average": round(os.getloadavg()[0], 2)}
-    write_whole(given.out, json.dumps({**values, "runs": runs, **provenance()}, indent=1) + "\n")
+    values = {
+        "format": 1,
+        "engine": given.engine,
+        "layers": given.layers,
+        "length": 128,
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+    write_whole(given.out / name, json.dumps({**values, "runs": runs, **provenance()}, indent=1) + "\n")
     print(json.dumps(runs, indent=1))
 
 

@@ -84,11 +84,13 @@ def speeds() -> Iterator[list[str]]:
     for name, what in (("simulation", "a simulation, one process"), ("processes", "three processes, loopback")):
         ratio = f"{base['ratio']:.2f}" if name == "processes" else "1"
         yield [link("speed"), what, str(base["layers"]), f"{medians[name]:.2f}", ratio, str(base["rounds"][name])]
-    whole = read("hosts")
-    for row in whole["runs"]:
-        rate = "unshaped lines" if row["gigabits"] is None else f"{row['gigabits']:g} Gbit/s"
-        cells = (f"{row['seconds_a_request']:.2f}", "", str(row["rounds_a_request"]))
-        yield [link("hosts"), f"three network namespaces, {rate}", str(whole["layers"]), *cells]
+    for name, engine in (("hosts", "spu"), ("hosts-ring", "ring")):
+        whole = read(name)
+        for row in whole["runs"]:
+            rate = "unshaped lines" if row["gigabits"] is None else f"{row['gigabits']:g} Gbit/s"
+            apart = f", {row['online']['seconds']:.2f} s of it online" if "online" in row else ""
+            cells = (f"{row['seconds_a_request']:.2f}", "", str(row["rounds_a_request"]))
+            yield [link(name), f"three network namespaces, {rate}, {engine}{apart}", str(whole["layers"]), *cells]
 
 
 def in_a_row() -> str:

