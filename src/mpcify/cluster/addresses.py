@@ -1,12 +1,14 @@
 """Where a party is reached: HOST:PORT."""
 
 import ipaddress
+import itertools
 import os
 import re
-import secrets
 import socket
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 # a label of a host's name; containers are named with underscores, too
@@ -14,7 +16,7 @@ LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 LONGEST = 253  # characters of a host's name
 OWN_PORTS = range(20000, 32000)  # systems give outgoing connections ports above these
-SHARE = 60  # of them that a process takes: processes beside each other have other ones
+SHARE = 60  # of them that a process takes, in turn: processes beside each other have other ones
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,18 @@ def free_addresses(count: int) -> list[str]:
         return [f"127.0.0.1:{held.enter_context(free_listener()).getsockname()[1]}" for _ in range(count)]
 
 
+@cache
+def turns() -> Iterator[int]:
+    """Counts what a process has taken, so that it takes the same one late."""
+    return itertools.count()
+
+
 def free_listener() -> socket.socket:
     """A socket that listens at a free port of OWN_PORTS, of this process's share if one is free there."""
     first = os.getpid() * SHARE
     for _ in OWN_PORTS:
         try:
-            return socket.create_server(("127.0.0.1", OWN_PORTS[(first + secrets.randbelow(SHARE)) % len(OWN_PORTS)]))
+            return socket.create_server(("127.0.0.1", OWN_PORTS[(first + next(turns()) % SHARE) % len(OWN_PORTS)]))
         except OSError:
             continue
     return socket.create_server(("127.0.0.1", 0))
