@@ -1,12 +1,13 @@
 """Where a party is reached: HOST:PORT."""
 
+import errno
 import ipaddress
 import itertools
 import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Self
@@ -89,11 +90,9 @@ def turns() -> Iterator[int]:
 
 
 def free_listener() -> socket.socket:
-    """A socket that listens at a free port of OWN_PORTS, of this process's share if one is free there."""
-    first = os.getpid() * SHARE
-    for _ in OWN_PORTS:
-        try:
-            return socket.create_server(("127.0.0.1", OWN_PORTS[(first + next(turns()) % SHARE) % len(OWN_PORTS)]))
-        except OSError:
-            continue
-    return socket.create_server(("127.0.0.1", 0))
+    """A socket that listens at the next free port of OWN_PORTS, from this process's share on. OSError if none is."""
+    first = os.getpid() * SHARE + next(turns()) % SHARE
+    for step in range(len(OWN_PORTS)):
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", OWN_PORTS[(first + step) % len(OWN_PORTS)]))
+    raise OSError(errno.EADDRINUSE, "every port that parties of one machine take is in use")
