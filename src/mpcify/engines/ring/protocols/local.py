@@ -1,5 +1,6 @@
 """Steps without a message and without randomness: each role does the same to its part."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,12 @@ from mpcify.engines.ring.values import Move, Part, added, encode, moved
 
 
 @dataclass(kw_only=True)
-class PartWise(Step):
+class PartWise(Step, ABC):
     """A function that is linear in its sources."""
 
+    @abstractmethod
     def apply(self, *parts: Any) -> Any:
         """A role's part of the value from its parts of the sources; None is zero."""
-        raise NotImplementedError
 
     def deal(self, dealer: Dealer) -> None:
         self.compute(dealer)

@@ -127,20 +127,16 @@ class Lift(FromOpened):
 
 
 @dataclass(kw_only=True)
-class Square(FromOpened):
-    """x² = u² − 2u·h + h² + 2^κ·t·(m·(2u + 2^κ) − 2·mh), with h² as the dealer's part.
-
-    Nothing is sent; dealt: h, m and mh.
-    """
+class WithProduct(FromOpened):
+    """A step for which the dealer also gives a product with m, of its own shape."""
 
     def opened_needs(self) -> tuple[int, int]:
         return self.ring, self.wrap_bits
 
-    def deal(self, dealer: Dealer) -> None:
-        x = dealer.values[self.sources[0]]
+    def give(self, dealer: Dealer, product: np.ndarray) -> None:
+        """Shares the product, if any bit of it counts."""
         if self.wrap_bits:
-            dealer.give(self.index, Purpose.PRODUCT, x.h * x.m, self.wrap_bits)
-        dealer.values[self.index] = x.h * x.h
+            dealer.give(self.index, Purpose.PRODUCT, product, self.wrap_bits)
 
     def prepare(self, party: Peer) -> None:
         if self.wrap_bits:
@@ -148,6 +144,19 @@ class Square(FromOpened):
 
     def dealt_words(self) -> tuple[Words, ...]:
         return ((self.count, self.wrap_bits),) if self.wrap_bits else ()
+
+
+@dataclass(kw_only=True)
+class Square(WithProduct):
+    """x² = u² − 2u·h + h² + 2^κ·t·(m·(2u + 2^κ) − 2·mh), with h² as the dealer's part.
+
+    Nothing is sent; dealt: h, m and mh.
+    """
+
+    def deal(self, dealer: Dealer) -> None:
+        x = dealer.values[self.sources[0]]
+        self.give(dealer, x.h * x.m)
+        dealer.values[self.index] = x.h * x.h
 
     def compute(self, party: Peer) -> None:
         x = party.values[self.sources[0]]
@@ -158,7 +167,7 @@ class Square(FromOpened):
 
 
 @dataclass(kw_only=True)
-class Weigh(FromOpened):
+class Weigh(WithProduct):
     """s·x for a number s of the client's, masked as s = δ + A, with −A·h as the dealer's part.
 
         s·u − δ·h + 2^κ·t·(δ·m + A·m)
@@ -169,21 +178,10 @@ class Weigh(FromOpened):
     def needs(self) -> tuple[int, ...]:
         return 0, self.ring
 
-    def opened_needs(self) -> tuple[int, int]:
-        return self.ring, self.wrap_bits
-
     def deal(self, dealer: Dealer) -> None:
         x, s = (dealer.values[source] for source in self.sources)
-        if self.wrap_bits:
-            dealer.give(self.index, Purpose.PRODUCT, np.broadcast_to(s.mask * x.m, self.shape), self.wrap_bits)
+        self.give(dealer, np.broadcast_to(s.mask * x.m, self.shape))
         dealer.values[self.index] = np.broadcast_to(-(s.mask * x.h), self.shape)
-
-    def prepare(self, party: Peer) -> None:
-        if self.wrap_bits:
-            party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
-
-    def dealt_words(self) -> tuple[Words, ...]:
-        return ((self.count, self.wrap_bits),) if self.wrap_bits else ()
 
     def compute(self, party: Peer) -> None:
         x, s = (party.values[source] for source in self.sources)
@@ -198,7 +196,7 @@ class Weigh(FromOpened):
 
 
 @dataclass(kw_only=True)
-class WeighBoth(FromOpened):
+class WeighBoth(WithProduct):
     """s·x for a value masked towards both, s = δ + A with A shared, with −A·h as the dealer's part.
 
         δ·(u − h + 2^κ·t·m) + A·u + 2^κ·t·(A·m)
@@ -209,21 +207,10 @@ class WeighBoth(FromOpened):
     def needs(self) -> tuple[int, ...]:
         return 0, self.ring
 
-    def opened_needs(self) -> tuple[int, int]:
-        return self.ring, self.wrap_bits
-
     def deal(self, dealer: Dealer) -> None:
         x, s = (dealer.values[source] for source in self.sources)
-        if self.wrap_bits:
-            dealer.give(self.index, Purpose.PRODUCT, s.mask * x.m, self.wrap_bits)
+        self.give(dealer, s.mask * x.m)
         dealer.values[self.index] = -(s.mask * x.h)
-
-    def prepare(self, party: Peer) -> None:
-        if self.wrap_bits:
-            party.kept[self.index] = party.given(self.index, Purpose.PRODUCT, self.shape, self.wrap_bits)
-
-    def dealt_words(self) -> tuple[Words, ...]:
-        return ((self.count, self.wrap_bits),) if self.wrap_bits else ()
 
     def compute(self, party: Peer) -> None:
         x, s = (party.values[source] for source in self.sources)
