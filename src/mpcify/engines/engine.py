@@ -1,7 +1,7 @@
 """What every engine is: a graph is compiled to a program, weights are loaded into a session, requests run in it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -141,6 +141,21 @@ class Program(ABC):
     def largest_message(self) -> int:
         """A bound on the bytes of any one message between parties. Raises MPC-501 as `join`."""
         raise no_parties()
+
+
+def check_links(role: str, links: Links, parties: Collection[str]) -> None:
+    """Raises MPC-501 if links are not a role's, or do not join these parties."""
+    if role != links.name:
+        raise MpcifyError(501, f"role {role}", f"the links are those of {links.name}", "join with the role's own")
+    if {role, *links.peers} != {*parties}:
+        what = f"the links join {', '.join((role, *links.peers))}"
+        raise MpcifyError(501, f"role {role}", what, f"join the parties {', '.join(parties)}")
+
+
+def other_links(role: str) -> MpcifyError:
+    """The error for a party of another session beside which a program shall be joined."""
+    what = "the other program was joined over other links"
+    return MpcifyError(501, f"role {role}", what, "join both over the same links")
 
 
 def no_parties() -> MpcifyError:

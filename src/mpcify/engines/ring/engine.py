@@ -13,7 +13,7 @@ import numpy as np
 
 from mpcify import __version__
 from mpcify.engines.cost import Cost, combined
-from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
+from mpcify.engines.engine import Arrays, Engine, Party, Program, Session, check_links, other_links
 from mpcify.engines.interpret import check_arrays
 from mpcify.engines.ring.config import PARTIES, RingConfig
 from mpcify.engines.ring.kernels import formulas
@@ -64,16 +64,11 @@ class RingProgram(Program):
         Raises MPC-501 if the links are not this role's, do not lead to the other two, or are not those of `beside`; and
         what every `Party` raises.
         """
-        if role != links.name:
-            raise MpcifyError(501, f"role {role}", f"the links are those of {links.name}", "join with the role's own")
-        if {role, *links.peers} != {*PARTIES}:
-            what = f"the links join {', '.join((role, *links.peers))}"
-            raise MpcifyError(501, "engine ring", what, f"join the parties {', '.join(PARTIES)}")
+        check_links(role, links, PARTIES)
         if beside is None:
             return RingParty(self, Seat(links))
         if not isinstance(beside, RingParty) or beside.seat.links is not links:
-            what, remedy = "the other program was joined over other links", "join both over the same links"
-            raise MpcifyError(501, f"role {role}", what, remedy)
+            raise other_links(role)
         return RingParty(self, beside.seat)
 
     def facts(self) -> dict[str, Any]:

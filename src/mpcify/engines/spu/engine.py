@@ -15,7 +15,7 @@ import numpy as np
 
 from mpcify import __version__
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
+from mpcify.engines.engine import Arrays, Engine, Party, Program, Session, check_links, other_links
 from mpcify.engines.interpret import check_kinds
 from mpcify.engines.spu.child import Child, cost_of
 from mpcify.engines.spu.config import SpuConfig
@@ -78,17 +78,11 @@ class SpuProgram(Program):
         Raises MPC-501 if the links are not this role's, do not lead to the protocol's other parties, or are not those
         of `beside`; and what every `Party` raises.
         """
-        if role != links.name:
-            raise MpcifyError(501, f"role {role}", f"the links are those of {links.name}", "join with the role's own")
-        if {role, *links.peers} != {*self.config.parties}:
-            what = f"the links join {', '.join((role, *links.peers))}"
-            remedy = f"join the parties of {self.config.protocol}: {', '.join(self.config.parties)}"
-            raise MpcifyError(501, f"protocol {self.config.protocol}", what, remedy)
+        check_links(role, links, self.config.parties)
         if beside is None:
             return JoinedParty(self, Place.open(self.config, links))
         if not isinstance(beside, JoinedParty) or beside.place.links is not links:
-            what, remedy = "the other program was joined over other links", "join both over the same links"
-            raise MpcifyError(501, f"role {role}", what, remedy)
+            raise other_links(role)
         return JoinedParty(self, beside.place)
 
     def facts(self) -> dict[str, Any]:
