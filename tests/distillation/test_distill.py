@@ -22,7 +22,7 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 Make = Callable[..., Any]
 # calibration leaves so small a student little to learn: whether training makes it better is chance
 pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
-SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30)
+SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30, precision="float32")
 
 
 @pytest.fixture

@@ -62,10 +62,20 @@ def launch(teacher_of: Callable[..., PreTrainedModel], tokenizer: Any, texts: Ca
 
     def run(how: str, out: str) -> subprocess.CompletedProcess[str]:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-        options = (
-            "--teacher teacher --train data.tsv --eval data.tsv --epochs 2 --batch-size 8 --device cpu --format json"
-        )
-        command = [*torchrun, "script.py", how, "distill", "student", out, *options.split()]
+        options = [
+            "--teacher",
+            "teacher",
+            "--train",
+            "data.tsv",
+            "--eval",
+            "data.tsv",
+            "--epochs",
+            "2",
+            "--batch-size",
+            "8",
+        ]
+        options += ["--device", "cpu", "--precision", "float32", "--format", "json"]
+        command = [*torchrun, "script.py", how, "distill", "student", out, *options]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     return run
@@ -85,7 +95,7 @@ def test_two_processes_train_the_student_that_one_does(
     assert first == second, "both see the same pieces"
     assert len(set(first.splitlines())) == 4, "two epochs, the part held out and calibration have their own"
     data = read_examples(tmp_path / "data.tsv")
-    settings = Settings(epochs=2, batch_size=8, device="cpu")
+    settings = Settings(epochs=2, batch_size=8, device="cpu", precision="float32")
     distill(tmp_path / "student", tmp_path / "teacher", data, data, tmp_path / "one", settings)
     one, two = (load(tmp_path / name).state_dict() for name in ("one", "two"))
     start = load(tmp_path / "student").state_dict()

@@ -36,6 +36,7 @@ def test_a_student_is_measured_twelve_times_at_most() -> None:
         {"epochs": "3"},
         {"learning_rate": float("nan")},
         {"learning_rate": None},
+        {"precision": "float16"},
     ],
     ids=str,
 )

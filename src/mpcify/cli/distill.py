@@ -1,7 +1,7 @@
 """mpcify distill STUDENT OUT --teacher MODEL: the accuracy back."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -33,6 +33,10 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, of all process
 MaxLength = Annotated[int, typer.Option(min=2, metavar="TOKENS", help="Longer texts are cut in training.")]
 Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes from it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps. Default: the best at hand.")]
+PrecisionOf = Annotated[
+    Literal["float32", "bfloat16"] | None,
+    typer.Option(help="Of matrix products in training. Default: bfloat16 where the device has it in hardware."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of an interrupted run.")]
 
 
@@ -52,6 +56,7 @@ def distill(
     max_length: MaxLength = 128,
     seed: Seed = 0,
     device: Device = None,
+    precision: PrecisionOf = None,
     resume: Resume = False,
 ) -> Answer:
     """Train a student to answer as its teacher does (calibrating it first), and write it with a model card."""
@@ -74,7 +79,7 @@ def distill(
     from mpcify.distillation.settings import Settings
     from mpcify.measure.provenance import command
 
-    settings = Settings(epochs, lr, batch_size, max_length, seed, base, device)
+    settings = Settings(epochs, lr, batch_size, max_length, seed, base, device, precision=precision)
     result = distillation.distill(
         student,
         teacher,

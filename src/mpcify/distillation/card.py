@@ -88,6 +88,7 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
         "taught on": "" if result.task.images else pieces_of(result),
         "best checkpoint": best,
         "learning rate, batch size": f"{settings.learning_rate:g}, {settings.batch_size}",
+        "matrix products": f"{settings.precision} in training, float32 in what was measured",
         "longest text": "" if result.task.images else f"{settings.max_length} tokens",
         "loss weights": ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight),
         "seed": str(settings.seed),

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -99,6 +100,7 @@ def distill(
     settings = (settings or Settings()).resumed(before).for_rows(rows)
     processor = read_processor(source, student) if processor is None else processor
     args = arguments(settings, out, launch)
+    settings = replace(settings, precision=args.precision)
     data = prepare(train, texts, evaluation, student, processor, settings, args)
     run = fingerprint(student, teacher, train, texts, settings)
     if settings.base is not None:
@@ -247,6 +249,7 @@ def arguments(settings: Settings, out: Path, launch: Launch) -> DistillationArgu
             per_device_train_batch_size=settings.batch_size // launch.size,
             seed=settings.seed,
             use_cpu=settings.device == "cpu",
+            precision=settings.precision,
         )
     if args.world_size != launch.size:
         what = f"{launch.size} processes were launched, and {args.world_size} train together on {args.device.type}"

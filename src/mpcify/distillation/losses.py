@@ -115,7 +115,7 @@ def losses(
     if weights.logits:
         terms["logits"] = answer_loss(task)(student.logits, teacher.logits)
     if weights.feed_forward_range:
-        excess = (F.relu(values[real].abs() - FEED_FORWARD_LIMIT) for values in student.feed_forward)
+        excess = (F.relu(values[real].float().abs() - FEED_FORWARD_LIMIT) for values in student.feed_forward)
         terms["feed_forward_range"] = total((values**2).mean() for values in excess)
     bounded = [
         (scores, SCORE_LOW * 2.0 ** int(module.mpcify_t))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from mpcify.conversion.student import Base
 from mpcify.distillation.losses import LossWeights
+from mpcify.distillation.precision import PRECISIONS, Precision
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import Task
 
@@ -21,7 +22,8 @@ class Settings:
 
     batch_size: rows a step, of all processes together. max_length: tokens, longer training texts are cut. device: cpu,
     cuda or mps, the best if None. base: a public checkpoint whose word-embedding table the student takes over and
-    freezes. calibration: rows.
+    freezes. calibration: rows. precision: of the matrix products in training; if None, bfloat16 where the device
+    multiplies it in hardware, else float32.
     Raises MPC-901 for what makes no sense.
     """
 
@@ -33,6 +35,7 @@ class Settings:
     base: str | None = None
     device: str | None = None
     calibration: int = 1000
+    precision: Precision | None = None
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
@@ -45,14 +48,17 @@ class Settings:
             positive = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
             if not positive and not (name == "epochs" and value is None):
                 raise self.wrong(name, "give a number above 0")
+        if self.precision not in (None, *PRECISIONS):
+            raise self.wrong("precision", f"give {' or '.join(PRECISIONS)}")
 
     def wrong(self, name: str, remedy: str) -> MpcifyError:
         """The error for a field that makes no sense."""
         return MpcifyError(901, name.replace("_", " "), f"it is {getattr(self, name)!r}"[:80], remedy)
 
     def resumed(self, before: Mapping[str, Any]) -> Self:
-        """The settings with the epochs of an earlier run that goes on, unless they say how many."""
-        return replace(self, epochs=before.get("epochs")) if self.epochs is None else self
+        """The settings with the epochs and the precision of an earlier run that goes on, unless they name them."""
+        epochs = before.get("epochs") if self.epochs is None else self.epochs
+        return replace(self, epochs=epochs, precision=self.precision or before.get("precision"))
 
     def for_rows(self, count: int) -> Self:
         """The settings with as many epochs as so many rows need, pieces counted, unless they say how many."""

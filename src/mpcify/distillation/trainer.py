@@ -24,6 +24,7 @@ from mpcify.conversion.student import student_config
 from mpcify.distillation.bars import EpochProgress, without_bars
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
 from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
+from mpcify.distillation.precision import Precision, native_precision
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
 from mpcify.graph.about import Task
@@ -42,7 +43,8 @@ class DistillationArguments(TrainingArguments):
 
     logits_after: the share of the steps on representations alone. logits_rate: the learning rate's factor from then on.
     selection_share, selection_limit: how much of the training data is held out to choose the best checkpoint on, and
-    how many rows at most. student_dropout: the student's, in training. Of a short run at most a fifth is warm-up.
+    how many rows at most. student_dropout: the student's, in training. precision: of the matrix products in training;
+    `native_precision` if None. What is measured is measured in float32. Of a short run at most a fifth is warm-up.
     """
 
     learning_rate: float = 1e-4
@@ -69,6 +71,7 @@ class DistillationArguments(TrainingArguments):
     selection_share: float = field(default=0.05, metadata={"help": "Share of the training data held out."})
     selection_limit: int = field(default=1000, metadata={"help": "Most rows held out."})
     student_dropout: float = field(default=0.0, metadata={"help": "The student's dropout in training."})
+    precision: Precision | None = field(default=None, metadata={"help": "Of the matrix products in training."})
 
     def __post_init__(self) -> None:
         require("accelerate")
@@ -76,6 +79,7 @@ class DistillationArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         self._n_gpu = min(self.n_gpu, 1)  # DataParallel's replicas hide the modules that the losses watch
+        self.precision = self.precision or native_precision(self.device)
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """The steps in which the learning rate rises."""
@@ -211,9 +215,11 @@ class DistillationTrainer(Trainer):
     ) -> Any:
         """The sum of the losses that count at this step; with the student's and the teacher's logits if asked."""
         inputs = model_inputs(self.model, inputs)
-        with torch.no_grad():
-            theirs = observe(self.teacher, self.teacher, self.layers, inputs)
-        ours = observe(model, self.model, self.layers, inputs)
+        narrow = model.training and self.args.precision == "bfloat16"
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=narrow):
+            with torch.no_grad():
+                theirs = observe(self.teacher, self.teacher, self.layers, inputs)
+            ours = observe(model, self.model, self.layers, inputs)
         real = inputs.get("attention_mask", torch.ones(ours.hidden[0].shape[:2], device=ours.logits.device)) > 0
         terms = losses(self.weights, ours, theirs, real, self.task)
         if model.training and self.state.global_step < self.args.logits_after * self.state.max_steps and len(terms) > 1:

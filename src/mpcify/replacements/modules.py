@@ -133,8 +133,15 @@ def attention(
             scaling,
         )
         return output.transpose(1, 2), None
-    output, scores = attend(kind, query, key, value, attention_mask, module.c, module.log_gamma, score_bias)  # type: ignore[arg-type]
+    with torch.autocast(query.device.type, enabled=False):
+        query, key, value = (of_float32(part) for part in (query, key, value))
+        output, scores = attend(kind, query, key, value, attention_mask, module.c, module.log_gamma, score_bias)  # type: ignore[arg-type]
     return output.transpose(1, 2).contiguous(), scores
+
+
+def of_float32(values: Tensor) -> Tensor:
+    """At least float32: exp_t raises a number near 1 to the 64th power, and bfloat16 keeps 8 bits of it."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def key_mask(*_: Any, attention_mask: Tensor | None = None, mask_function: Any = None, **__: Any) -> Tensor | None:
