@@ -117,7 +117,7 @@ def test_an_estimate_has_the_bytes_of_a_profile_ahead_and_online(
     student = compile(folder, "ring", length=16, accept_embedding_leak=True, inputs=inputs)
     (tmp_path / "speed.json").write_text(SPEED)
     with student as private:
-        told = estimate(private, "ring", network="40,1", calibration=tmp_path / "speed.json").to_json()
+        told = estimate(private, "ring", network="40,1", calibration=tmp_path / "speed.json", inputs=inputs).to_json()
         found = profile(private).to_json()
     rows = [{row["name"]: (row["bytes"], row["rounds"]) for row in one["operations"]} for one in (told, found)]
     assert rows[0] == rows[1]

@@ -253,10 +253,10 @@ class RingParty(Party):
         if sharing is None:
             raise not_shared()
         self.seat.check()
-        role, costs = self.request(entered=self.half(sharing, half))
+        role, costs = self.request(entered=self.entered(sharing, half))
         return None if role is None else sharing.answers.pack(role.values), costs
 
-    def half(self, sharing: RingSharing, half: bytes | None) -> dict[int, np.ndarray]:
+    def entered(self, sharing: RingSharing, half: bytes | None) -> dict[int, np.ndarray]:
         """This party's part of a request's inputs. Raises MPC-503 for a half that is not its own, MPC-707 for one of
         another size, and for one that came before."""
         if self.role not in sharing.half_sizes:

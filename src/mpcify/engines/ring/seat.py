@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # who draws a key, and for whom: k₀₁ is of both, k₀₂ the client's, k₁₂ the owner's
 DRAWN = {"client": ("owner", "dealer"), "owner": ("client", "dealer"), "dealer": ()}
-REMEMBERED = 1 << 16  # halves of inputs
+REMEMBERED = 1 << 12  # halves of inputs
 T = TypeVar("T")
 
 
