@@ -56,7 +56,7 @@ def test_what_is_left_out_has_its_default(path: Path) -> None:
         {"health": {"address": "127.0.0.1:9000"}, "listen": {"address": "0.0.0.0:7000"}, "lengths": [16]},
         {
             "role": "dealer",
-            "engine": {"engine": "ring", "ring": 48, "ahead": 4},
+            "engine": {"engine": "ring", "ring": 48, "ahead": 4, "inputs": "delegated"},
             "parties": {"owner": "o:1", "dealer": "d:1"},
         },
     ],

@@ -82,7 +82,8 @@ def test_every_setting_has_a_help_and_one_type() -> None:
     for name, (kind, item) in settings().items():
         assert item.metadata["help"].endswith("."), name
         assert kind in (str, int, float, bool), name
-    assert list(settings()) == ["device", "force", "ring", "ahead", "protocol", "fraction_bits", "trust_first_party"]
+    own = ["ring", "ahead", "inputs", "protocol", "fraction_bits", "trust_first_party"]
+    assert list(settings()) == ["device", "force", *own]
 
 
 def test_what_may_not_run_is_refused_when_it_is_built_and_costs_nothing_to_name() -> None:

@@ -72,6 +72,10 @@ class TestRing(EngineContract):
     refuses = DIVIDES
 
 
+class TestRingDelegated(TestRing):
+    config = RingConfig(force=True, inputs="delegated")
+
+
 class TestRingParties(PartyContract):
     config = RingConfig(force=True, ahead=0)
     tolerance = 5e-3

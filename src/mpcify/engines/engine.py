@@ -73,6 +73,29 @@ class Sessions(ABC):
         """Lets go of what the sessions share. A second call does nothing."""
 
 
+class Sharing(ABC):
+    """What a client does who is no party: it shares each input between the two that compute, and adds what they give.
+
+    Each half is uniform, so that neither of the two learns an input or an output; together they would. The client needs
+    the program, and no weights. half_sizes: the bytes of a request's halves, by role. answer_size: of either half of
+    its answer.
+    """
+
+    half_sizes: Mapping[str, int]
+    answer_size: int
+
+    @abstractmethod
+    def split(self, inputs: Arrays) -> tuple[bytes, bytes]:
+        """The halves of client and owner of a request's inputs, drawn anew each time, also for a repeat.
+
+        Raises MPC-503 for arrays that are missing or of another shape, MPC-402 for what no ring holds.
+        """
+
+    @abstractmethod
+    def join(self, client: bytes, owner: bytes) -> dict[str, np.ndarray]:
+        """The outputs from the halves of client and owner. Raises MPC-707 for halves of another size."""
+
+
 class Party(ABC):
     """One role's part in a program, over links to the other roles: it takes and returns only what that role has.
 
@@ -94,8 +117,17 @@ class Party(ABC):
     def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
         """One request: the client gives its inputs and gets the outputs, every other role gives and gets None.
 
-        Inputs that are public every role gives.
+        Inputs that are public every role gives. A program whose inputs are shared has `answer_half` in its place.
         """
+
+    def answer_half(self, half: bytes | None) -> tuple[bytes | None, Cost]:
+        """One request in a program whose inputs are shared: a role of `Sharing.half_sizes` gives its half of the inputs
+        and gets its half of the outputs, every other role gives and gets None.
+
+        Raises MPC-501 if the program's inputs are not shared, and before anything is used up MPC-707 for a half of
+        another size. Each half is for one request: MPC-707 for one that was used.
+        """
+        raise not_shared()
 
     @abstractmethod
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
@@ -138,6 +170,11 @@ class Program(ABC):
         raise no_parties()
 
     @property
+    def sharing(self) -> Sharing | None:
+        """How a client who is no party shares its inputs between the parties; None if one party knows them."""
+        return None
+
+    @property
     def largest_message(self) -> int:
         """A bound on the bytes of any one message between parties. Raises MPC-501 as `join`."""
         raise no_parties()
@@ -161,6 +198,11 @@ def other_links(role: str) -> MpcifyError:
 def no_parties() -> MpcifyError:
     """The error for an engine that shares nothing."""
     return MpcifyError(501, "parties", "this engine has no parties", "choose one that shares values")
+
+
+def not_shared() -> MpcifyError:
+    """The error for a half of inputs that a party knows whole."""
+    return MpcifyError(501, "inputs", "they are not shared: one party knows them", "use an engine's --inputs delegated")
 
 
 class Engine(ABC):

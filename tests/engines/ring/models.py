@@ -9,6 +9,7 @@ import numpy as np
 from mpcify.engines.plain import PlainEngine, measure_ranges
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.engine import RingProgram
+from mpcify.engines.ring.sharing import RingSharing
 from mpcify.engines.ring.values import encode
 from mpcify.graph.graph import Graph
 from mpcify.graph.ranges import declare
@@ -20,6 +21,7 @@ from tests.lowering.test_passes import LENGTH, request, student_of
 from tests.makers import make_teacher
 
 Arrays = dict[str, np.ndarray]
+Halves = dict[str, dict[int, np.ndarray]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,14 +78,25 @@ def scene_of(
     secrets: Mapping[str, Shifted] | None = None,
     number: int = 1,
     heard: Mapping[int, np.ndarray] | None = None,
+    halves: Halves | None = None,
 ) -> Scene:
     """A scene of a whole program, as its parties would play it."""
     plan, secrets = program.plan, keys() if secrets is None else secrets
     arrays = {key: encode(derived.compute(weights), scale) for key, (derived, scale) in plan.owned.items()}
     given = {name: np.asarray(array, np.float64) for name, array in inputs.items()}
-    return Scene(
-        plan.steps, secrets, held(plan.slots, slots_of(program, weights), secrets), given, arrays, number, heard
-    )
+    entered = {}
+    if program.sharing is not None:
+        entered, given = entered_by(program.sharing, given) if halves is None else halves, {}
+    placed = held(plan.slots, slots_of(program, weights), secrets)
+    return Scene(plan.steps, secrets, placed, given, arrays, entered, number, heard)
+
+
+def entered_by(sharing: RingSharing, inputs: Arrays, kept: str = "client", part: Any = None) -> Halves:
+    """The parts of inputs at client and owner, of which that of the role `kept` is given, or drawn from a seed."""
+    other = {"client": "owner", "owner": "client"}[kept]
+    part = sharing.drawn(bytes(32)) if part is None else part
+    rest = {step.index: step.encoded(inputs) - part[step.index] for step in sharing.plan.inputs}
+    return {kept: part, other: rest}
 
 
 def slots_of(program: RingProgram, weights: Arrays) -> dict[int, np.ndarray]:

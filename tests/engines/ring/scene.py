@@ -157,8 +157,9 @@ class Recorder(Outbox):
 class Scene:
     """One set of randomness of a plan, and one request with it.
 
-    said: what client and owner say to each other, by role and step, and `dealt` and `halves`, by step: what the dealer
-    gives the owner, and what the client sends it ahead. heard: what the client hears in place of what the owner says.
+    entered: the parts of inputs that no party knows, by role and step. said: what client and owner say to each other,
+    by role and step, and `dealt` and `halves`, by step: what the dealer gives the owner, and what the client sends it
+    ahead. heard: what the client hears in place of what the owner says.
     """
 
     steps: Sequence[Step]
@@ -166,6 +167,7 @@ class Scene:
     weights: Mapping[str, Mapping[int, Any]] | None = None
     inputs: Mapping[str, Words] = field(default_factory=dict)
     arrays: Mapping[str, Words] = field(default_factory=dict)
+    entered: Mapping[str, Mapping[int, Words]] = field(default_factory=dict)
     number: int = 1
     heard: Mapping[int, Words] | None = None
     said: dict[tuple[str, int], Words] = field(default_factory=dict)
@@ -181,6 +183,8 @@ class Scene:
         inboxes = (Inbox(iter(box.sent).__next__) for box in (self.from_dealer, self.from_client))
         self.owner = Owner(1, self.number, weights["owner"], self.secrets["k12"], *inboxes)
         self.client.inputs, self.owner.arrays = self.inputs, self.arrays
+        for party in (self.client, self.owner):
+            party.entered = self.entered.get(party.role, {})
 
     def prepare(self) -> "Scene":
         """What is done before the request."""

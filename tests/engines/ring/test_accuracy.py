@@ -1,8 +1,12 @@
-"""Tiny students of every family and recipe answer as they do in floats, to two hundredths of a logit."""
+"""Tiny students of every family and recipe answer as they do in floats, to two hundredths of a logit.
+
+They do whether the client knows the inputs, or no party.
+"""
 
 import numpy as np
 import pytest
 
+from mpcify.engines.ring.config import KNOWN_TO
 from mpcify.recipe import Recipe
 from tests.engines.ring import models
 from tests.makers import FAMILIES
@@ -27,22 +31,24 @@ def test_a_student_answers_as_in_floats(
 ) -> None:
     options = {} if t is None else {"t": t}
     model = models.student(family, Recipe(attention, "quad", centre_keys=centred, **options), embeddings)
-    with model.compile().load(model.weights) as session:
-        found, _ = session.run(model.inputs)
     wanted = model.plain["logits"]
     assert np.abs(wanted).max() > 0.1
-    np.testing.assert_allclose(found["logits"], wanted, rtol=0, atol=2e-2)
+    for inputs in KNOWN_TO:
+        with model.compile(inputs=inputs).load(model.weights) as session:
+            found, _ = session.run(model.inputs)
+        np.testing.assert_allclose(found["logits"], wanted, rtol=0, atol=2e-2)
 
 
+@pytest.mark.parametrize("known_to", KNOWN_TO)
 @pytest.mark.parametrize("recipe", ["2quad-freediv", "softmax-freediv"])
-def test_padding_adds_nothing_whatever_it_holds(recipe: str) -> None:
+def test_padding_adds_nothing_whatever_it_holds(recipe: str, known_to: str) -> None:
     """Its values leave their declared ranges and wrap, and then are weighed with an exact zero."""
     model = models.student("bert", recipe)
     padding = model.inputs["share"][..., 0] == 0
     assert padding.any()
     inputs = {**model.inputs, "embeddings": model.inputs["embeddings"].copy()}
     inputs["embeddings"][padding] = 1000 * np.random.default_rng(0).standard_normal((padding.sum(), 32))
-    with model.compile().load(model.weights) as session:
+    with model.compile(inputs=known_to).load(model.weights) as session:
         found, _ = session.run(inputs)
     np.testing.assert_allclose(found["logits"], model.plain["logits"], rtol=0, atol=2e-2)
 

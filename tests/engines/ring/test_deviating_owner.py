@@ -8,9 +8,10 @@ Proof. The client is a function of its input, of draws and of what it heard. Eac
 a draw that is used for nothing else that leaves the client (D₀ of Open, Lookup and MaskBoth, A of Mask, a of Renew and
 RenewBoth); the word depends on its input, on what it heard, and on other draws. Whatever the owner said, that draw can
 be moved by the difference of the words. What the dealer gives the owner is a secret less a share that the client draws:
-that share is moved by the difference of the secrets. In the order of the steps each move depends on earlier draws
-alone, so all moves together are a bijection, and the draws stay uniform. The dealer hears nothing, and the owner gets
-no output.
+that share is moved by the difference of the secrets. If the input came in two halves, the owner has had x₁ = x − x₀,
+and x₀, which is as uniform, is moved by the difference of the inputs. In the order of the steps each move depends on
+earlier draws alone, so all moves together are a bijection, and the draws stay uniform. The dealer hears nothing, and
+the owner gets no output.
 
 So the owner must not learn when or how the client fails either: a message of the right length is never refused for what
 it holds.
@@ -21,9 +22,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpcify.engines.ring.config import KNOWN_TO
 from mpcify.engines.ring.protocols.lookup import Output
 from tests.engines.ring import models
-from tests.engines.ring.models import Model, scene_of
+from tests.engines.ring.models import Model, entered_by, scene_of
 from tests.engines.ring.scene import Scene, Words, drawn, keys, received
 from tests.engines.ring.views import FromOwner
 
@@ -56,10 +58,10 @@ def sent(scene: Scene) -> tuple[list[bytes], list[bytes], dict[int, bytes]]:
     return scene.from_dealer.sent, scene.from_client.sent, scene.bytes_said("client")
 
 
-@settings(max_examples=6, deadline=None)
-@given(seed=SEEDS)
-def test_whatever_the_owner_says_it_receives_the_same_for_other_inputs(model: Model, seed: int) -> None:
-    program, secrets = model.compile(), keys()
+@settings(max_examples=8, deadline=None)
+@given(seed=SEEDS, known_to=st.sampled_from(KNOWN_TO))
+def test_whatever_the_owner_says_it_receives_the_same_for_other_inputs(model: Model, seed: int, known_to: str) -> None:
+    program, secrets = model.compile(inputs=known_to), keys()
     honest = scene_of(program, model.weights, model.inputs).run()
     heard = arbitrary(honest, seed)
     random = np.random.default_rng(seed)
@@ -67,8 +69,9 @@ def test_whatever_the_owner_says_it_receives_the_same_for_other_inputs(model: Mo
     told = scene_of(program, weights, model.inputs, heard=heard).run()
     assert sent(told) != sent(honest)
     inputs = {name: array + random.standard_normal(array.shape) for name, array in model.inputs.items()}
-    FromOwner(told, scene_of(program, weights, inputs, secrets)).hide()
-    assert sent(scene_of(program, weights, inputs, secrets, heard=heard).run()) == sent(told)
+    halves = None if program.sharing is None else entered_by(program.sharing, inputs, "owner", told.entered["owner"])
+    FromOwner(told, scene_of(program, weights, inputs, secrets, halves=halves)).hide()
+    assert sent(scene_of(program, weights, inputs, secrets, heard=heard, halves=halves).run()) == sent(told)
 
 
 @settings(max_examples=6, deadline=None)

@@ -1,8 +1,9 @@
 """All draws of a tiny ring: what a party sees has the same distribution whatever the others' secrets are.
 
 A 1×1 linear layer with the owner's mask turned round (F at client and owner, W − F at the dealer) in the ring 2^3, and
-Beaver's product in 2^2, each opened without any correction of the product: the dealer's part moves the mask alone. One
-array holds every combination of draws, so that one run takes all of them. Controls with a mask less are found.
+Beaver's product in 2^2, each opened without any correction of the product: the dealer's part moves the mask alone. An
+input in halves, in 2^2, from its client to its answer. One array holds every combination of draws, so that one run
+takes all of them. Controls with a mask less are found.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from mpcify.engines.ring.prg import Place, Prg, Purpose
+from mpcify.engines.ring.protocols.local import EnteredInParts
+from mpcify.engines.ring.protocols.lookup import OutputInParts
 from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
 from mpcify.engines.ring.protocols.opening import Lift, Open, Renew
 from mpcify.engines.ring.protocols.products import Diagonal, Multiplied
@@ -171,3 +174,60 @@ def test_a_product_of_two_secrets_that_is_opened_shows_both_nothing(without: str
         for role, known, view in zip(found, ((x0, y0), (x1, y1)), views, strict=True):
             found[role].setdefault(known, []).append(view)
     assert " ".join(role for role, views in found.items() if all_same(views)) == safe
+
+
+def delegated_views(x: int, w: int, without: str = "") -> tuple[Words, Words, Words]:
+    """The views of client, owner and of the client who is no party over all draws: x in two halves, times w, opened.
+
+    All mod 4. without: a draw that is zero.
+    """
+    sizes = {"x0": 2, "A": 2, "F": 2, "D0": 2, "D1": 2, "h0": 2, "m0": 1, "rho": 2}
+    drawn = dict(zip(sizes, combinations(*(0 if name == without else sizes[name] for name in sizes)), strict=True))
+    shape, chain = drawn["A"].shape, Chain()
+    entered = chain.add(EnteredInParts, shape=shape, name="x", scale=1)
+    mask = chain.add(Mask, entered, shape=shape, messages=1, ahead=True)
+    slot = chain.slot(shape, True)
+    layer = chain.add(Diagonal, mask, shape=shape, slot=slot, ahead=True)
+    opened = chain.add(Open, layer, shape=shape, messages=1, shift=0, width=2, early=True)
+    lift = chain.add(Lift, opened, shape=shape, opened=opened)
+    last = chain.add(OutputInParts, lift, shape=shape, name="y", scale=1, width=2)
+    draws = {
+        "A": (mask.index, Purpose.FRESH),
+        "D0": (opened.index, Purpose.MASK),
+        "h0": (opened.index, Purpose.HIGH),
+        "rho": (last.index, Purpose.OTHER),
+    }
+    secrets = {
+        "k02": Listed({place: drawn[name] for name, place in draws.items()}),
+        "k12": Listed({(opened.index, Purpose.MASK): drawn["D1"]}),
+    }
+    weights = {"client": {slot: drawn["F"]}, "owner": {slot: np.full(shape, w)}, "dealer": {slot: w - drawn["F"]}}
+    x1 = x - drawn["x0"]
+    halves = {"client": {entered.index: drawn["x0"]}, "owner": {entered.index: x1}}
+    scene = Scene(chain.ready(last, 2).steps, secrets, weights, entered=halves).run()  # type: ignore[arg-type]
+    answers = [(role.values[last.index], 2) for role in (scene.client, scene.owner)]
+    return (
+        distribution(*((drawn[name], 2) for name in ("x0", "F", *draws)), (scene.said["owner", opened.index], 2)),
+        distribution(
+            *((words, 2) for words in (x1, drawn["F"], drawn["D1"], scene.said["client", mask.index])),
+            (scene.halves[opened.index], 2),
+            *((received(words, 2), 2) for index in (opened.index, last.index) for words in scene.dealt[index]),
+        ),
+        distribution(*answers),
+    )
+
+
+@pytest.mark.parametrize(
+    "without, safe",
+    [("", "client owner outside"), ("x0", "client outside"), ("A", "client outside"), ("rho", "client outside")],
+)
+def test_an_input_in_halves_shows_neither_party_anything_and_its_client_the_answer_alone(
+    without: str, safe: str
+) -> None:
+    """Without ρ the owner would be dealt what the dealer alone may have of the answer."""
+    views: dict[str, dict[tuple[int, ...], list[Words]]] = {"client": {}, "owner": {}, "outside": {}}
+    for x, w in product(range(4), range(4)):
+        known = ((), (w,), (x * w % 4,))
+        for found, key, view in zip(views.values(), known, delegated_views(x, w, without), strict=True):
+            found.setdefault(key, []).append(view)
+    assert " ".join(role for role, found in views.items() if all_same(found)) == safe

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpcify.engines.ring.config import KNOWN_TO
 from mpcify.engines.ring.tables import FUNCTIONS
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
@@ -92,21 +94,24 @@ KINDS: dict[str, Callable[[Drawn, str, str], str]] = {
     st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=7),
     st.sampled_from(["", *FUNCTIONS]),
     st.sampled_from([64, 56, 48]),
+    st.sampled_from(KNOWN_TO),
 )
-def test_an_answer_is_right_or_its_graph_is_refused(seed: int, kinds: list[str], function: str, ring: int) -> None:
+def test_an_answer_is_right_or_its_graph_is_refused(
+    seed: int, kinds: list[str], function: str, ring: int, inputs: str
+) -> None:
     """To two hundredths of the largest value: exact variances of rows may be as near to zero as chance has it."""
     drawn = Drawn(seed)
     for kind in kinds:
         drawn.grow(kind)
     if function:
         drawn.head(function)
-    check(drawn.model(), ring)
+    check(drawn.model(), ring=ring, inputs=inputs)
 
 
-def check(model: Model, ring: int = 64) -> None:
+def check(model: Model, **asked: Any) -> None:
     """The model is refused with MPC-402 and where that is, or it answers right."""
     try:
-        program = model.compile(ring=ring)
+        program = model.compile(**asked)
     except MpcifyError as error:
         refused = error.code, error.where.split(" (")[0]
     else:

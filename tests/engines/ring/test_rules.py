@@ -16,7 +16,7 @@ from mpcify.conversion.folder import save
 from mpcify.engines.engine import Session
 from mpcify.engines.plain import measure_ranges
 from mpcify.engines.ring import roles
-from mpcify.engines.ring.config import RingConfig
+from mpcify.engines.ring.config import KNOWN_TO, RingConfig
 from mpcify.engines.rules import Rules
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
@@ -62,15 +62,16 @@ def test_models_of_any_shape_send_what_is_told_to_the_byte(chunk: int, data: st.
     graph, weights = lower(*trace_graph(student, batch, length, data.draw(st.sampled_from(["client", "one-hot"]))))
     inputs = {item.name: np.full(item.shape, 0.5) for item in graph.held_by("client")}
     graph = graph.with_ranges(declare(graph, measure_ranges(graph, weights, [inputs])))
-    engine = RingConfig(ring=data.draw(st.sampled_from([56, 64]))).build()
+    engine = RingConfig(ring=data.draw(st.sampled_from([56, 64])), inputs=data.draw(st.sampled_from(KNOWN_TO))).build()
     with patch.object(roles, "CHUNK", chunk), engine.compile(graph).load(weights) as session:
         told, found = told_and_found(engine.rules, session, inputs)
     assert told == found
 
 
+@pytest.mark.parametrize("known_to", KNOWN_TO)
 @pytest.mark.parametrize("kind", sorted(set(LOWERED)))
-def test_each_kind_sends_what_is_told_to_the_byte(kind: str) -> None:
-    engine = RingConfig(force=True).build()
+def test_each_kind_sends_what_is_told_to_the_byte(kind: str, known_to: str) -> None:
+    engine = RingConfig(force=True, inputs=known_to).build()
     graph, inputs = one_of_each([kind])
     try:
         program = engine.compile(graph)
@@ -99,19 +100,24 @@ def test_a_product_with_a_weight_is_one_of_the_owners_and_one_ahead_and_of_two_v
     assert counts == {"linear": [385, 385], "matmul": [105, 210]}  # ahead, and online
 
 
-def test_memory_is_that_of_the_request_and_of_every_set_that_waits() -> None:
+@pytest.mark.parametrize("inputs", KNOWN_TO)
+def test_memory_is_that_of_the_request_and_of_every_set_that_waits(inputs: str) -> None:
     graph = product()
-    one, three = (RingConfig(force=True, ahead=ahead).rules().keeps(graph) for ahead in (0, 2))
+    one, three = (RingConfig(force=True, ahead=ahead, inputs=inputs).rules().keeps(graph) for ahead in (0, 2))
     assert three == 3 * one
     values = (5 + 3) * 7 + 5 * 11 + 5 * 3
     assert one > 2 * 8 * values, "a value, and a mask each"
 
 
-def test_an_estimate_has_the_bytes_of_a_profile_ahead_and_online(checkpoint: Callable, tmp_path: Any) -> None:
-    student = compile(convert_folder(checkpoint, tmp_path), "ring", length=16, accept_embedding_leak=True)
+@pytest.mark.parametrize("inputs", KNOWN_TO)
+def test_an_estimate_has_the_bytes_of_a_profile_ahead_and_online(
+    checkpoint: Callable, tmp_path: Any, inputs: str
+) -> None:
+    folder = convert_folder(checkpoint, tmp_path)
+    student = compile(folder, "ring", length=16, accept_embedding_leak=True, inputs=inputs)
     (tmp_path / "speed.json").write_text(SPEED)
     with student as private:
-        told = estimate(private, "ring", network="40,1", calibration=tmp_path / "speed.json").to_json()
+        told = estimate(private, "ring", network="40,1", calibration=tmp_path / "speed.json", inputs=inputs).to_json()
         found = profile(private).to_json()
     rows = [{row["name"]: (row["bytes"], row["rounds"]) for row in one["operations"]} for one in (told, found)]
     assert rows[0] == rows[1]

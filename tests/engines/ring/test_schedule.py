@@ -10,7 +10,7 @@ import pytest
 
 from mpcify.conversion.convert import convert
 from mpcify.engines.plain import measure_ranges
-from mpcify.engines.ring.config import RingConfig
+from mpcify.engines.ring.config import KNOWN_TO, RingConfig
 from mpcify.engines.ring.engine import RingProgram
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
@@ -79,6 +79,13 @@ def test_a_layer_sends_the_messages_on_the_page() -> None:
     assert len(said) == 16
     assert [planned(found, layer) for layer in range(3)] == [said] * 3
     assert len(found.plan.levels) - 1 == 3 * 16 + REST
+
+
+def test_if_no_party_knows_the_inputs_a_layer_sends_the_same_and_the_output_goes_without_a_message() -> None:
+    graph = model_of(QUAD, layers=2)[0]
+    known, delegated = (RingConfig(inputs=inputs).build().compile(graph) for inputs in KNOWN_TO)
+    assert [planned(delegated, layer) for layer in range(2)] == [planned(known, layer) for layer in range(2)]
+    assert len(delegated.plan.levels) == len(known.plan.levels) - 1
 
 
 def test_a_profile_shows_them() -> None:

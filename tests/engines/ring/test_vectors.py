@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mpcify.engines.ring.kernels import formulas
-from mpcify.engines.ring.prg import Place, Prg, Purpose, derive
+from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
 from mpcify.engines.ring.roles import Inbox
 from tests.engines.ring.chains import PROTOCOLS
 from tests.engines.ring.scene import Scene, Shifted
@@ -27,7 +29,7 @@ def scene_of(found: dict[str, Any]) -> Scene:
 
 def test_the_file_is_what_its_script_writes() -> None:
     assert json.loads(json.dumps(vectors())) == FOUND
-    assert {*NAMED} == {*PROTOCOLS, "Output"}
+    assert {*NAMED} == {*PROTOCOLS, "Output", "OutputInParts"}
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -71,6 +73,16 @@ def test_what_is_corrupted_is_refused(name: str) -> None:
         take(found, kind, step, data)
         with pytest.raises(ValueError):
             take(found, kind, step, CHANGES[change["change"]](data))
+
+
+def test_the_halves_of_an_input_that_no_party_knows_are_a_seed_and_the_input_less_what_is_drawn_from_it() -> None:
+    found = FOUND["entered"]
+    key = HKDF(SHA256(), KEY, None, b"mpcify ring 1\0\0inputs").derive(bytes.fromhex(found["client"]))
+    values = np.array(found["values"])
+    x0 = Prg(key).words(Place(0, 0, found["step"]), Purpose.INPUT, values.shape)
+    np.testing.assert_array_equal(x0, words(found["x0"], values.shape))
+    x1 = np.rint(values * found["scale"]).astype(np.int64) - x0
+    assert formulas.pack(x1, found["ring"]).hex() == found["owner"]
 
 
 def test_streams_are_aes_in_counter_mode() -> None:

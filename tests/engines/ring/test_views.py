@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpcify.engines.ring.engine import RingProgram
 from mpcify.engines.ring.prg import Purpose
 from mpcify.engines.ring.protocols.lookup import Output
 from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
@@ -16,7 +17,7 @@ from mpcify.engines.ring.protocols.products import Linear, Multiplied
 from mpcify.engines.ring.protocols.step import Message, Step
 from tests.engines.ring import models
 from tests.engines.ring.chains import PROTOCOLS, SHAPE, opened
-from tests.engines.ring.models import Model, scene_of, slots_of
+from tests.engines.ring.models import Model, entered_by, scene_of, slots_of
 from tests.engines.ring.scene import Chain, Given, Scene, Words, drawn, keys, weight_places
 from tests.engines.ring.scene import masked as masked_weights
 from tests.engines.ring.views import ExposedError, FromClient, FromOwner
@@ -126,6 +127,63 @@ def test_a_whole_request_shows_the_client_nothing_of_the_weights_but_its_outputs
         off = other.said["owner", step.index] - told.said["owner", step.index]
         change = (other.client.values[step.index] - told.client.values[step.index]) * step.scale
         np.testing.assert_array_equal((off - np.rint(change).astype(np.int64)) % (1 << step.width), 0)
+
+
+def test_if_no_party_knows_the_inputs_a_whole_request_shows_the_owner_nothing_of_them(model: Model) -> None:
+    """Nor of the outputs: its half of them follows from what it receives, and adds up with the client's."""
+    program, secrets = model.compile(inputs="delegated"), keys()
+    assert program.sharing is not None
+    told = scene_of(program, *model.held).run()
+    inputs = {name: np.roll(array, 1, 1) * 0.5 + 0.25 for name, array in model.inputs.items()}
+    halves = entered_by(program.sharing, inputs, "owner", told.entered["owner"])
+    FromOwner(told, scene_of(program, model.weights, inputs, secrets, halves=halves)).hide()
+    other = scene_of(program, model.weights, inputs, secrets, halves=halves).run()
+    assert owners_view(other) == owners_view(told)
+    assert program.sharing.answers.pack(other.owner.values) == program.sharing.answers.pack(told.owner.values)
+    bare = scene_of(program, model.weights, inputs, halves=halves).run()
+    assert owners_view(bare) != owners_view(told)
+    (found, _), (right, _), (wrong, _) = (outputs_of(program, scene) for scene in (other, bare, told))
+    np.testing.assert_allclose(found, right, rtol=0, atol=2e-2)
+    assert np.abs(found - wrong).max() > 0.02
+
+
+def test_if_no_party_knows_the_inputs_a_whole_request_shows_the_client_neither_them_nor_the_weights(
+    model: Model,
+) -> None:
+    """The client is the delegate here. All that it receives is the same, and so its half of the outputs."""
+    program, secrets = model.compile(inputs="delegated"), keys()
+    assert program.sharing is not None
+    told = scene_of(program, *model.held).run()
+    inputs = {name: np.roll(array, 1, 1) * 0.5 + 0.25 for name, array in model.inputs.items()}
+    weights = {name: array[..., ::-1] * 0.9 + 0.01 for name, array in model.weights.items()}
+    halves = entered_by(program.sharing, inputs, "client", told.entered["client"])
+    FromClient(told, scene_of(program, weights, inputs, secrets, halves=halves)).hide()
+    other = scene_of(program, weights, inputs, secrets, halves=halves).run()
+    assert other.bytes_said("owner") == told.bytes_said("owner"), "there is no message with an output"
+    assert program.sharing.answers.pack(other.client.values) == program.sharing.answers.pack(told.client.values)
+    assert np.abs(outputs_of(program, other)[0] - outputs_of(program, told)[0]).max() > 0.02
+
+
+def test_the_halves_of_an_answer_say_no_more_than_the_answer(model: Model) -> None:
+    """The client's is any word that the dealer and it draw for nothing else; the owner's is the answer less that."""
+    program, secrets = model.compile(inputs="delegated"), keys()
+    told = scene_of(program, *model.held).run()
+    for step in program.plan.outputs:
+        secrets["k02"].shift(told.dealer.place(step.index), Purpose.OTHER, drawn(np.random.default_rng(1), *step.shape))
+    other = scene_of(program, *model.held, secrets).run()
+    (outputs, halves), (same, others) = (outputs_of(program, scene) for scene in (told, other))
+    np.testing.assert_array_equal(outputs, same)
+    assert halves[0] != others[0]
+    assert halves[1] != others[1]
+    assert other.bytes_said("client") == told.bytes_said("client"), "the draw is in nothing else"
+    assert other.bytes_said("owner") == told.bytes_said("owner")
+
+
+def outputs_of(program: RingProgram, scene: Scene) -> tuple[Words, tuple[bytes, bytes]]:
+    """The logits that a client who is no party adds up, and their halves."""
+    assert program.sharing is not None
+    client, owner = (program.sharing.answers.pack(role.values) for role in (scene.client, scene.owner))
+    return program.sharing.join(client, owner)["logits"], (client, owner)
 
 
 def test_the_dealer_receives_the_same_whatever_the_weights_are(model: Model) -> None:

@@ -14,15 +14,19 @@ import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
-from mpcify.engines.ring.protocols.lookup import Output, Table
+from mpcify.engines.ring.protocols.lookup import Output, OutputInParts, Table
 from mpcify.engines.ring.protocols.opening import Open
 from mpcify.engines.ring.protocols.step import Step
+from mpcify.engines.ring.sharing import SEED
 from mpcify.engines.ring.values import Masked
+from mpcify.graph.build import Builder
 from tests.engines.ring.chains import PROTOCOLS, SHAPE
 from tests.engines.ring.scene import Chain, Given, Scene, Words, drawn, keys
 
@@ -71,6 +75,8 @@ def chain_of(name: str, seed: int) -> tuple[Chain, list[Words]]:
     parts = {role: drawn(random, *SHAPE) for role in ROLES}
     if name == "Output":
         chain.add(Output, chain.given(parts), shape=SHAPE, messages=1, name="y", scale=256, width=RING)
+    elif name == "OutputInParts":
+        chain.add(OutputInParts, chain.given(parts), shape=SHAPE, name="y", scale=256, width=RING)
     else:
         PROTOCOLS[name](chain, chain.given(parts))
     chain.ready(chain.steps[-1], RING)
@@ -109,10 +115,32 @@ def refused(found: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+def entered() -> dict[str, Any]:
+    """An input that no party knows: the client's half, which is a seed, the owner's, and the parts x₀ that it gives."""
+    builder = Builder(1, 1)
+    x = builder.input("x", "client", (2, 3))
+    graph = builder.finish(None, [builder.emit("y", "square", (x,))])
+    sharing = RingConfig(force=True, inputs="delegated").build().compile(graph).sharing
+    assert sharing is not None
+    seed, values = bytes(range(SEED)), np.linspace(-2, 2, 6).reshape(2, 3)
+    with patch("secrets.token_bytes", lambda size: seed[:size]):
+        client, owner = sharing.split({"x": values})
+    (step,) = sharing.plan.inputs
+    return {
+        "step": step.index,
+        "scale": step.scale,
+        "ring": step.ring,
+        "values": values.tolist(),
+        "client": client.hex(),
+        "owner": owner.hex(),
+        "x0": hexed(sharing.drawn(client)[step.index]),
+    }
+
+
 def vectors() -> dict[str, Any]:
     """All of the file."""
     place = Place(1, 2, 3)
-    protocols = [protocol(name, seed) for seed, name in enumerate((*PROTOCOLS, "Output"))]
+    protocols = [protocol(name, seed) for seed, name in enumerate((*PROTOCOLS, "Output", "OutputInParts"))]
     packed = drawn(np.random.default_rng(9), 5)
     return {
         "format": 1,
@@ -143,6 +171,7 @@ def vectors() -> dict[str, Any]:
         "ring": RING,
         "protocols": protocols,
         "refused": [change for found in protocols for change in refused(found)],
+        "entered": entered(),
     }
 
 

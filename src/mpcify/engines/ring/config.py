@@ -14,6 +14,7 @@ PARTIES = ("client", "owner", "dealer")
 WIDEST = 64  # bits of a word
 WIDTHS = (32, 40, 48, 56, 64)  # whole bytes on the wire
 MOST_AHEAD = 16
+KNOWN_TO = ("client", "delegated")
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,17 @@ class RingConfig(EngineConfig):
     """Client and owner compute on additive shares, and a dealer prepares their randomness, which depends on no input.
 
     ring: the widest ring that an operation may take; each gets the narrowest that its declared ranges prove. ahead: how
-    many requests' randomness waits prepared. Raises MPC-501 for a ring or a number of sets that there are not.
+    many requests' randomness waits prepared. inputs: who knows them: the client, or no party, if they come from thin
+    clients in two shares. Raises MPC-501 for a ring, a number of sets or a sort of inputs that there are not.
     """
 
     name = "ring"
 
     ring: int = setting(64, "Width of the ring: 64 (default), 48 or 32; ring: of the widest, also 56 or 40.", "BITS")
     ahead: int = setting(1, "ring: requests whose randomness is dealt ahead (default: 1).", "N")
+    inputs: str = setting(
+        "client", "ring: who knows the inputs: client (default), or no party: delegated, in two shares.", "WHO"
+    )
 
     parties: ClassVar[tuple[str, ...]] = PARTIES  # type: ignore[misc]
 
@@ -39,11 +44,19 @@ class RingConfig(EngineConfig):
         if not 0 <= self.ahead <= MOST_AHEAD:
             what = "so many sets of randomness do not wait"
             raise MpcifyError(501, f"ahead {self.ahead}", what, f"use --ahead 0 to {MOST_AHEAD}")
+        if self.inputs not in KNOWN_TO:
+            what = "there are no such inputs"
+            raise MpcifyError(501, f"inputs {self.inputs}", what, f"use --inputs {' or '.join(KNOWN_TO)}")
+
+    @property
+    def delegated(self) -> bool:
+        """Whether no party knows the inputs."""
+        return self.inputs == "delegated"
 
     def rules(self) -> "RingRules":
         from mpcify.engines.ring.rules import RingRules
 
-        return RingRules(self.ring, self.force, self.ahead)
+        return RingRules(self.ring, self.force, self.ahead, self.delegated)
 
     def speed(self) -> Speed:
         from mpcify.engines.ring.kernels.products import measured

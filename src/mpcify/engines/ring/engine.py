@@ -3,9 +3,11 @@
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from mpcify.engines.ring.config import PARTIES, RingConfig
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import RingParty
 from mpcify.engines.ring.plan import Plan
-from mpcify.engines.ring.protocols.local import Entered
 from mpcify.engines.ring.roles import chunks
 from mpcify.engines.ring.rules import RingRules
 from mpcify.engines.ring.seat import Seat
+from mpcify.engines.ring.sharing import RingSharing, checked
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 from mpcify.graph.headroom import refuse_undeclared
@@ -56,7 +58,11 @@ class RingProgram(Program):
 
     def __init__(self, graph: Graph, config: RingConfig, plan: Plan) -> None:
         self.graph, self.config, self.plan = graph, config, plan
-        self.scales = {step.name: float(step.scale) for step in plan.steps if isinstance(step, Entered)}
+
+    @cached_property
+    def sharing(self) -> RingSharing | None:  # type: ignore[override]
+        """How a client shares its inputs, if no party knows them."""
+        return RingSharing(self.graph, self.plan) if self.config.delegated else None
 
     def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> RingParty:
         """One role. Nothing is kept in `state`: keys and sets of randomness end with the session.
@@ -135,24 +141,35 @@ class RingSession(Session):
         return self._setup
 
     def run(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], Cost]:
-        found = self.request(inputs)
-        spent = {role: sum(costs.values(), Cost()) for role, (_, costs) in found.items()}
-        return found["client"][0], combined(spent)
+        outputs, costs = self.request(inputs)
+        return outputs, combined({role: sum(spent.values(), Cost()) for role, spent in costs.items()})
 
     def profile(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         """As `run`; an operation's seconds are those of the busiest role, waiting counted."""
-        found = self.request(inputs)
-        outputs, names = found["client"]
-        return outputs, {name: combined({role: costs[name] for role, (_, costs) in found.items()}) for name in names}
+        outputs, costs = self.request(inputs)
+        names = costs["client"]
+        return outputs, {name: combined({role: spent[name] for role, spent in costs.items()}) for name in names}
 
-    def request(self, inputs: Arrays) -> dict[str, Any]:
-        """What each role gets of a request, and what each operation cost it. Threads take turns."""
+    def request(self, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Cost]]]:
+        """The outputs of a request, and what each operation cost each role. Threads take turns."""
+        sharing = self.program.sharing
         with self.parties["client"].seat.taking_turns:
             for party in self.parties.values():
                 party.seat.check()
-            self.parties["client"].given(inputs)
-            self.together(lambda role: self.parties[role].prepare_next())
-            return self.together(lambda role: self.parties[role].profile(inputs if role == "client" else None))
+            if sharing is None:
+                checked(self.graph, self.program.plan, inputs)
+                found = self.prepared(lambda role: self.parties[role].profile(inputs if role == "client" else None))
+                outputs = found["client"][0]
+            else:
+                halves = dict(zip(sharing.half_sizes, sharing.split(inputs), strict=True))
+                found = self.prepared(lambda role: self.parties[role].profile_half(halves.get(role)))
+                outputs = sharing.join(found["client"][0], found["owner"][0])
+        return outputs, {role: costs for role, (_, costs) in found.items()}
+
+    def prepared(self, act: Callable[[str], Any]) -> dict[str, Any]:
+        """What each role does in a request, once a set waits for it."""
+        self.together(lambda role: self.parties[role].prepare_next())
+        return self.together(act)
 
     def close(self) -> None:
         for party in self.parties.values():

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mpcify.engines.ring.config import WIDTHS
 from mpcify.engines.ring.derived import Derived
 from mpcify.engines.ring.plan import Slot
 from mpcify.engines.ring.protocols import local, masking, opening, products
 from mpcify.engines.ring.protocols.step import Step
+from mpcify.engines.ring.values import Move
 from mpcify.engines.ring.widths import SLACK, UNDECLARED, Precision, Widths, bits_of
 from mpcify.graph.graph import Graph, Operation
 
@@ -34,7 +37,7 @@ class Known:
 
 @dataclass(eq=False)
 class Shared:
-    """A value in parts. excess: it is a product that was not truncated. known: all of it is the client's.
+    """A value in parts. excess: it is a product that was not truncated. known: to the client who enters it, all of it.
 
     operation: the one whose declared range it has, `room` times as large. opens: whether it is opened wherever it is
     read.
@@ -110,11 +113,12 @@ def terms(value: Value) -> tuple[Term, ...]:
 class Forms:
     """The steps of a plan so far, and a value's forms, each of which is made once.
 
-    Raises MPC-402 if a declared range fits no ring.
+    delegated: what the client enters comes in parts, since it is no party. Raises MPC-402 if a declared range fits no
+    ring.
     """
 
-    def __init__(self, graph: Graph, widths: Widths, precision: Precision) -> None:
-        self.graph, self.widths, self.precision = graph, widths, precision
+    def __init__(self, graph: Graph, widths: Widths, precision: Precision, delegated: bool = False) -> None:
+        self.graph, self.widths, self.precision, self.delegated = graph, widths, precision, delegated
         self.steps: list[Step] = []
         self.slots: list[Slot] = []
         self.owned: dict[str, tuple[Derived, float]] = {}
@@ -200,13 +204,13 @@ class Forms:
         bits = 0 if name in WHOLE else INPUT
         if name == SHARE:
             bits = max(self.precision.share + math.ceil(math.log2(max(shape[1], 1))) - 4, 1)
-        scale = 2**bits
-        index = self.step(local.Entered, **self.entering(name, shape, scale))
-        return Shared(index, shape, scale, None, known=True)
+        return self.enter(name, shape, 2**bits)
 
-    def entering(self, name: str, shape: tuple[int, ...], scale: int) -> dict[str, Any]:
-        """The fields of a step by which the client enters something."""
-        return {"shape": shape, "name": name, "scale": scale, "operation": name, "dealt": False}
+    def enter(self, name: str, shape: tuple[int, ...], scale: int, function: Move = np.asarray) -> Shared:
+        """An input of the client's, or a function of one, at a scale."""
+        kind = local.EnteredInParts if self.delegated else local.Entered
+        index = self.step(kind, shape=shape, name=name, scale=scale, operation=name, dealt=False, function=function)
+        return Shared(index, shape, scale, None, known=True)
 
     def know(self, derived: Derived, scale: float) -> int:
         """A value of the owner's at a scale, as a step."""
@@ -339,7 +343,7 @@ class Forms:
                 value,
                 shape=value.shape,
                 messages=1,
-                known=value.known,
+                known=value.known and not self.delegated,
                 corrected=self.steps[value.index].dealt,
                 ahead=True,
             )
@@ -363,7 +367,8 @@ class Forms:
         return value.forms["both"]  # type: ignore[no-any-return]
 
     def weighed(self, x: Shared, s: Shared, shape: tuple[int, ...]) -> Shared:
-        """s·x for a number s of the client's."""
-        value, weight = self.opened(x), self.hidden(s)
-        index = self.step(opening.Weigh, value, weight, shape=shape, opened=value.forms["step"], ahead=False)
+        """s·x for a number s that the client enters."""
+        kind = opening.WeighBoth if self.delegated else opening.Weigh
+        value, weight = self.opened(x), self.both(s) if self.delegated else self.hidden(s)
+        index = self.step(kind, value, weight, shape=shape, opened=value.forms["step"], ahead=False)
         return Shared(index, shape, value.scale * weight.scale, x.operation)

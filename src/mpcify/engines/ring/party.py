@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import OUTPUT, Arrays, Party
+from mpcify.engines.engine import OUTPUT, Arrays, Party, not_shared
 from mpcify.engines.interpret import check_arrays
 from mpcify.engines.ring.failure import SAME, WHERE, for_peers
 from mpcify.engines.ring.kernels import formulas
@@ -23,14 +23,13 @@ from mpcify.engines.ring.protocols.products import Multiplier
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.roles import Client, Dealer, Inbox, Outbox, Owner
 from mpcify.engines.ring.seat import Seat
+from mpcify.engines.ring.sharing import RingSharing, checked
 from mpcify.engines.ring.values import encode
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
 
 if TYPE_CHECKING:
     from mpcify.engines.ring.engine import RingProgram
-
-LARGEST_INPUT = 2.0**40  # of a number of the client's, as an integer
 
 
 class Costs:
@@ -235,9 +234,47 @@ class RingParty(Party):
         return outputs, sum(costs.values(), Cost())
 
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
-        """One request with a set of its own: the outputs at the client, and what each operation cost."""
+        """As `answer`, with what each operation cost."""
         self.seat.check()
         given = self.given(inputs)
+        role, costs = self.request(inputs=given)
+        outputs = None
+        if isinstance(role, Client):
+            outputs = {step.name: role.values[step.index] for step in self.plan.outputs}
+        return outputs, costs
+
+    def answer_half(self, half: bytes | None) -> tuple[bytes | None, Cost]:
+        answer, costs = self.profile_half(half)
+        return answer, sum(costs.values(), Cost())
+
+    def profile_half(self, half: bytes | None) -> tuple[bytes | None, dict[str, Cost]]:
+        """As `answer_half`, with what each operation cost."""
+        sharing = self.program.sharing
+        if sharing is None:
+            raise not_shared()
+        self.seat.check()
+        role, costs = self.request(entered=self.entered(sharing, half))
+        return None if role is None else sharing.answers.pack(role.values), costs
+
+    def entered(self, sharing: RingSharing, half: bytes | None) -> dict[int, np.ndarray]:
+        """This party's part of a request's inputs. Raises MPC-503 for a half that is not its own, MPC-707 for one of
+        another size, and for one that came before."""
+        if self.role not in sharing.half_sizes:
+            if half is not None:
+                raise MpcifyError(503, WHERE, f"{self.role} was given a half of inputs", "give it None")
+            return {}
+        half = half or b""
+        found = sharing.entered(self.role, half)
+        self.seat.once(half)
+        return found
+
+    def request(
+        self, inputs: Mapping[str, np.ndarray] | None = None, entered: Mapping[int, np.ndarray] | None = None
+    ) -> tuple[Client | Owner | None, dict[str, Cost]]:
+        """One request with a set of its own: the role after it, and what each operation cost.
+
+        inputs, entered: as a `Role` has them.
+        """
         with self.seat.failing():
             if self.weights is None and self.seat.held is not None:  # by another program of the session
                 self.place(self.seat.held)
@@ -246,17 +283,14 @@ class RingParty(Party):
             prepared = self.take()
             role, costs = prepared.role, Costs(self.role, self.graph)
             if role is not None:
-                role.inputs = given
+                role.inputs, role.entered = inputs or {}, entered or {}
                 keys = self.turns("said", role.number)
                 for number, (key, level) in enumerate(zip(keys, self.levels, strict=False)):
                     self.talk(role, key, level, costs)
                     for index in self.read_last.get(number, ()):
                         role.values.pop(index, None)
-        outputs = None
-        if isinstance(role, Client):
-            outputs = {step.name: role.values[step.index] for step in self.plan.outputs}
         self.top_up()
-        return outputs, {
+        return role, {
             name: replace(spent + prepared.costs[name], offline=prepared.costs[name])
             for name, spent in costs.spent.items()
         }
@@ -298,18 +332,14 @@ class RingParty(Party):
 
     def given(self, inputs: Arrays | None) -> dict[str, np.ndarray]:
         """A request's inputs: the client's. MPC-503 for what is not this party's, MPC-402 for what no ring holds."""
+        if self.program.sharing is not None:
+            what = "no party knows the inputs: they come in two halves"
+            raise MpcifyError(503, WHERE, what, "give client and owner their halves")
         public = {item.name for item in self.graph.held_by("public")}
         if self.role != "client":
             self.refuse("client", {name: array for name, array in (inputs or {}).items() if name not in public})
             return {}
-        wanted = (*self.graph.held_by("client"), *self.graph.held_by("public"))
-        found = check_arrays(wanted, inputs or {})
-        for name, array in found.items():
-            largest = np.abs(array).max(initial=0.0)
-            if not (np.isfinite(largest) and largest * self.program.scales.get(name, 1.0) <= LARGEST_INPUT):
-                what = "it holds a value that is not finite, or that the ring does not hold"
-                raise MpcifyError(402, f"client input {name}", what, "give numbers of an ordinary size")
-        return found
+        return checked(self.graph, self.plan, inputs or {})
 
     def refuse(self, holder: str, given: Arrays | None) -> None:
         """Raises MPC-503 if this party is given what another holds."""

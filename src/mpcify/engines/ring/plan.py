@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mpcify.engines.ring.derived import Derived
-from mpcify.engines.ring.protocols.local import Moved
-from mpcify.engines.ring.protocols.lookup import Output
+from mpcify.engines.ring.protocols.local import FromClient, Moved
+from mpcify.engines.ring.protocols.lookup import ForClient
 from mpcify.engines.ring.protocols.opening import FromOpened, Product
 from mpcify.engines.ring.protocols.products import Linear
 from mpcify.engines.ring.protocols.step import Step
@@ -51,8 +51,13 @@ class Plan:
     steps: tuple[Step, ...]
     slots: tuple[Slot, ...]
     owned: Mapping[str, tuple[Derived, float]]
-    outputs: tuple[Output, ...]
+    outputs: tuple[ForClient, ...]
     widths: tuple[Width, ...]
+
+    @property
+    def inputs(self) -> tuple[FromClient, ...]:
+        """The steps by which the client enters something."""
+        return tuple(step for step in self.steps if isinstance(step, FromClient))
 
     @property
     def levels(self) -> list[list[Step]]:

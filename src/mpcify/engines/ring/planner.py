@@ -249,14 +249,9 @@ class Planner(Norms):
             share = self.values[SHARE]
             assert isinstance(share, Shared)
             single = (share.shape[0], 1, 1)
-            mask = self.step(local.Entered, **self.entering(SHARE, share.shape, 1), function=lambda x: x > 0)
-            sigma = self.step(
-                local.Entered, **self.entering(SHARE, single, share.scale), function=lambda x: x.max(1, keepdims=True)
-            )
-            self.counted = (
-                Shared(mask, share.shape, 1, None, known=True),
-                Shared(sigma, single, share.scale, None, known=True),
-            )
+            mask = self.enter(SHARE, share.shape, 1, function=lambda x: x > 0)
+            sigma = self.enter(SHARE, single, share.scale, function=lambda x: x.max(1, keepdims=True))
+            self.counted = mask, sigma
         return self.counted
 
     def plan_square(self, operation: Operation, x: Value) -> Shared:
@@ -289,26 +284,26 @@ class Planner(Norms):
 
     plan_relu = plan_gelu = plan_tanh
 
-    def output(self, name: str) -> lookup.Output:
-        """An output, rounded, at the client."""
+    def output(self, name: str) -> lookup.ForClient:
+        """An output, rounded, for the client."""
         value = self.values[name]
         part = self.parts_unopened(value) if not isinstance(value, Known) else self.parts(value, 2**ANSWER)
         opened = self.opened(part, ANSWER)
         lifted = self.lifted(part)
         width = self.widths.ring(part.operation or self.operation, self.bound(part), opened.scale, opened.scale)
         index = self.step(
-            lookup.Output,
+            lookup.OutputInParts if self.delegated else lookup.Output,
             lifted,
             operation=OUTPUT + name,
             shape=part.shape,
-            messages=1,
+            messages=0 if self.delegated else 1,
             name=name,
             scale=opened.scale,
             width=width,
             ahead=False,
         )
         found = self.steps[index]
-        assert isinstance(found, lookup.Output)
+        assert isinstance(found, lookup.ForClient)
         return found
 
 

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     BOTH = 6  # of a third one
     TABLE = 7  # of a rotated table
     WEIGHT = 8  # F, the mask of a weight
+    INPUT = 9  # x₀, the client's part of an input that no party knows
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Role:
     """What all have of a set: its place, and by the numbers of the steps their values, and what they need again.
 
     weights: F at the client, W at the owner, B = W − F at the dealer, by the numbers of their slots. inputs: the
-    client's, as floats. arrays: the owner's own, encoded.
+    client's, as floats. entered: this role's part of each input that no role knows. arrays: the owner's own, encoded.
     """
 
     role: Literal["client", "owner", "dealer"]
@@ -90,6 +90,7 @@ class Role:
         self.values: dict[int, Any] = {}
         self.kept: dict[int, Any] = {}
         self.inputs: Mapping[str, np.ndarray] = {}
+        self.entered: Mapping[int, np.ndarray] = {}
         self.arrays: Mapping[str, np.ndarray] = {}
 
     def place(self, step: int) -> Place:

@@ -31,12 +31,15 @@ REMEDY = "convert with 2quad-freediv or softmax-freediv, or use another engine"
 
 @dataclass(frozen=True)
 class RingRules(Rules):
-    """The engine's rules. cap: the widest ring. force: it runs what no ring holds. waiting: sets dealt ahead."""
+    """The engine's rules. cap: the widest ring. force: it runs what no ring holds. waiting: sets dealt ahead.
+    delegated: no party knows the inputs.
+    """
 
     share_bytes: ClassVar[int] = WORD
     cap: int = WIDEST
     force: bool = False
     waiting: int = 0
+    delegated: bool = False
 
     @property
     def number(self) -> FixedPoint:  # type: ignore[override]
@@ -71,11 +74,11 @@ class RingRules(Rules):
         *finer, last = COARSER
         for precision in finer:
             try:
-                return Planner(graph, Widths(graph, self.cap, False), precision).plan()
+                return Planner(graph, Widths(graph, self.cap, False), precision, self.delegated).plan()
             except MpcifyError as error:
                 if error.code != 402:
                     raise
-        return Planner(graph, Widths(graph, self.cap, self.force), last).plan()
+        return Planner(graph, Widths(graph, self.cap, self.force), last, self.delegated).plan()
 
     def work(self, graph: Graph) -> dict[str, Work]:
         """What a plan's steps send and multiply, by their operations: the very bytes of a request.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # who draws a key, and for whom: k₀₁ is of both, k₀₂ the client's, k₁₂ the owner's
 DRAWN = {"client": ("owner", "dealer"), "owner": ("client", "dealer"), "dealer": ()}
+REMEMBERED = 1 << 12  # halves of inputs
 T = TypeVar("T")
 
 
@@ -44,6 +45,7 @@ class Seat:
         self.weights: dict[tuple[str, float, int], tuple[int, Any]] = {}
         self.turns: dict[str, int] = {}
         self.failed: MpcifyError | None = None  # what ended the session
+        self.halves: dict[bytes, None] = {}  # digests of the last ones of inputs that came
         self.untaken = False  # whether the owner has yet to say that it took what the client sent ahead last
         self.taking_turns = threading.Lock()  # of requests, if all parties are in one process
         self.worker = OneThread(f"ring-{self.role}")
@@ -78,6 +80,17 @@ class Seat:
         if self.failed is not None:
             raise MpcifyError(self.failed.code, self.failed.where, self.failed.what, self.failed.remedy)
         check_open(self.closed, "ring")
+
+    def once(self, half: bytes) -> None:
+        """Raises MPC-707 for a half of inputs that came before, as far as can be remembered: another input with the
+        same seed would show the owner by how much the two differ."""
+        digest = hashlib.sha256(half).digest()
+        if digest in self.halves:
+            what, remedy = "a half of inputs came again", "share a request's inputs anew each time"
+            raise MpcifyError(707, WHERE, what, remedy)
+        self.halves[digest] = None
+        if len(self.halves) > REMEMBERED:
+            del self.halves[next(iter(self.halves))]
 
     def begin(self, act: Callable[..., T], *given: Any) -> Future[T]:
         """Has the worker do something after what it was given before. Raises ConnectionError once it has ended."""

@@ -1,6 +1,7 @@
 """Steps without a message and without randomness: each role does the same to its part."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +98,8 @@ class Moved(PartWise):
 
 
 @dataclass(kw_only=True)
-class Entered(Step):
-    """An input of the client's, or a function of one that the client computes, at a scale: its part alone."""
+class FromClient(Step, ABC):
+    """An input, or a function of one that the client computes, at a scale. The dealer has no part of it."""
 
     name: str
     scale: int
@@ -107,8 +108,25 @@ class Entered(Step):
     def deal(self, dealer: Dealer) -> None:
         dealer.values[self.index] = None
 
+    def encoded(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The value, of a request's inputs in floats."""
+        return encode(self.function(inputs[self.name]), self.scale)
+
+
+@dataclass(kw_only=True)
+class Entered(FromClient):
+    """An input of the client's, a party: its part alone."""
+
     def compute(self, party: Peer) -> None:
-        party.values[self.index] = None if party.first else encode(self.function(party.inputs[self.name]), self.scale)
+        party.values[self.index] = None if party.first else self.encoded(party.inputs)
+
+
+@dataclass(kw_only=True)
+class EnteredInParts(FromClient):
+    """An input of a client who is no party: x₀ is drawn by it, and x₁ = x − x₀; each by itself is uniform."""
+
+    def compute(self, party: Peer) -> None:
+        party.values[self.index] = party.entered[self.index]
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,7 @@
 """A function of one variable by a table that the dealer rotates: one opening, no series, no comparison."""
 
 import math
+from abc import ABC
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,8 +121,8 @@ class Lookup(Step):
 
 
 @dataclass(kw_only=True)
-class Output(Step):
-    """x at the client. 1. The owner sends x₁ + x₂ − ρ (width bits). Dealt: x₂ − ρ."""
+class ForClient(Step, ABC):
+    """x for the client, mod 2^width, over a scale. Dealt: x₂ − ρ; y₀ = x₀ + ρ and y₁ = x₁ + x₂ − ρ are x in two."""
 
     name: str
     scale: int
@@ -136,18 +137,41 @@ class Output(Step):
     def prepare(self, party: Peer) -> None:
         party.kept[self.index] = party.given(self.index, Purpose.OTHER, self.shape, self.width)
 
+    def dealt_words(self) -> tuple[Words, ...]:
+        return ((self.count, self.width),)
+
+    def half(self, party: Peer) -> np.ndarray:
+        """y₀ or y₁."""
+        return plus(party.values[self.sources[0]], party.kept.pop(self.index))
+
+    def joined(self, half: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """x, in floats."""
+        spare = 64 - self.width
+        return ((half + other << spare) >> spare) / self.scale
+
+
+@dataclass(kw_only=True)
+class Output(ForClient):
+    """x at the client, a party. 1. The owner sends y₁ (width bits). Dealt: x₂ − ρ."""
+
     def say(self, party: Peer) -> Message | None:
-        part = plus(party.values[self.sources[0]], party.kept[self.index])
-        return (part, self.width) if party.first else None
+        return (self.half(party), self.width) if party.first else None
 
     def words(self, role: str) -> Words | None:
         return (self.count, self.width) if role == "owner" else None
 
-    def dealt_words(self) -> tuple[Words, ...]:
-        return ((self.count, self.width),)
-
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         if words is not None:
-            whole = plus(party.values[self.sources[0]], party.kept[self.index] + words.reshape(self.shape))
-            spare = 64 - self.width
-            party.values[self.index] = ((whole << spare) >> spare) / self.scale
+            party.values[self.index] = self.joined(self.half(party), words.reshape(self.shape))
+
+
+@dataclass(kw_only=True)
+class OutputInParts(ForClient):
+    """y₀ and y₁, for a client who is no party. Nothing is sent; dealt: x₂ − ρ.
+
+    What client and owner have of x is bound to what both opened before; ρ, which neither message nor other value holds,
+    makes y₀ uniform, and y₁ = x − y₀: whoever gets both learns x alone.
+    """
+
+    def compute(self, party: Peer) -> None:
+        party.values[self.index] = self.half(party)
