@@ -10,7 +10,7 @@ robustness: STAGES := $(STUDENTS) robustness
 
 NATIVE := $(wildcard src/mpcify/engines/ring/kernels/*.[ch])
 
-.PHONY: demo test lint sanitize dist accuracy robustness bench reliability clean
+.PHONY: demo test lint sanitize dist accuracy robustness bench peers reliability clean
 
 demo: $(READY)
 	mkdir -p build
@@ -36,6 +36,11 @@ accuracy robustness: $(READY)
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ring layer-128 layer-512 layer-128-batch-8 bert-base-128
+	$(BIN)/python benchmarks/readme.py
+
+# docs/peers.md (ten minutes the first time, when CrypTen's environment is made in build/)
+peers: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers
 	$(BIN)/python benchmarks/readme.py
 
 # docs/reliability.md (an hour; Linux, and root for network namespaces and the fault of a read-only folder)

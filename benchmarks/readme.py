@@ -3,7 +3,8 @@
     python benchmarks/readme.py
 
 Reads benchmarks/results/*.json, of accuracy/ SST-2's, and performance/: answers of `mpcify evaluate`, `demo`, `bench`
-and of `benchmarks.ring`, each with commit, machine, seed and command. Makes the tables of docs/performance.md too.
+and of `benchmarks.ring`, each with commit, machine, seed and command. Makes the tables of docs/performance.md and
+docs/peers.md too.
 """
 
 import json
@@ -184,6 +185,42 @@ def performance(folder: Path = RESULTS) -> str:
     return "\n".join(parts)
 
 
+def peers(result: dict[str, Any]) -> str:
+    """The table for an answer of `benchmarks.peers`."""
+    columns = ("recipe", "system", "s online", "s ahead", "1 Gbit/s", "wan", "MB online", "ahead", "rounds online")
+    cells = []
+    for row in result["rows"]:
+        online, ahead = row["cost"].get("online", row["cost"]), row["cost"].get("offline")
+        cells.append(
+            [
+                row["recipe"],
+                " ".join(filter(None, (row["engine"], row["versions"].get(row["engine"]), row["protocol"]))),
+                number(online["seconds"], ".3f"),
+                number(ahead and ahead["seconds"], ".3f"),
+                *(number(row["over"][name], ".2f") for name in ("0.4,1", "wan")),
+                number(online["bytes"], ".1f", 1e-6),
+                number(ahead and ahead["bytes"], ".1f", 1e-6),
+                str(online["rounds"]),
+                number(row["error"], ".1e"),
+                number(row["error_most"], ".1e"),
+            ]
+        )
+    text = (
+        f"**One encoder layer of {result['shape']}**, {result['length']} tokens, in turns "
+        f"([result](../benchmarks/results/performance-peers.json)), {turns(result)}, load "
+        f"{result['load_average']:.1f}. Error: the largest difference of the layer's outputs from the same graph in "
+        "floats, median and most of the turns. 1 Gbit/s (0.4 ms) and wan (0.4 Gbit/s, 40 ms): seconds online as "
+        "estimated between machines.\n\n"
+    )
+    return text + rows((*columns, "error", "most"), cells)
+
+
+def others(folder: Path = RESULTS) -> str:
+    """The part of docs/peers.md that is made."""
+    path = folder / "performance-peers.json"
+    return peers(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ""
+
+
 def lines(folder: Path) -> Iterator[str]:
     """The table of what was measured between network namespaces."""
     path = folder / "performance-lines.json"
@@ -255,6 +292,7 @@ def write(page: Path, made: str) -> None:
 def main() -> None:
     write(ROOT / "README.md", tables())
     write(ROOT / "docs" / "performance.md", performance())
+    write(ROOT / "docs" / "peers.md", others())
 
 
 if __name__ == "__main__":

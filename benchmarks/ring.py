@@ -35,8 +35,9 @@ from mpcify.engines.cost import Cost, combined, median
 from mpcify.engines.engine import Arrays, Session
 from mpcify.engines.ring.engine import RingSession
 from mpcify.engines.ring.kernels import formulas, onepass, products
-from mpcify.engines.rules import Work
+from mpcify.engines.rules import Rules, Work
 from mpcify.files import write_whole
+from mpcify.graph.graph import Graph
 from mpcify.measure.network import Network
 from mpcify.measure.picture import draw
 from mpcify.measure.profile import PARTS, operation_costs, total
@@ -88,7 +89,8 @@ class Rival:
         with self.kernels():
             entry = prepare(teacher, recipe, engine, asked.length, asked.batch, "client", {})
         self.sections, self.turns = entry.sections, list[Turn]()
-        self.rules = entry.engine.rules
+        assert entry.engine.rules is not None
+        self.rules, self.graph = entry.engine.rules, entry.sections[SECTION][1].graph
         self.about |= {"protocol": entry.engine.protocol, "ring": entry.engine.ring}
 
     def kernels(self) -> Any:
@@ -112,18 +114,12 @@ class Rival:
             **self.about,
             "cost": cost.to_json(),
             "kinds": self.by_part(cost.seconds),
-            "over": {name: self.over(name, cost.online.seconds) for name in NETWORKS},
+            "over": {name: over(name, cost.online.seconds, self.rules, self.graph) for name in NETWORKS},
             "seconds": [turn.cost.seconds for turn in turns],
             "seconds_online": [turn.cost.online.seconds for turn in turns],
             "processor": spent,
             "error": max(float(np.abs(outputs[name] - value).max()) for name, value in plain.items()),
         }
-
-    def over(self, network: str, seconds: float) -> float:
-        """Seconds online over a network."""
-        assert self.rules is not None
-        *_, online = sum(self.rules.work(self.sections[SECTION][1].graph).values(), Work()).turns
-        return seconds + Network.named(network).seconds({"line": self.rules.line(online)}, self.rules.waits(online))
 
     def by_part(self, seconds: float) -> dict[str, dict[str, float]]:
         """What each part of the layers took, operation by operation, and in `seconds` together.
@@ -137,6 +133,12 @@ class Rival:
         found = {part: total(row for row in rows if row.part == part and row.name in names) for part in PARTS}
         share = seconds / sum(values["seconds"] for values in found.values())
         return {part: {**values, "seconds": values["seconds"] * share} for part, values in found.items()}
+
+
+def over(network: str, seconds: float, rules: Rules, graph: Graph) -> float:
+    """Seconds online over a network, of a graph that took `seconds` of them without one."""
+    *_, online = sum(rules.work(graph).values(), Work()).turns
+    return seconds + Network.named(network).seconds({"line": rules.line(online)}, rules.waits(online))
 
 
 def plainly(session: Session, inputs: Arrays) -> tuple[dict[str, np.ndarray], Turn]:

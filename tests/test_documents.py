@@ -54,6 +54,12 @@ def test_the_tables_of_the_performance_page_are_those_of_the_committed_results()
     assert page.split(script["START"])[1].split(script["END"])[0] == script["performance"]()
 
 
+def test_the_table_of_the_peers_page_is_that_of_the_committed_result() -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))
+    page = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8")
+    assert page.split(script["START"])[1].split(script["END"])[0] == script["others"]()
+
+
 def test_the_tables_of_the_accuracy_page_are_those_of_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     script = runpy.run_path(str(ROOT / "benchmarks" / "accuracy" / "tables.py"))
