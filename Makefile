@@ -53,6 +53,7 @@ reliability: $(READY)
 	$(BIN)/python -m benchmarks.reliability.speed
 	$(BIN)/python -m benchmarks.reliability.hosts
 	$(BIN)/python -m benchmarks.reliability.hosts --engine ring
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability.layer
 	$(BIN)/python -m benchmarks.reliability.report
 
 dist: $(READY)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.reliability.caller FOLDER [CALLERS]
 
-A line of stdin is {"text", "id"}; a line of stdout is {"id", "seconds"} with {"logits", "run"} (seconds of the request
-alone) or with {"code", "what"}. The first line says whether it is connected. The end of stdin ends it.
+A line of stdin is {"text", "id"}; a line of stdout is {"id", "seconds"} with {"logits", "run", "cost"} (seconds of the
+request alone, and its whole cost) or with {"code", "what"}. The first line says whether it is connected. The end of
+stdin ends it.
 """
 
 import json
@@ -41,7 +42,7 @@ def main() -> None:
         start = time.monotonic()
         try:
             logits, cost = model([asked["text"]])
-            found = {"logits": logits[0].tolist(), "run": cost.seconds}
+            found = {"logits": logits[0].tolist(), "run": cost.seconds, "cost": cost.to_json()}
         except Exception as problem:
             found = error(problem)
         tell(id=asked["id"], seconds=time.monotonic() - start, **found)

@@ -100,12 +100,12 @@ class Party(Process):
 
 
 class Client(Process):
-    """`caller` over a client's folder."""
+    """`caller` over a client's folder. prefix: of its command line."""
 
-    def __init__(self, folder: Path, callers: int = 1) -> None:
+    def __init__(self, folder: Path, callers: int = 1, prefix: tuple[str, ...] = ()) -> None:
         words = ["benchmarks.reliability.caller", str(folder), str(callers)]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        super().__init__(words, "stdout", stdin=subprocess.PIPE, env=environment)
+        super().__init__(words, "stdout", prefix, stdin=subprocess.PIPE, env=environment)
         self.asked = 0
 
     def connected(self, timeout: float = LIMIT) -> dict[str, Any]:

@@ -93,6 +93,20 @@ def speeds() -> Iterator[list[str]]:
             yield [link(name), f"three network namespaces, {rate}, {engine}{apart}", str(whole["layers"]), *cells]
 
 
+def layer(run: Result) -> Iterator[list[str]]:
+    """One row a recipe, engine and network: what was measured, and what an estimate says."""
+    for network in run["runs"]:
+        lines = (
+            "as fast as the machine"
+            if network["network"] is None
+            else f"{network['round_trip_ms']:.2f} ms, {network['network'].split(',')[1]} Gbit/s"
+        )
+        for row in network["rows"]:
+            spent = (f"{row['seconds']:.3f}", f"{row['seconds_at_client']:.3f}")
+            told = (f"{row['told_seconds']:.3f}", f"{100 * row['error']:+.0f} %") if "told" in row else ("", "")
+            yield [row["recipe"], row["engine"], lines, *spent, *told]
+
+
 def in_a_row() -> str:
     """What holds of requests one after the other in a session, and of the gateway."""
     run, gateway = read("speed")["minilm"], read("gateway")
@@ -212,6 +226,16 @@ def tables() -> str:
             fuzzed(),
         ),
     )
+    if (RESULTS / "layer.json").is_file():
+        found = read("layer")
+        text = (
+            "One layer of BERT-base with embedding and head, 128 tokens, by hosts in network namespaces over mutual "
+            f"TLS, in turns ({link('layer')}), medians of {found['repeat']} turns, load {found['load_average']:g}. s: "
+            "without what is dealt ahead; at the client: of its whole call. The estimate is for machines of their "
+            "own.\n"
+        )
+        columns = ("recipe", "engine", "lines", "s", "at the client", "estimated", "error")
+        sections = (sections[0], ("One layer, measured and estimated", text, columns, layer(found)), *sections[1:])
     return "\n".join(
         f"## {heading}\n\n{f'{text}{chr(10)}' if text else ''}{rows(columns, cells)}"
         for heading, text, columns, cells in sections

@@ -42,7 +42,9 @@ def mpcify_verb(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "mpcify", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
-def deployment(folder: Path, shape: dict[str, int], layers: int, engine: str = "spu") -> Path:
+def deployment(
+    folder: Path, shape: dict[str, int], layers: int, engine: str = "spu", recipe: str = "2quad-freediv"
+) -> Path:
     """A deployment of a model with random weights and its simulation: `folder/deployment` and `folder/parties`."""
     parties = config_named(engine).parties
     torch.manual_seed(0)
@@ -52,7 +54,7 @@ def deployment(folder: Path, shape: dict[str, int], layers: int, engine: str = "
     tokenizer.save_pretrained(folder / "teacher")
     lines = ["sentence", *TEXTS]
     (folder / "texts.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    given = ("--recipe", "2quad-freediv", "--calibration", folder / "texts.tsv")
+    given = ("--recipe", recipe, "--calibration", folder / "texts.tsv")
     mpcify_verb("convert", folder / "teacher", folder / "student", *given)
     mpcify_verb("export", folder / "student", folder / "parties", "--length", LENGTH, "--accept-embedding-leak")
     mpcify_verb("keys", "init", folder / "kits", "--names", ",".join(parties))

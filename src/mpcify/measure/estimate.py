@@ -1,8 +1,8 @@
 """What a request will cost on an engine, from the graph alone: nothing is shared and nothing runs.
 
-Bytes and rounds follow from shapes, by the formulas in the engine's rules. Seconds are local work, at speeds that a
-calibration measures on this machine, and the network: half a round trip a round, and the bytes of each party over its
-own line.
+Bytes and rounds follow from shapes, by the formulas in the engine's rules. Seconds are local work and what gRPC and
+mutual TLS take, at speeds that a calibration measures on this machine, and the network: half a round trip a round, and
+the bytes of each party over its own line.
 """
 
 from collections.abc import Callable
@@ -73,5 +73,6 @@ def told(work: Work, machine: Machine, link: Network) -> Cost:
     if work.ahead is not None:
         ahead, rest = (told(turn, machine, link) for turn in work.turns)
         return replace(ahead + rest, offline=ahead)
-    seconds = machine.seconds(work) + link.seconds({"line": rules.line(work)}, rules.waits(work))
+    line, waits = rules.line(work), rules.waits(work)
+    seconds = machine.seconds(work) + machine.speed.transport(line, waits) + link.seconds({"line": line}, waits)
     return replace(rules.cost(work), seconds=seconds)

@@ -15,6 +15,7 @@ from mpcify.errors import MpcifyError
 from mpcify.files import write_whole
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
+from mpcify.measure.transport import measure_transport
 
 REPEATS = 3
 STEPS = 40  # small squares, one after the other
@@ -23,15 +24,25 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of local work, all parties on one machine: a multiplication of a product, a byte, a message."""
+    """Seconds of local work, all parties on one machine: a multiplication of a product, a byte, a message.
+
+    sent_message, sent_byte: what gRPC and mutual TLS take beside that, of messages that wait for one another and of the
+    bytes that follow one another on the lines (`measure_transport`).
+    """
 
     multiplication: float
     byte: float
     message: float
+    sent_message: float = 0.0
+    sent_byte: float = 0.0
 
     def seconds(self, work: Work, rounds: float) -> float:
         """The local work of an operation."""
         return self.multiplication * work.multiplications + self.byte * work.bytes + self.message * rounds
+
+    def transport(self, line: float, waits: float) -> float:
+        """What passes between parties, without the lines themselves."""
+        return self.sent_byte * line + self.sent_message * waits
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def measure_speed(config: EngineConfig) -> Speed:
     message = each(seconds["steps"], rounds["steps"])
     byte = each(seconds["squared"] - message * rounds["squared"], sent["squared"])
     product = seconds["product"] - message * rounds["product"] - byte * sent["product"]
-    return Speed(each(product, count), byte, message)
+    return Speed(each(product, count), byte, message, *measure_transport())
 
 
 def each(seconds: float, count: float) -> float:
