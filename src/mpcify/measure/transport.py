@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 NAMES = ("client", "owner")
 LARGE = 1 << 20
-REPEATS = 9
+REPEATS = 25
 PATIENCE = 20.0
 
 
 def measure_transport() -> tuple[float, float]:
-    """Seconds of a message, and of each byte more, of both parties that send at once.
+    """Seconds of a message, and of each byte more if both parties send as much at once.
 
     (0, 0) without the packages of real parties: then there is nothing to measure.
     """
@@ -47,7 +47,16 @@ def measure_transport() -> tuple[float, float]:
             statistics.median(exchange(*ends, f"{size}#{turn}", size, pool) for turn in range(REPEATS))
             for size in (1, LARGE)
         )
-    return small, max(0.0, large - small) / LARGE
+        message = statistics.median(one_way(*ends, f"alone#{turn}") for turn in range(REPEATS))
+    return message, max(0.0, large - small) / LARGE
+
+
+def one_way(near: "Links", far: "Links", key: str) -> float:
+    """Seconds until one end has what the other sent: a byte."""
+    start = time.perf_counter()
+    near.send(far.name, key, b"x")
+    far.receive(near.name, key)
+    return time.perf_counter() - start
 
 
 def exchange(near: "Links", far: "Links", key: str, size: int, pool: ThreadPoolExecutor) -> float:

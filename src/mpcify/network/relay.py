@@ -57,12 +57,12 @@ def relay(lines: Lines, ends: list[socket.socket]) -> None:
     """Passes frames on for ever: to the line where their goal was heard of, or to all others."""
     known: dict[bytes, int] = {}
     waiting: list[tuple[float, int, int, bytes]] = []
-    order = itertools.count()
+    order, room = itertools.count(), memoryview(bytearray(LARGEST))
     while True:
         patience = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
         for end in select.select(ends, (), (), patience)[0]:
             source = ends.index(end)
-            while frame := taken(end):
+            while frame := taken(end, room):
                 size = len(frame) - HEADER
                 goal, known[frame[HEADER + 6 : HEADER + 12]] = frame[HEADER : HEADER + 6], source
                 sent = lines.sent(source, size, time.monotonic())
@@ -73,10 +73,10 @@ def relay(lines: Lines, ends: list[socket.socket]) -> None:
             ends[place].send(frame)
 
 
-def taken(end: socket.socket) -> bytes | None:
-    """The next frame that has come, if one has."""
+def taken(end: socket.socket, room: memoryview) -> bytes | None:
+    """The next frame that has come, if one has. room: for the largest that there is, used again and again."""
     try:
-        return end.recv(LARGEST)
+        return bytes(room[: end.recv_into(room)])
     except BlockingIOError:
         return None
 
