@@ -13,6 +13,7 @@ from mpcify.cluster import party
 from mpcify.cluster.authority import ISSUER
 from mpcify.cluster.deployed import connect
 from mpcify.cluster.deployment import read_deployment
+from mpcify.cluster.doctor import machine
 from mpcify.cluster.doctor.doctor import Diagnosis, examine
 from mpcify.cluster.doctor.findings import Finding
 from mpcify.cluster.keys import KEY
@@ -23,7 +24,7 @@ from mpcify.engines.ring.kernels import products
 from mpcify.engines.ring.kernels.products import Numpy, measured
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, read_all, write
-from tests.cluster.deployments import DealtConfig, all_serving, deploy
+from tests.cluster.deployments import DealtConfig, all_serving, deploy, edit
 from tests.graph.bags import LENGTHS, Calibrated, answers
 
 PARTIES = ("client", "owner", "dealer")
@@ -149,6 +150,40 @@ def test_the_doctor_warns_of_a_machine_with_no_native_kernel(ring: Path, monkeyp
     assert found.value == "numpy 0.9 (up to 64 bits); billions of multiply-adds a second"
     assert "numpy alone" in found.problem
     assert "C compiler" in found.remedy
+
+
+def memory_of(folder: Path) -> Finding:
+    (finding,) = (each for each in examine(folder).findings if each.check == "memory")
+    return finding
+
+
+def test_the_doctor_counts_what_waits_for_requests_at_each_party_that_holds_it(
+    ring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "GIB", 1 << 10)
+    monkeypatch.setattr(machine, "memory", lambda: (1 << 20, 1 << 20))
+    for role in PARTIES:
+        edit(ring / role, ahead=3)
+        found, engine = memory_of(ring / role), read_deployment(ring / role).engine.build()
+        exported = read(ring / role / "exported", role)  # type: ignore[arg-type]
+        ready = sum(engine.compile(exported.graph(length)).kept_ready(role) for length in LENGTHS)
+        assert found.ok
+        assert (f"{ready / 1024:.1f} GiB of it for the requests" in found.value) == (role != "dealer")
+
+
+@pytest.mark.parametrize("role", PARTIES)
+def test_a_machine_that_holds_the_model_but_not_what_waits_is_too_small(
+    role: str, ring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: list[tuple[int, int]] = []
+    monkeypatch.setattr(machine, "check_memory", lambda *parts: needed.append(parts) or "")
+    memory_of(ring / role)
+    monkeypatch.undo()
+    ((model, ready),) = needed
+    monkeypatch.setattr(machine, "memory", lambda: (model + ready // 2, 0))
+    found = memory_of(ring / role)
+    assert found.ok == (role == "dealer")
+    assert ("lower ahead in cluster.toml, at all parties" in found.remedy) == (role != "dealer")
 
 
 def test_a_model_that_was_exported_without_a_dealer_is_exported_again(

@@ -179,6 +179,10 @@ class Program(ABC):
         """A bound on the bytes of any one message between parties. Raises MPC-501 as `join`."""
         raise no_parties()
 
+    def kept_ready(self, role: str) -> int:
+        """Bytes that a role holds, at least, of what was prepared for requests that have not come yet."""
+        return 0
+
 
 def check_links(role: str, links: Links, parties: Collection[str]) -> None:
     """Raises MPC-501 if links are not a role's, or do not join these parties."""

@@ -1,6 +1,7 @@
 """What the rules tell of a graph is what a request sends: each operation's bytes and messages, ahead and online."""
 
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -27,6 +28,7 @@ from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
 from mpcify.measure.estimate import estimate
 from mpcify.measure.profile import profile
+from tests.engines.ring import models
 from tests.engines.samples import LOWERED, one_of_each
 
 SPEED = '{"format": 1, "speeds": {"ring 64": {"multiplication": 0.0, "byte": 0.0, "message": 0.0}}}'
@@ -107,6 +109,27 @@ def test_memory_is_that_of_the_request_and_of_every_set_that_waits(inputs: str) 
     assert three == 3 * one
     values = (5 + 3) * 7 + 5 * 11 + 5 * 3
     assert one > 2 * 8 * values, "a value, and a mask each"
+
+
+def arrays_in(value: Any) -> list[np.ndarray]:
+    """The arrays that hold the memory of a value of any form."""
+    if isinstance(value, np.ndarray):
+        return arrays_in(value.base) if isinstance(value.base, np.ndarray) else [value]
+    parts = value if isinstance(value, list | tuple) else vars(value).values() if is_dataclass(value) else ()
+    return [array for part in parts for array in arrays_in(part)]
+
+
+@pytest.mark.parametrize("recipe", ["2quad-freediv", "softmax-freediv"])
+def test_what_is_kept_ready_is_nearly_all_that_waiting_sets_hold(recipe: str) -> None:
+    model = models.student("bert", recipe)
+    programs = [model.compile(ahead=ahead) for ahead in (0, 1, 3)]
+    scene = models.scene_of(programs[1], *model.held).prepare()
+    for role in (scene.client, scene.owner):
+        held = {id(array): array.nbytes for array in arrays_in([*role.values.values(), *role.kept.values()])}
+        none, one, three = (program.kept_ready(role.role) for program in programs)
+        assert (none, three) == (0, 3 * one)
+        assert 0.9 * sum(held.values()) < one <= sum(held.values())
+    assert programs[2].kept_ready("dealer") == 0
 
 
 @pytest.mark.parametrize("inputs", KNOWN_TO)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mpcify.cluster.addresses import Address
+from mpcify.cluster.config import FILE
 from mpcify.cluster.deployment import Deployment
 from mpcify.cluster.doctor.findings import Findings
 from mpcify.cluster.doctor.folder import Parts, Programs
@@ -33,7 +34,8 @@ def check_machine(parts: Parts, ours: Callable[[Address], bool], findings: Findi
         return
     check_speed(deployment.engine, findings)
     if programs := parts.programs:
-        findings.check("memory", lambda: check_memory(least_memory(deployment, programs)))
+        ready = sum(program.kept_ready(deployment.role) for program in programs.values())
+        findings.check("memory", lambda: check_memory(least_memory(deployment, programs), ready))
     if deployment.listen:
         address = Address.parse(deployment.listen)
         findings.check("listen", lambda: check_listen(address, ours))
@@ -80,13 +82,19 @@ def least_memory(deployment: Deployment, programs: Programs) -> int:
     return round(shares) + floats + 2 * max(program.largest_message for program in programs.values())
 
 
-def check_memory(needed: int) -> str:
-    """What is needed and what there is. Raises MPC-701 if that is less."""
+def check_memory(model: int, ready: int) -> str:
+    """What is needed and what there is. ready: of what waits for requests. Raises MPC-701 if there is less."""
     whole, free = memory()
-    if needed > whole:
-        what = f"the model needs {needed / GIB:.1f} GiB at least, and there are {whole / GIB:.1f} GiB"
-        raise MpcifyError(701, "memory", what, "give the machine or the container more, or serve shorter lengths")
-    return f"{needed / GIB:.1f} GiB needed at least; {free / GIB:.1f} GiB of {whole / GIB:.1f} GiB are free"
+    needed = f"{(model + ready) / GIB:.1f} GiB"
+    if ready:
+        needed += f", {ready / GIB:.1f} GiB of it for the requests that are prepared ahead,"
+    if model + ready > whole:
+        what = f"the model needs {needed} at least, and there are {whole / GIB:.1f} GiB"
+        remedy = "give the machine or the container more, or serve fewer or shorter lengths"
+        if ready:
+            remedy += f", or lower ahead in {FILE}, at all parties"
+        raise MpcifyError(701, "memory", what, remedy)
+    return f"{needed} needed at least; {free / GIB:.1f} GiB of {whole / GIB:.1f} GiB are free"
 
 
 def memory() -> tuple[int, int]:

@@ -22,7 +22,7 @@ from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import RingParty
 from mpcify.engines.ring.plan import Plan
 from mpcify.engines.ring.roles import chunks
-from mpcify.engines.ring.rules import RingRules
+from mpcify.engines.ring.rules import WORD, RingRules
 from mpcify.engines.ring.seat import Seat
 from mpcify.engines.ring.sharing import RingSharing, checked
 from mpcify.errors import MpcifyError
@@ -99,6 +99,13 @@ class RingProgram(Program):
         dealt = chunks(words for step in self.plan.steps for words in step.dealt_words())
         ahead = chunks(words for step in self.plan.steps for words in step.words_ahead())
         return max(*weights, *level, *dealt, *ahead)
+
+    def kept_ready(self, role: str) -> int:
+        """Of each set that waits, what was dealt: masks and the client's parts come to a few hundredths of it."""
+        if role == "dealer":
+            return 0
+        dealt = sum(count for step in self.plan.steps for count, _ in step.dealt_words())
+        return WORD * dealt * self.config.ahead
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "RingSession":
         """All roles in this process, each in a thread of its own, over links in memory."""
