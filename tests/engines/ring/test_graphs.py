@@ -181,3 +181,33 @@ def test_ranges_of_any_size_are_planned_or_refused(size: float, kind: str) -> No
     drawn.values.append(drawn.emit("scale", "x", by=size))
     drawn.values.append(KINDS[kind](drawn, drawn.values[-1], drawn.values[-1]))
     check(drawn.model())
+
+
+def far(seed: int, offset: float, between: tuple[str, ...]) -> Model:
+    """A LayerNorm of values near an offset that deviate by about a tenth, or by what is between makes of it."""
+    drawn = Drawn(seed)
+    tenth = drawn.emit("scale", "x", by=0.1)
+    drawn.values.append(drawn.emit("shift", tenth, by=offset))
+    for kind in (*between, "layernorm"):
+        drawn.values.append(KINDS[kind](drawn, drawn.values[-1], tenth))
+    return drawn.model()
+
+
+BETWEEN = [(), ("add",), ("moved",), ("gated",), ("gated", "add"), ("scaled", "gated"), ("mul",), ("linear",), ("sum",)]
+
+
+@pytest.mark.parametrize("between", BETWEEN, ids=" ".join)
+@pytest.mark.parametrize("offset", [2e2, 2e3, 2e4, 2e5])
+def test_rows_far_from_zero_that_hardly_deviate_keep_their_digits_or_are_refused(
+    offset: float, between: tuple[str, ...]
+) -> None:
+    for seed in range(2):
+        check(far(seed, offset, between))
+
+
+def test_a_layernorm_that_would_read_too_few_digits_is_named() -> None:
+    """What is opened has 19 bits: at 2·10⁵ none is left of a tenth. What is only added has all of its own."""
+    with pytest.raises(MpcifyError, match=r"MPC-402 .*\(layernorm\): .* too few digits would be left"):
+        far(0, 2e5, ("gated",)).compile()
+    far(0, 2e5, ("add",)).compile()
+    far(0, 2.0, ("gated",)).compile()

@@ -3,6 +3,7 @@
 import math
 
 from mpcify.engines.ring.derived import centred, centring
+from mpcify.engines.ring.digits import Digits
 from mpcify.engines.ring.forms import Forms, Known, Normal, Product, Shared, Term, Total, Value
 from mpcify.engines.ring.protocols import local, lookup, opening, products
 from mpcify.engines.ring.protocols.lookup import Table
@@ -62,6 +63,7 @@ class Norms(Forms):
             part = self.parts_unopened(x)
             bound, scale = self.bound(part), part.scale * width
             index = self.step(local.Centre, part, shape=shape, factor=width, share=1)
+        Digits(self.graph, self.widths, self.precision).refuse_lost(operation)
         centre = Shared(index, shape, scale, operation)
         spread = min(2 * bound, math.sqrt(width * largest))
         middle = math.sqrt(max(8 * variances[0], largest * 1e-6) * largest / 8) ** 0.5
