@@ -173,6 +173,21 @@ def test_functions_of_the_head_are_looked_up_or_refused(size: float, function: s
     check(drawn.model())
 
 
+@pytest.mark.parametrize("largest", [1.0, 8.0, 60.0])
+def test_a_relu_is_as_exact_around_zero_as_elsewhere(largest: float) -> None:
+    """Entries are a quarter apart; around the corner those of its second table are a 128th of that, and right to an
+    eighth of their own width."""
+    builder = Builder(1, 1)
+    x = builder.input("x", "client", (1, 1, 1000))
+    graph = builder.finish(None, [builder.emit("relu", "relu", (x,))])
+    values = np.concatenate([[-largest, largest], np.linspace(-largest / 16, largest / 16, 998)])
+    model = declared(graph, {}, {"x": values.reshape(1, 1, 1000)})
+    with model.compile().load({}) as session:
+        found, _ = session.run(model.inputs)
+    (wanted,) = model.plain.values()
+    np.testing.assert_allclose(found["relu"], wanted, rtol=0, atol=2.0**-11)
+
+
 @pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**12, 2.0**18, 2.0**24])
 @pytest.mark.parametrize("kind", ["linear", "square", "mul", "attended"])
 def test_ranges_of_any_size_are_planned_or_refused(size: float, kind: str) -> None:

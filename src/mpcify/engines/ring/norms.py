@@ -7,8 +7,8 @@ from mpcify.engines.ring.digits import Digits
 from mpcify.engines.ring.forms import Forms, Known, Normal, Product, Shared, Term, Total, Value
 from mpcify.engines.ring.protocols import local, lookup, opening, products
 from mpcify.engines.ring.protocols.lookup import Table
-from mpcify.engines.ring.tables import COARSE, ENTRIES, FUNCTIONS, LEAST, MOST, root_tables, table
-from mpcify.engines.ring.widths import COARSEST, SLACK, bits_of
+from mpcify.engines.ring.tables import LEAST, MOST, entries_of, function_tables, root_tables
+from mpcify.engines.ring.widths import SLACK, bits_of
 from mpcify.graph.graph import Operation
 
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
@@ -100,16 +100,25 @@ class Norms(Forms):
         most = width * variances[1] * unit**2 * SLACK
         bits = bits_of(most / (1 - 1 / LEAST))
         scale = 2.0 ** (self.precision.normal + ROOT_EXTRA) / unit
-        upper, *lower = root_tables(bits, variances, 1 / (width * unit**2), eps, scale)
-        index = self.looked_up(total, rows, upper)
-        root = self.picked(index, 0, rows, 2**ROOT_EXTRA)
-        for found in lower:
-            below = self.picked(index, 1, rows, 1)
-            other = self.picked(self.looked_up(total, rows, found), 0, rows, 2**ROOT_EXTRA)
-            product = self.step(products.Multiplied, self.both(below), self.both(other), shape=rows)
-            root = Shared(self.plus(root.index, product, (1, 1), rows), rows, 2**ROOT_EXTRA, operation)
+        tables = root_tables(bits, variances, 1 / (width * unit**2), eps, scale)
+        root = self.tabled(total, rows, tables, 2**ROOT_EXTRA)
         largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
         return self.open(root, largest, ROOT_EXTRA)
+
+    def tabled(self, x: int, shape: tuple[int, ...], tables: tuple[Table, ...], scale: int, signed: int = 0) -> Shared:
+        """What tables of a function say together: the second one's value, if the first one's second function is 1.
+
+        signed: 1 if the argument may be negative: half of each table is for that.
+        """
+        upper, *lower = tables
+        index = self.looked_up(x, shape, upper, signed << (upper.bits - 1))
+        found = self.picked(index, 0, shape, scale)
+        for other in lower:
+            second = self.looked_up(x, shape, other, signed << (other.bits - 1))
+            factors = self.picked(index, 1, shape, 1), self.picked(second, 0, shape, scale)
+            product = self.step(products.Multiplied, *map(self.both, factors), shape=shape)
+            found = Shared(self.plus(found.index, product, (1, 1), shape), shape, scale, self.operation)
+        return found
 
     def looked_up(self, x: int, shape: tuple[int, ...], found: Table, offset: int = 0) -> int:
         """The functions of a table, of a value in parts, with the client's half ahead if it depends on no input."""
@@ -132,12 +141,11 @@ class Norms(Forms):
         return Shared(found, shape, scale, self.operation)
 
     def function(self, operation: Operation, x: Value) -> Shared:
-        """A function of the head, by a table over its declared range."""
+        """A function of the head, by tables over its declared range."""
         part = self.parts_unopened(x)
         bits = max(bits_of(2 * self.bound(part) * 1.03 * part.scale), bits_of(MOST))
-        span, scaled = 2.0**bits / part.scale, FUNCTIONS[operation.kind]
-        entries = min(max(ENTRIES, 2 ** bits_of(span / COARSEST)), MOST)
-        self.widths.refuse_coarse(operation, self.bound(part), span / entries)
-        found = table([lambda values: scaled(values) * 2.0**FUNCTION], bits, entries, 1 / part.scale, -span / 2, COARSE)
-        index = self.looked_up(part.index, part.shape, found, 1 << (bits - 1))
-        return self.picked(index, 0, part.shape, 2**FUNCTION)
+        unit = 1 / part.scale
+        entries = entries_of(operation.kind, bits, unit)
+        self.widths.refuse_coarse(operation, self.bound(part), 2.0**bits * unit / entries)
+        tables = function_tables(operation.kind, bits, entries, unit, 2.0**FUNCTION)
+        return self.tabled(part.index, part.shape, tables, 2**FUNCTION, signed=1)

@@ -7,11 +7,14 @@ import numpy as np
 
 from mpcify.engines.plain import gelu
 from mpcify.engines.ring.protocols.lookup import Table
+from mpcify.engines.ring.widths import COARSEST, bits_of
 
 Function = Callable[[np.ndarray], np.ndarray]
 FINE, COARSE = 11, 8  # bits of an entry's variable: of a root, and of a function of the head, whose values are small
+BEND = 6  # of an entry around a corner: so few that its curve is not rounded to nothing
 FUNCTIONS: dict[str, Function] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "gelu": gelu}
-ENTRIES = 1 << 10  # of a function of the head, at least
+BENT = frozenset({"relu"})  # functions that are straight lines to both sides of 0
+ENTRIES, STRAIGHT = 1 << 10, 1 << 8  # of a function of the head, at least; of one of BENT
 LEAST, MOST = 1 << 9, 1 << 12  # entries of a root; MOST of any table
 NEAR = 5 / 32  # of an entry's width to its place: 15/8/24 · NEAR³ = 3e-4 is the error of a root
 UPPER = 5  # bits by which the lower one of two tables of a root is shorter
@@ -66,3 +69,29 @@ def root_tables(bits: int, variances: tuple[float, float], unit: float, eps: flo
     upper.coefficients[0, 1, below] = 1
     lower = bits - UPPER
     return upper, table([function], lower, entries(lower), unit, 0.0)
+
+
+def function_tables(kind: str, bits: int, entries: int, unit: float, scale: float) -> tuple[Table, ...]:
+    """scale · f(v · unit) of a function of the head, for v from −2^(bits − 1) to 2^(bits − 1).
+
+    One table, or for a function of BENT two. The first is exact but for the entry around 0: there it is 0, and its
+    second function 1. The other is of two steps to both sides of 0.
+    """
+    least = -(2.0 ** (bits - 1)) * unit
+
+    def function(x: np.ndarray) -> np.ndarray:
+        return FUNCTIONS[kind](x) * scale
+
+    if kind not in BENT:
+        return (table([function], bits, entries, unit, least, COARSE),)
+    upper = table([function, np.zeros_like], bits, entries, unit, least)
+    upper.coefficients[:, 0, entries // 2] = 0
+    upper.coefficients[0, 1, entries // 2] = 1
+    lower = upper.step + 2
+    return upper, table([function], lower, min(LEAST, 1 << lower), unit, -(2.0 ** (lower - 1)) * unit, BEND)
+
+
+def entries_of(kind: str, bits: int, unit: float) -> int:
+    """How many entries a function of the head has: so many that none is wider than COARSEST, if MOST are enough."""
+    least = STRAIGHT if kind in BENT else ENTRIES
+    return min(max(least, 2 ** bits_of(2.0**bits * unit / COARSEST)), MOST)
