@@ -61,8 +61,7 @@ def estimate(
     if cost.offline is not None:
         ahead = sum(row.offline.seconds for row in rows if row.offline is not None)
         cost = replace(cost, offline=replace(cost.offline, seconds=ahead))
-    chosen = config.to_json()
-    ran = {name: chosen.get(name) for name in ("engine", "protocol", "ring")}
+    ran = {"engine": config.name} | {name: getattr(config, name, None) for name in ("protocol", "ring")}
     needed = sizing(graph, works, machine)
     return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json(), needed)
 

@@ -75,9 +75,8 @@ def calibrated(
     config: EngineConfig, path: str | Path | None, notice: Callable[[str], None] = lambda line: None
 ) -> Speed:
     """The speeds in a file; measured, and written there if there are none. Raises MPC-110 for another file."""
-    key = " ".join(
-        str(part) for part in (getattr(config, "protocol", config.name), getattr(config, "ring", "")) if part
-    )
+    chosen = config.to_json()
+    key = " ".join(str(part) for part in (chosen.get("protocol", config.name), chosen.get("ring")) if part)
     known: dict[str, Any] = {"format": FORMAT, "speeds": {}}
     if path is not None and Path(path).exists():
         try:

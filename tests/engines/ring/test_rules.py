@@ -142,6 +142,7 @@ def test_an_estimate_has_the_bytes_of_a_profile_ahead_and_online(
     with student as private:
         told = estimate(private, "ring", network="40,1", calibration=tmp_path / "speed.json", inputs=inputs).to_json()
         found = profile(private).to_json()
+    assert [(one["engine"], one["protocol"], one["ring"]) for one in (told, found)] == 2 * [("ring", "dealer", 64)]
     rows = [{row["name"]: (row["bytes"], row["rounds"]) for row in one["operations"]} for one in (told, found)]
     assert rows[0] == rows[1]
     ahead = [{row["name"]: row["offline"]["bytes_per_party"] for row in one["operations"]} for one in (told, found)]

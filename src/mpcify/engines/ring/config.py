@@ -34,6 +34,7 @@ class RingConfig(EngineConfig):
         "client", "ring: who knows the inputs: client (default), or no party: delegated, in two shares.", "WHO"
     )
 
+    protocol: ClassVar[str] = "dealer"
     parties: ClassVar[tuple[str, ...]] = PARTIES  # type: ignore[misc]
 
     def __post_init__(self) -> None:
