@@ -90,6 +90,24 @@ def test_a_text_gets_its_answer_its_cost_and_what_each_party_saw(tab: Tab) -> No
 
 
 @in_a_browser
+@pytest.mark.parametrize("third", ["helper", "dealer"])
+def test_a_dealer_saw_no_share_of_the_text_and_a_helper_did(tab: Tab, third: str) -> None:
+    model = FakeModel()
+    model.engine.parties = ("client", "owner", third)
+    with serving(application(model, TOKEN)) as service:
+        fresh(tab, service, f"#token={TOKEN}")
+        tab.press("Tab")
+        tab.type("a film")
+        tab.click("#ask")
+        tab.wait("!document.querySelector('#result').hidden")
+        saw = {row.split("\t")[0]: row.split("\t")[1] for row in text(tab, "#parties").split("\n")}
+    came = "That a request came, padded to 16 tokens"
+    assert saw["owner"] == f"{came}, and numbers that look random"
+    no_share = f"{came}; nothing of the text, not even a share"
+    assert saw[third] == (no_share if third == "dealer" else saw["owner"])
+
+
+@in_a_browser
 def test_the_keyboard_is_enough_and_a_pair_has_two_texts(tab: Tab) -> None:
     asked: list[Any] = []
     model = FakeModel(lambda items: asked.extend(items) or [[0.0, 2.0]])
