@@ -10,7 +10,7 @@ robustness: STAGES := $(STUDENTS) robustness
 
 NATIVE := $(wildcard src/mpcify/engines/ring/kernels/*.[ch])
 
-.PHONY: demo test lint sanitize dist accuracy robustness bench peers reliability clean
+.PHONY: demo test lint sanitize dist accuracy robustness bench kernels peers reliability clean
 
 demo: $(READY)
 	mkdir -p build
@@ -37,6 +37,10 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ring layer-128 layer-512 layer-128-batch-8 bert-base-128
 	$(BIN)/python benchmarks/readme.py
+
+# What the native kernels reach on one core, in seconds; on a machine that does nothing else.
+kernels: $(READY)
+	OMP_NUM_THREADS=1 taskset --cpu-list 0 $(BIN)/python -m benchmarks.kernels --out benchmarks/results/kernels.json
 
 # docs/peers.md (ten minutes the first time, when CrypTen's environment is made in build/)
 peers: $(READY)
