@@ -19,7 +19,7 @@ from mpcify.graph.index import ROLES
 from mpcify.inference import PrivateModel
 from mpcify.network.memory import MemoryNetwork, Switchboard
 from tests.cluster.trusting import TrustingConfig
-from tests.graph.bags import LENGTHS, Bag
+from tests.graph.bags import LENGTHS, Bag, Calibrated
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cluster") / "parties"
     out.mkdir()
     write(Bag(), LENGTHS, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a model that declares its ranges."""
+    out = tmp_path_factory.mktemp("calibrated") / "parties"
+    out.mkdir()
+    write(Calibrated(), LENGTHS, out)
     return out
 
 

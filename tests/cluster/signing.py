@@ -72,3 +72,8 @@ def put(folder: Path, key: Any, chain: Sequence[x509.Certificate], authorities: 
     (folder / KEY).chmod(0o600)
     (folder / CERTIFICATE).write_bytes(as_pem(chain))
     (folder / AUTHORITY).write_bytes(as_pem(authorities))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What stands in a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -23,9 +23,9 @@ from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
 from mpcify.engines.ring.kernels.products import Numpy, measured
 from mpcify.errors import MpcifyError
-from mpcify.graph.exported import read, read_all, write
+from mpcify.graph.exported import read, read_all
 from tests.cluster.deployments import DealtConfig, all_serving, deploy, edit
-from tests.graph.bags import LENGTHS, Calibrated, answers
+from tests.graph.bags import LENGTHS, answers
 
 PARTIES = ("client", "owner", "dealer")
 TEXTS = ["a good film", "a bad film film film film", "good"]
@@ -40,17 +40,9 @@ def dealt() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported folder of all roles that declares its ranges, not to be changed."""
-    (parties := tmp_path_factory.mktemp("exported") / "parties").mkdir()
-    write(Calibrated(), LENGTHS, parties)
-    return parties
-
-
-@pytest.fixture(scope="module")
-def out(exported: Path, made_kits: Path, tmp_path_factory: pytest.TempPathFactory, dealt: None) -> Path:
+def out(calibrated: Path, made_kits: Path, tmp_path_factory: pytest.TempPathFactory, dealt: None) -> Path:
     """All parties' folders, not to be changed."""
-    return deploy(exported, made_kits, tmp_path_factory.mktemp("dealt") / "out", DealtConfig())
+    return deploy(calibrated, made_kits, tmp_path_factory.mktemp("dealt") / "out", DealtConfig())
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +76,10 @@ def test_processes_of_one_machine_are_those_of_the_engine(out: Path) -> None:
     assert LocalParties(out).roles == ("owner", "dealer")
 
 
-def test_a_client_gets_the_answers_of_the_model(served: Path, exported: Path) -> None:
+def test_a_client_gets_the_answers_of_the_model(served: Path, calibrated: Path) -> None:
     with connect(served) as private:
         logits, cost = private(TEXTS)
-    np.testing.assert_allclose(logits, answers(read_all(exported)), rtol=1e-6)
+    np.testing.assert_allclose(logits, answers(read_all(calibrated)), rtol=1e-6)
     assert set(cost.bytes_per_party) == set(PARTIES)
 
 
@@ -114,20 +106,20 @@ def test_the_doctor_finds_nothing_wrong_at_any_party(out: Path, served: Path) ->
 
 
 def test_a_ring_deployment_reads_as_it_was_written(
-    exported: Path, made_kits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calibrated: Path, made_kits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RingConfig, "build", lambda config: DealtConfig().build())
     engine = RingConfig(ring=48, ahead=3)
-    deploy(exported, made_kits, tmp_path / "out", engine)
+    deploy(calibrated, made_kits, tmp_path / "out", engine)
     for role in PARTIES:
         found = read_deployment(tmp_path / "out" / role)
         assert (found.role, found.engine, set(found.addresses)) == (role, engine, {"owner", "dealer"})
 
 
 @pytest.fixture
-def ring(exported: Path, made_kits: Path, tmp_path: Path) -> Path:
+def ring(calibrated: Path, made_kits: Path, tmp_path: Path) -> Path:
     """All parties' folders for the ring engine."""
-    return deploy(exported, made_kits, tmp_path / "ring", RingConfig())
+    return deploy(calibrated, made_kits, tmp_path / "ring", RingConfig())
 
 
 def kernels(found: Diagnosis) -> Finding:
@@ -187,10 +179,10 @@ def test_a_machine_that_holds_the_model_but_not_what_waits_is_too_small(
 
 
 def test_a_model_that_was_exported_without_a_dealer_is_exported_again(
-    exported: Path, made_kits: Path, tmp_path: Path
+    calibrated: Path, made_kits: Path, tmp_path: Path
 ) -> None:
     (parties := tmp_path / "parties").mkdir()
     for role in ("client", "owner", "helper"):
-        (parties / role).symlink_to(exported / role)
+        (parties / role).symlink_to(calibrated / role)
     with pytest.raises(MpcifyError, match=r"MPC-404 .*dealer.*Do this: export the model again"):
         deploy(parties, made_kits, tmp_path / "out", DealtConfig())

@@ -26,13 +26,13 @@ from mpcify.cluster.witness import Witness
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.party import RingParty
 from mpcify.errors import MpcifyError
-from mpcify.graph.exported import read_all, write
+from mpcify.graph.exported import read_all
 from mpcify.network.wire import STANDS
 from tests.cluster.deployments import all_serving, deploy, edit, serving
 from tests.cluster.gateway import service
 from tests.cluster.intruder import Intruder, credentials_of, rogue_third
 from tests.cluster.test_metrics import value
-from tests.graph.bags import LABELS, LENGTHS, Calibrated, answers
+from tests.graph.bags import LABELS, LENGTHS, answers
 from tests.network.hostile import Hostile, HostileServer, Talk
 
 TEXTS = ["a good film", "a bad film film film film", "good"]  # of two lengths
@@ -49,28 +49,21 @@ def quick() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (parties := tmp_path_factory.mktemp("exported") / "parties").mkdir()
-    write(Calibrated(), LENGTHS, parties)
-    return parties
+def expected(calibrated: Path) -> np.ndarray:
+    return answers(read_all(calibrated))
 
 
-@pytest.fixture(scope="module")
-def expected(exported: Path) -> np.ndarray:
-    return answers(read_all(exported))
-
-
-def deployed(exported: Path, kits: Path, out: Path, ahead: int = 1) -> Path:
-    deploy(exported, kits, out, RingConfig(ahead=ahead))
+def deployed(calibrated: Path, kits: Path, out: Path, ahead: int = 1) -> Path:
+    deploy(calibrated, kits, out, RingConfig(ahead=ahead))
     for role in ("client", "owner", "dealer"):
         edit(out / role, message=SILENCE, connect=CONNECT)
     return out
 
 
 @pytest.fixture
-def out(exported: Path, made_kits: Path, tmp_path: Path) -> Path:
+def out(calibrated: Path, made_kits: Path, tmp_path: Path) -> Path:
     """All parties' folders; nobody serves."""
-    return deployed(exported, made_kits, tmp_path / "out")
+    return deployed(calibrated, made_kits, tmp_path / "out")
 
 
 def check(folder: Path, expected: np.ndarray) -> None:
@@ -80,11 +73,11 @@ def check(folder: Path, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 def test_a_cluster_answers_and_sends_what_a_simulation_does_whatever_is_dealt_ahead(
-    ahead: int, exported: Path, made_kits: Path, tmp_path: Path, expected: np.ndarray
+    ahead: int, calibrated: Path, made_kits: Path, tmp_path: Path, expected: np.ndarray
 ) -> None:
-    with mpcify.compile(exported, engine="ring") as simulation:
+    with mpcify.compile(calibrated, engine="ring") as simulation:
         _, simulated = simulation(TEXTS)
-    out = deployed(exported, made_kits, tmp_path / "out", ahead)
+    out = deployed(calibrated, made_kits, tmp_path / "out", ahead)
     with all_serving(out), connect(out / "client") as private:
         for _ in range(2):
             logits, cost = private(TEXTS)
