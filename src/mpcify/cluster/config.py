@@ -43,10 +43,10 @@ def engine_of(values: Any) -> EngineConfig:
         name = given.pop("engine")
         known = {item.name for item in fields(registered(name))}
         for unknown in given.keys() - known:
-            raise ValueError(f"the engine {name} has no setting {unknown}")
+            raise ValueError(f"the engine {name} has no setting {unknown!r}")
         return config_named(name, **given)
     except MpcifyError as error:
-        raise ValueError(f"{error.where}: {error.what} ({error.remedy})") from None
+        raise ValueError(f"{error.where}: {error.what} ({error.remedy.replace('--', '')})") from None  # no flag is here
 
 
 def address_of(value: Any) -> Address:
@@ -173,6 +173,12 @@ def told(problem: ValidationError) -> str:
             what = "it is missing"
         case "value_error":
             what = str(error["ctx"]["error"])
+        case "dict_type" | "model_type":
+            what = "it is no table"
+        case "tuple_type":
+            what = "it is no list"
+        case "too_short":
+            what = "it is empty"
         case _:
             what = error["msg"].replace("Input should", "it should", 1)
     return f"{field}: {what}" if field else what
