@@ -170,6 +170,29 @@ def test_too_long_a_text_is_refused_with_tokens_limit_and_flag() -> None:
     assert "--truncate" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    "text, lengths, longest, truncate, remedy",
+    [
+        ("a b c d e f", None, 4, False, "shorten the text, or give a larger --length, or pass --truncate to cut it"),
+        (
+            "a b c d e f",
+            (4,),
+            None,
+            False,
+            "shorten the text, or export a larger --length, or pass --truncate to cut it",
+        ),
+        ("a b c d e f", None, None, False, "shorten the text, or pass --truncate to cut it"),
+        (("a", "b"), None, 2, True, "shorten the text, or give a larger --length"),
+    ],
+)
+def test_the_remedy_for_too_long_a_text_names_what_would_help_and_nothing_else(
+    text: Any, lengths: tuple[int, ...] | None, longest: int | None, truncate: bool, remedy: str
+) -> None:
+    with pytest.raises(MpcifyError) as caught:
+        requests(lengths, positions=6).encode([text], truncate, longest)
+    assert caught.value.remedy == remedy
+
+
 def test_a_length_that_special_tokens_alone_exceed_is_refused_even_when_truncating() -> None:
     with pytest.raises(MpcifyError) as caught:
         requests().encode([("a", "b")], truncate=True, longest=2)

@@ -107,11 +107,18 @@ class TextRequests(Requests):
         for index in long:  # the tokenizer leaves a text whole if not even its special tokens fit
             if len(found[index].ids) > limit:
                 what = f"it has {len(encodings[index].ids)} tokens, at most {limit} fit"
-                more = "export" if limit == self.longest < self.most else "give"
-                remedy = f"shorten the text, {more} a larger --length, or pass --truncate to cut it"
-                raise MpcifyError(106, where(index), what, remedy)
+                raise MpcifyError(106, where(index), what, self.shortened(limit, truncate))
         cut = set(long)
         return [self.checked(found[index], index in cut, where(index)) for index in range(len(texts))]
+
+    def shortened(self, limit: int, truncate: bool) -> str:
+        """What helps a text that is longer than a limit."""
+        helps = ["shorten the text"]
+        if limit < self.most:
+            helps.append("give a larger --length" if limit < self.longest else "export a larger --length")
+        if not truncate:
+            helps.append("pass --truncate to cut it")
+        return ", or ".join(helps)
 
     def check(self, texts: Sequence[Text], where: Where = text_place) -> None:
         """Raises what `encode` raises for any part of a text, however long: what it leaves out where it cuts, too."""

@@ -118,6 +118,7 @@ def test_a_declared_range_that_could_wrap_is_refused(name: str, cap: int) -> Non
         assert error.code == 402
         assert error.where.startswith(("layer 3 linear (", "linear (") if "head" in name else "layer 3 linear (")
         assert "declare narrower ranges" in error.remedy
+        assert ("use a wider --ring" in error.remedy) == (cap < 64 and "bits, and there are" in error.what)
 
 
 @pytest.mark.parametrize("cap", [64, 56, 48, 40])

@@ -15,6 +15,7 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
 
 REMEDY = "declare narrower ranges: calibrate or distill again, or use another engine"
+WIDER = "use a wider --ring"
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
 UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
@@ -66,6 +67,11 @@ class Widths:
         self.cap, self.force = cap, force
         self.found: list[Width] = []
 
+    @property
+    def remedy(self) -> str:
+        """What helps against too narrow a ring."""
+        return f"{WIDER}, or {REMEDY}" if self.cap < WIDTHS[-1] else REMEDY
+
     def bound(self, name: str, quantity: str = "value") -> float:
         """What a quantity of an operation may become, by absolute value."""
         entry = self.ranges.get(name, {}).get(quantity)
@@ -89,8 +95,8 @@ class Widths:
         least = max(largest, scale / remains)  # a ring has two bits more than what is cut off
         wanted = [width for width in WIDTHS if width <= self.cap and least < 2.0 ** (width - 2)]
         if not wanted and not self.force:
-            what = f"its declared range of ±{bound:.4g} needs {bits_of(largest) + 2} bits, and there are {self.cap}"
-            raise MpcifyError(402, operation.where, what, REMEDY)
+            what = f"its declared range of ±{bound:.4g} needs {bits_of(least) + 2} bits, and there are {self.cap}"
+            raise MpcifyError(402, operation.where, what, self.remedy)
         width = wanted[0] if wanted else self.cap
         headroom = width - 2 - math.log2(largest) if largest > 0 else float(width)
         self.found.append(Width(operation.name, width, math.log2(scale), math.log2(remains), bound, headroom))
@@ -100,7 +106,7 @@ class Widths:
         """Raises MPC-402 if the argument of a table, of so many bits, fits no ring."""
         if bits > min(self.cap, LONGEST):
             what = f"the range of what it looks up needs {bits} bits, and there are {min(self.cap, LONGEST)}"
-            raise MpcifyError(402, operation.where, what, REMEDY)
+            raise MpcifyError(402, operation.where, what, self.remedy)
 
     def refuse_coarse(self, operation: Operation, bound: float, entry: float) -> None:
         """Raises MPC-402 if the entries of a function's table are wider than COARSEST."""
