@@ -107,3 +107,8 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def at_once(path: str, flags: int) -> int:
+    """An opener for `open`: it does not wait for somebody who writes into it if it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,5 +1,6 @@
 """`cluster.toml`: short, edited by people, and refused by the name of the field that is wrong."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -162,5 +163,23 @@ def test_a_file_that_is_no_text(content: bytes, words: str, path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(MpcifyError, match=r"MPC-701 .*there is no such file"):
         read_config(tmp_path / "cluster.toml")
-    with pytest.raises(MpcifyError, match=r"MPC-701 .*it cannot be read"):
+    with pytest.raises(
+        MpcifyError, match=r"MPC-701 .*it cannot be read \(Is a directory\)\. Do this: write the folder"
+    ):
         read_config(tmp_path)
+
+
+def test_a_file_of_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(MpcifyError, match=r"cannot be read \(Permission denied\)\. Do this: run as the user"):
+        read_config(path)
+
+
+def test_a_pipe_is_not_waited_for(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MpcifyError, match="MPC-701"):
+        read_config(path)

@@ -16,6 +16,7 @@ from mpcify.cluster.addresses import Address
 from mpcify.cluster.session import CLIENT
 from mpcify.engines.config import EngineConfig, config_named, registered
 from mpcify.errors import MpcifyError
+from mpcify.files import at_once
 from mpcify.graph.index import Role
 
 FILE, KIT, EXPORTED = "cluster.toml", "kit", "exported"
@@ -138,15 +139,17 @@ class ClusterConfig(Section):
 def read_config(path: Path) -> ClusterConfig:
     """The config in a file. Raises MPC-701, which names the field and says what is wrong with it."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=at_once) as file:
             content = file.read(MOST + 1)
         if len(content) > MOST:
             refuse(path, "it is larger than a MiB")
         values = tomllib.loads(content.decode())
     except FileNotFoundError:
         refuse(path, "there is no such file", "name a folder that mpcify party init wrote")
-    except OSError as problem:
+    except PermissionError as problem:
         refuse(path, f"it cannot be read ({problem.strerror})", "run as the user that the folder belongs to")
+    except OSError as problem:
+        refuse(path, f"it cannot be read ({problem.strerror})", "write the folder again with mpcify party init")
     except UnicodeDecodeError:
         refuse(path, "it is not UTF-8")
     except tomllib.TOMLDecodeError as problem:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from mpcify.errors import MpcifyError
+from mpcify.files import at_once
 
 CERTIFICATE, KEY, AUTHORITY = "certificate.pem", "key.pem", "authority.pem"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -244,11 +245,6 @@ def read_file(path: Path, *, secret: bool = False) -> bytes:
         refuse(path, "there is no such file", MAKE)
     except OSError as problem:
         refuse(path, f"it cannot be read ({problem.strerror})", "run as the user that the kit belongs to")
-
-
-def at_once(path: str, flags: int) -> int:
-    """Opens a file, and does not wait for somebody who writes into it if it is a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def refuse(where: Path, what: str, remedy: str) -> NoReturn:

@@ -24,6 +24,7 @@ from safetensors.numpy import load, save_file
 from tokenizers import Tokenizer
 
 from mpcify.errors import MpcifyError, gave_up
+from mpcify.files import at_once
 from mpcify.graph.about import AGAIN, About, ImageFacts, TextFacts, wrong_field
 from mpcify.graph.graph import MOST_BYTES, Graph, Holder
 from mpcify.graph.index import INDEX, ROLES, Index, Role, graph_file, refuse
@@ -331,16 +332,13 @@ def read_bytes(path: Path, most: int, index: Index | None = None) -> bytes:
             content = file.read(status.st_size)
     except FileNotFoundError:
         refuse(path, "there is no such file")
+    except PermissionError:
+        refuse(path, "it cannot be read", "run as the user that the folder belongs to")
     except OSError:
         refuse(path, "it cannot be read")
     if index is not None and index.files.get(path.name) != hashlib.sha256(content).hexdigest():
         refuse(path, f"it is not the file that {INDEX} tells of")
     return content
-
-
-def at_once(path: str, flags: int) -> int:
-    """Opens a file, and does not wait for somebody who writes into it if it is a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def file_digest(path: Path) -> str:

@@ -89,6 +89,6 @@ def is_digest(value: Any) -> bool:
     return isinstance(value, str) and DIGEST.fullmatch(value) is not None
 
 
-def refuse(where: Path, what: str) -> NoReturn:
+def refuse(where: Path, what: str, remedy: str = AGAIN) -> NoReturn:
     """Raises MPC-404 for a folder or a file in it."""
-    raise MpcifyError(404, str(where), what, AGAIN)
+    raise MpcifyError(404, str(where), what, remedy)
