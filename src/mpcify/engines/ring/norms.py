@@ -27,7 +27,7 @@ class Norms(Forms):
 
     def centred(self, total: Total, term: Term) -> int:
         """A term less its mean along the last axis, at the scale of its sum."""
-        scale = self.sum_scale(total.operation.name)
+        scale = self.sum_scale(total)
         shape, width = total.operation.shape, total.operation.shape[-1]
         if isinstance(term, Product):
             product = Product(term.x, centred(term.weight), centred(term.bias))
@@ -54,7 +54,7 @@ class Norms(Forms):
         variances = self.widths.variance(operation)
         largest = variances[1]
         if isinstance(x, Total):
-            bound, scale = self.widths.bound(x.operation.name), self.sum_scale(x.operation.name)
+            bound, scale = self.widths.bound(x.operation.name), self.sum_scale(x)
             index, *others = [self.centred(x, term) for term in x.terms]
             for other in others:
                 index = self.plus(index, other, (1, 1), shape)
@@ -104,8 +104,10 @@ class Norms(Forms):
         for found in lower:
             below = self.picked(index, 1, rows, 1)
             other = self.picked(self.looked_up(total, rows, found), 0, rows, 2**ROOT_EXTRA)
-            product = self.step(products.Multiplied, self.both(below), self.both(other), shape=rows)
-            root = Shared(self.plus(root.index, product, (1, 1), rows), rows, 2**ROOT_EXTRA, operation)
+            left, right = self.both(below), self.both(other)
+            product = self.step(products.Multiplied, left, right, shape=rows)
+            factors = 1, root.scale // (left.scale * right.scale)
+            root = Shared(self.plus(root.index, product, factors, rows), rows, root.scale, operation)
         largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
         return self.open(root, largest, ROOT_EXTRA)
 
