@@ -23,7 +23,8 @@ MOVED = ("reshape", "transpose", "slice", "broadcast")
 SHARE = "share"  # 16·M/m: see `graph.inputs`
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
 INPUT = 18  # fraction bits of the client's other inputs
-ADDED = 14  # bits by which a sum is finer than a normal value, if a value in parts is among its terms
+ADDED = 14  # bits by which a sum is finer than a normal value at most, for a value in parts among its terms
+LEAST_SHARE = 2**6  # of a mean's 1/n, as an integer
 FINEST = 28  # fraction bits of what is masked: products and sums have room for a weight's, or for another value's
 
 
@@ -170,8 +171,10 @@ class Forms:
         reader = self.consumers[total.operation.name][0]
         while reader.kind != "layernorm":
             reader = self.consumers[reader.name][0]
-        masked = not any(isinstance(term, Shared | Counted | Less) for term in total.terms)
-        return 2 ** self.sum_bits([reader], self.precision.sums if masked else self.precision.normal + ADDED)
+        centred = [term.x if isinstance(term, Counted | Less) else term for term in total.terms]
+        largest = max((term.scale for term in centred if isinstance(term, Shared)), default=0)
+        least = bits_of(largest * total.operation.shape[-1] * LEAST_SHARE)
+        return 2 ** self.sum_bits([reader], max(self.precision.sums, min(least, self.precision.normal + ADDED)))
 
     def bits_centred(self, norm: Operation) -> int:
         """The bits above the fraction of what a LayerNorm centres."""

@@ -3,7 +3,7 @@
 import math
 
 from mpcify.engines.ring.derived import centred, centring
-from mpcify.engines.ring.forms import Forms, Known, Normal, Product, Shared, Term, Total, Value
+from mpcify.engines.ring.forms import LEAST_SHARE, Forms, Known, Normal, Product, Shared, Term, Total, Value
 from mpcify.engines.ring.protocols import local, lookup, opening, products
 from mpcify.engines.ring.protocols.lookup import Table
 from mpcify.engines.ring.tables import COARSE, ENTRIES, FUNCTIONS, LEAST, MOST, root_tables, table
@@ -11,7 +11,6 @@ from mpcify.engines.ring.widths import COARSEST, SLACK, bits_of
 from mpcify.graph.graph import Operation
 
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
-LEAST_SHARE = 2**6  # of a mean's 1/n, as an integer
 FUNCTION = 28  # of a function of the head
 
 

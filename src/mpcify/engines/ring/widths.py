@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mpcify.engines.ring.config import WIDEST
 from mpcify.engines.ring.plan import Width
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
@@ -49,7 +48,7 @@ class Precision:
     @property
     def sums(self) -> int:
         """Of what LayerNorms read, if nothing but products is added: SUMS bits are their weights'."""
-        return min(self.masked, self.normal) + SUMS
+        return self.masked + SUMS
 
     def of(self, bound: float) -> int:
         """The fraction bits of an opened value."""
@@ -63,12 +62,7 @@ class Precision:
         return min(self.fraction + max(again - FREE, 0), (46 - bits_of(bound * SLACK)) // 2)
 
 
-COARSER = (
-    Precision(),
-    Precision(masked=WIDEST),
-    Precision(11, 17, 12, 22, 9, 12),
-    Precision(11, 17, 12, 22, 9, WIDEST),
-)
+COARSER = (Precision(), Precision(11, 17, 12, 22, 9, 12))
 
 
 def bits_of(bound: float) -> int:
