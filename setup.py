@@ -1,8 +1,13 @@
 """The native kernels: optional, for without a compiler everything works, slower. All else is in pyproject.toml."""
 
+import hashlib
+from pathlib import Path
+
 from setuptools import Extension, setup
 
 FOLDER = "src/mpcify/engines/ring/kernels"
+SOURCES = b"".join(path.read_bytes() for path in sorted(Path(FOLDER).glob("*.[ch]")))
+DIGEST = hashlib.sha256(SOURCES).hexdigest()[:16]  # by which `library.py` knows a library of other sources
 
 setup(
     ext_modules=[
@@ -10,6 +15,7 @@ setup(
             "mpcify.engines.ring.kernels.native",
             sources=[f"{FOLDER}/{name}.c" for name in ("products", "formulas")],
             depends=[f"{FOLDER}/words.h"],
+            define_macros=[("SOURCES", f"0x{DIGEST}ULL")],
             extra_compile_args=["-std=c11", "-O3"],
             py_limited_api=True,  # it is loaded by ctypes and uses nothing of Python's: one file serves every version
             optional=True,

@@ -20,12 +20,12 @@ def opened(chain: Chain, x: Step, early: bool = False) -> Open:
     return chain.add(Open, x, shape=x.shape, messages=1, shift=12, width=40, early=early)
 
 
-def masked(chain: Chain, x: Step, known: bool = False) -> Mask:
-    return chain.add(Mask, x, shape=x.shape, messages=1, known=known, corrected=not known, ahead=True)
+def masked(chain: Chain, x: Step, known: bool = False, shift: int = 0) -> Mask:
+    return chain.add(Mask, x, shape=x.shape, messages=1, known=known, corrected=not known, shift=shift, ahead=True)
 
 
-def both(chain: Chain, x: Step) -> MaskBoth:
-    return chain.add(MaskBoth, x, shape=x.shape, messages=1)
+def both(chain: Chain, x: Step, shift: int = 0) -> MaskBoth:
+    return chain.add(MaskBoth, x, shape=x.shape, messages=1, shift=shift)
 
 
 def from_opened(kind: type[Step], **fields: Any) -> Callable[[Chain, Step], Step]:
@@ -91,6 +91,8 @@ PROTOCOLS = {
     "Product": multiplied_opened,
     "Mask": masked,
     "MaskBoth": both,
+    "Mask, cut": lambda chain, x: masked(chain, x, shift=12),
+    "MaskBoth, cut": lambda chain, x: both(chain, x, shift=12),
     "Linear": linear,
     "Linear, Open ahead, Renew": linear_opened,
     "Matmul, Open, RenewBoth": matmul_opened,

@@ -11,6 +11,8 @@ from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.party import ahead_of_request
 from mpcify.engines.ring.plan import Slot, widen
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose
+from mpcify.engines.ring.protocols.lookup import Lookup
+from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
 from mpcify.engines.ring.protocols.opening import Open
 from mpcify.engines.ring.protocols.products import Multiplier
 from mpcify.engines.ring.protocols.step import Step
@@ -271,21 +273,43 @@ class Scene:
         assert not signed(mask - dealer.mask, ring).any()
         return signed(integers(owner.delta) + mask, ring)
 
-    def opened_with(self, step: Step, width: int) -> Words:
-        """r of an opening, from 0 to 2^width."""
-        half, other = (
-            self.secrets[name].words(
-                Place(1, self.number, step.index), Purpose.MASK, getattr(step, "opens", step.shape)
-            )
-            for name in ("k02", "k12")
-        )
-        part = self.dealer.values[step.sources[0]]
-        r = integers(half) + other - (0 if part is None else integers(part))
-        return r % (1 << width)
+    def drawn_by(self, name: str, step: Step, purpose: Purpose) -> Words:
+        """What a step draws from a key, as Python's integers."""
+        place, shape = Place(1, self.number, step.index), getattr(step, "opens", step.shape)
+        return integers(self.secrets[name].words(place, purpose, shape))
 
-    def cut(self, step: Open, z: Words) -> Words:
-        """⌊(z + u′)/2^T⌋, u′ being what the opening's mask is mod 2^T."""
-        return (z + self.opened_with(step, step.width) % (1 << step.shift)) >> step.shift
+    def opened_with(self, step: Lookup) -> Words:
+        """r of a look-up, from 0 to 2^l."""
+        half, other = (self.drawn_by(name, step, Purpose.MASK) for name in ("k02", "k12"))
+        part = self.dealer.values[step.sources[0]]
+        return (half + other - (0 if part is None else integers(part))) % (1 << step.table.bits)
+
+    def cut_off(self, step: Any, *summands: Words) -> Words:
+        """What is lost of summands when a step cuts T bits off each."""
+        return sum(
+            (integers(summand) % (1 << step.shift) for summand in summands), integers(np.zeros(step.shape, np.int64))
+        )
+
+    def cut(self, step: Open | MaskBoth, z: Words) -> Words:
+        """z/2^T, with what the halves and the dealer's mask lose on the way, and what makes up for it."""
+        a, b, z2 = (integers(part) for part in self.parts(self.steps[step.sources[0]]))
+        mine, other = (self.drawn_by(name, step, Purpose.MASK) for name in ("k02", "k12"))
+        half = (1 << step.shift) >> 1
+        whole = z + half + self.cut_off(step, mine + other - z2) - self.cut_off(step, a + mine, b + other + half)
+        assert not (whole % (1 << step.shift)).any()
+        return whole >> step.shift
+
+    def masked(self, step: Mask, z: Words) -> Words:
+        """The same of what is masked towards the owner: x₀ + ρ − D₀, x₁ + x₂ − ρ and D₀ lose their lowest bits."""
+        a, b, z2 = (integers(part) for part in self.parts(self.steps[step.sources[0]]))
+        drawn = self.drawn_by("k02", step, Purpose.FRESH)
+        share = (
+            self.drawn_by("k02", step, Purpose.OTHER) if step.corrected else integers(np.zeros(step.shape, np.int64))
+        )
+        more = 3 * ((1 << step.shift) >> 1)
+        whole = z + more - self.cut_off(step, a + share - drawn, b + z2 - share + more, drawn)
+        assert not (whole % (1 << step.shift)).any()
+        return whole >> step.shift
 
 
 def received(words: Words, bits: int) -> Words:

@@ -5,13 +5,13 @@ received, and the dealer any B. For any two inputs of the client there is a bije
 owner does not know, under which the client's messages and what the dealer gives the owner are the same for both inputs.
 
 Proof. The client is a function of its input, of draws and of what it heard. Each of its messages is a word plus or less
-a draw that is used for nothing else that leaves the client (D₀ of Open, Lookup and MaskBoth, A of Mask, a of Renew and
-RenewBoth); the word depends on its input, on what it heard, and on other draws. Whatever the owner said, that draw can
-be moved by the difference of the words. What the dealer gives the owner is a secret less a share that the client draws:
-that share is moved by the difference of the secrets. If the input came in two halves, the owner has had x₁ = x − x₀,
-and x₀, which is as uniform, is moved by the difference of the inputs. In the order of the steps each move depends on
-earlier draws alone, so all moves together are a bijection, and the draws stay uniform. The dealer hears nothing, and
-the owner gets no output.
+a draw, or this without its lowest bits, and the draw is used for nothing else that leaves the client (D₀ of Open,
+Lookup, Mask and MaskBoth, a of Renew and RenewBoth); the word depends on its input, on what it heard, and on other
+draws. Whatever the owner said, that draw can be moved by the difference of the words, above the bits that are left out.
+What the dealer gives the owner is a secret less a share that the client draws: that share is moved by the difference of
+the secrets. If the input came in two halves, the owner has had x₁ = x − x₀, and x₀, which is as uniform, is moved by
+the difference of the inputs. In the order of the steps each move depends on earlier draws alone, so all moves together
+are a bijection, and the draws stay uniform. The dealer hears nothing, and the owner gets no output.
 
 So the owner must not learn when or how the client fails either: a message of the right length is never refused for what
 it holds.

@@ -1,9 +1,10 @@
 """All draws of a tiny ring: what a party sees has the same distribution whatever the others' secrets are.
 
-A 1×1 linear layer with the owner's mask turned round (F at client and owner, W − F at the dealer) in the ring 2^3, and
-Beaver's product in 2^2, each opened without any correction of the product: the dealer's part moves the mask alone. An
-input in halves, in 2^2, from its client to its answer. One array holds every combination of draws, so that one run
-takes all of them. Controls with a mask less are found.
+A 1×1 linear layer with the owner's mask turned round (F at client and owner, W − F at the dealer) in the ring 2^3, of a
+value that is cut when it is masked, and Beaver's product in 2^2, each opened without any correction of the product: the
+dealer's part moves the mask alone. An input in halves, in 2^2, from its client to its answer. Then openings and masks
+towards both of which a bit is cut off, in 2^4. One array holds every combination of draws, so that one run takes all of
+them. Controls with a mask less are found.
 """
 
 from collections.abc import Mapping
@@ -59,11 +60,11 @@ def linear_views(x0: int, x1: int, w: int, without: str = "") -> tuple[Words, Wo
 
     without: a draw that is zero.
     """
-    sizes = {"A": RING, "F": RING, "D0": RING, "D1": RING, "h0": RING, "m0": 1, "a": 1}
+    sizes = {"A": RING + SHIFT, "F": RING, "D0": RING, "D1": RING, "h0": RING, "m0": 1, "a": 1}
     drawn = dict(zip(sizes, combinations(*(0 if name == without else sizes[name] for name in sizes)), strict=True))
     shape, chain = drawn["A"].shape, Chain()
     x = chain.given({"client": np.full(shape, x0), "owner": np.full(shape, x1)})
-    mask = chain.add(Mask, x, shape=shape, messages=1, ahead=True)
+    mask = chain.add(Mask, x, shape=shape, messages=1, shift=SHIFT, ahead=True)
     slot = chain.slot(shape, True)
     layer = chain.add(Diagonal, mask, shape=shape, slot=slot, ahead=True)
     opened = chain.add(Open, layer, shape=shape, messages=1, shift=SHIFT, width=RING, early=True)
@@ -85,7 +86,7 @@ def linear_views(x0: int, x1: int, w: int, without: str = "") -> tuple[Words, Wo
         distribution(*of_client, (drawn["F"], RING), (scene.said["owner", opened.index], KAPPA)),
         distribution(
             *((drawn[name], RING) for name in ("F", "D1")),
-            *((scene.said["client", mask.index], RING), (scene.halves[opened.index], RING)),
+            *((scene.said["client", mask.index], RING), (scene.halves[opened.index], KAPPA)),
             *((h1, RING), (m1, 1), (scene.said["client", last.index], RING - KAPPA)),
         ),
         distribution(*of_client, (drawn["D1"], RING), (scene.dealer.weights[slot], RING)),
@@ -231,3 +232,40 @@ def test_an_input_in_halves_shows_neither_party_anything_and_its_client_the_answ
         for found, key, view in zip(views.values(), known, delegated_views(x, w, without), strict=True):
             found.setdefault(key, []).append(view)
     assert " ".join(role for role, found in views.items() if all_same(found)) == safe
+
+
+def cut_views(kind: type[Open] | type[MaskBoth], z: tuple[int, int], without: str = "") -> tuple[Words, Words]:
+    """The views of client and owner of z₀ + z₁, opened or masked with a bit cut off. without: a draw that is zero."""
+    ring, kappa, names = 4, 3, ("D0", "D1", "s")
+    bits = (0 if name == without else size for name, size in zip(names, (ring, ring, kappa), strict=True))
+    drawn = dict(zip(names, combinations(*bits), strict=True))
+    shape, chain = drawn["D0"].shape, Chain()
+    source = chain.given({"client": np.full(shape, z[0]), "owner": np.full(shape, z[1])})
+    if kind is Open:
+        step = chain.add(Open, source, shape=shape, messages=1, shift=1, width=ring, early=False)
+        chain.ready(chain.add(Lift, step, shape=shape, opened=step), kappa)
+        step.high = kappa
+    else:
+        step = chain.add(MaskBoth, source, shape=shape, messages=1, shift=1)
+        chain.ready(step, kappa)
+    dealt = Purpose.HIGH if kind is Open else Purpose.FRESH
+    client = {(step.index, Purpose.MASK): drawn["D0"], (step.index, dealt): drawn["s"]}
+    secrets = {"k02": Listed(client), "k12": Listed({(step.index, Purpose.MASK): drawn["D1"]})}
+    scene = Scene(chain.steps, secrets).run()  # type: ignore[arg-type]
+    (given,) = scene.dealt[step.index]
+    return (
+        distribution((drawn["D0"], ring), (drawn["s"], kappa), (scene.said["owner", step.index], kappa)),
+        distribution((drawn["D1"], ring), (given, kappa), (scene.said["client", step.index], kappa)),
+    )
+
+
+@pytest.mark.parametrize("without, safe", [("", "client owner"), ("D0", "client"), ("D1", "owner"), ("s", "client")])
+@pytest.mark.parametrize("kind", [Open, MaskBoth])
+def test_what_is_cut_before_it_is_sent_shows_both_nothing(
+    kind: type[Open] | type[MaskBoth], without: str, safe: str
+) -> None:
+    found: dict[str, dict[tuple[int, ...], list[Words]]] = {"client": {}, "owner": {}}
+    for z in product(range(16), range(16)):
+        for role, known, view in zip(found, z, cut_views(kind, z, without), strict=True):
+            found[role].setdefault((known,), []).append(view)
+    assert " ".join(role for role, views in found.items() if all_same(views)) == safe

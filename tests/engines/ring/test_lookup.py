@@ -47,7 +47,7 @@ def test_a_look_up_is_the_polynomials_of_its_entry(
     source = chain.given(in_parts(random, v - offset, bits, dealer=False), ahead=early)
     last = chain.add(Lookup, source, shape=(2, *shape), messages=1, table=t, offset=offset, early=early, dealt=False)
     scene = Scene(chain.ready(last, ring).steps).run()
-    mask = scene.opened_with(last, bits)
+    mask = scene.opened_with(last)
     np.testing.assert_array_equal(scene.whole(last, ring), signed(looked_up(v, mask, t), ring))
 
 

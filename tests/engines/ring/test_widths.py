@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from mpcify.engines.plain import measure_ranges
-from mpcify.engines.ring.config import WIDTHS
 from mpcify.engines.ring.protocols.lookup import Lookup
+from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
 from mpcify.engines.ring.protocols.opening import Open
 from mpcify.engines.ring.protocols.step import Step
-from mpcify.engines.ring.widths import SLACK
+from mpcify.engines.ring.widths import NARROWEST, SLACK
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
 from tests.engines.ring import models
@@ -94,12 +94,12 @@ def refused(model: Model, cap: int) -> MpcifyError | None:
         return error
     openings = [step for step in program.plan.steps if isinstance(step, Open)]
     assert {step.width for step in openings} <= {width.ring for width in program.plan.widths}
-    assert all(step.shift <= step.width - 2 for step in openings)
+    assert all(step.shift <= step.width - 4 for step in openings)
     assert all(step.table.bits <= 62 for step in program.plan.steps if isinstance(step, Lookup))
     for width in program.plan.widths:
-        assert width.ring in WIDTHS
-        assert width.ring <= cap
-        assert width.bound * 2.0**width.value * SLACK < 2.0 ** (width.ring - 2)
+        assert NARROWEST <= width.ring <= cap
+        cut = 2.0 ** (width.value - width.fraction + 1)
+        assert width.bound * 2.0**width.value * SLACK + cut < 2.0 ** (width.ring - 2)
         assert width.headroom >= 0
     return None
 
@@ -194,10 +194,29 @@ def test_a_model_that_is_run_at_its_bounds_stays_right(name: str) -> None:
     program = model.compile()
     scene = scene_of(program, *model.held).run()
     for step, z in opened(scene, Open):
-        assert np.abs(z).max() < 1 << step.width - 2
+        assert np.abs(z).max() < (1 << step.width - 2) - (1 << step.shift + 1)
     longest = {step.sources: step.table.bits for step, _ in sorted(opened(scene, Lookup), key=bits_of_table)}
     for step, v in opened(scene, Lookup):
         if step.table.bits == longest[step.sources]:  # a second table is read where the first says so
             assert ((v + step.offset) % (1 << step.table.bits)).max() < (1 << step.table.bits) - (1 << step.table.step)
     for step in program.plan.outputs:
         np.testing.assert_allclose(scene.client.values[step.index], model.plain[step.name], rtol=0, atol=2e-2)
+
+
+def test_what_is_cut_was_right_in_as_many_bits_more_or_it_is_refused() -> None:
+    """A sum that is opened in a wide ring: what is masked for a term of it has few bits left above that."""
+    case = Case()
+    term = case.linear(case.norm(case.x, "first"), "term")
+    total = case.of("add", term, case.x, name="wide")
+    model = case.model(case.linear(case.of("add", case.norm(total, "second"), case.linear(total, "other"))))
+    for e in (10, 20, 24):
+        wide = widened(widened(model, "wide", "value", (0.0, 2.0**e)), "second", "variance", (4.0**e, 4.0 ** (e + 1)))
+        error = refused(wide, 64)
+        if e == 24:
+            assert error is not None
+            assert "what it masks needs 68 bits" in error.what
+            assert error.where == "layer 3 linear (term)"
+        else:
+            steps = [step for step in wide.compile().plan.steps if isinstance(step, Mask | MaskBoth)]
+            assert any(step.shift for step in steps)
+            assert all(step.ring + step.shift <= 64 for step in steps)

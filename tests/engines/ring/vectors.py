@@ -164,7 +164,7 @@ def vectors() -> dict[str, Any]:
         ],
         "packed": {
             "words": hexed(packed),
-            **{str(bits): formulas.pack(packed, bits).hex() for bits in (1, 24, 40, 56, 64)},
+            **{str(bits): formulas.pack(packed, bits).hex() for bits in (1, 19, 24, 38, 48, 64)},
         },
         "program": 1,
         "set": 1,

@@ -62,7 +62,7 @@ class Hiding(ABC):
 
     def cut(self, step: Step) -> int:
         """The bits that a message leaves out, at the lower end."""
-        return 0
+        return step.shift if isinstance(step, Open | Mask | MaskBoth) else 0
 
     @abstractmethod
     def give(self, step: int, purpose: Purpose, secret: Words, bits: int) -> Words:
@@ -121,9 +121,9 @@ class FromClient(Hiding):
         self.key, self.owner = other.secrets["k12"], other.owner
         self.given: list[Words] = []
         self.owner.given = lambda *_: self.given.pop(0)  # type: ignore[method-assign]
-        self.owner.with_half = lambda _, mask, bits: (  # type: ignore[method-assign]
-            mask + received(told.halves[self.step.index], bits)
-        )
+        self.owner.half = lambda _, shape, bits: received(  # type: ignore[method-assign]
+            told.halves[self.step.index], bits
+        ).reshape(shape)
 
     def give(self, step: int, purpose: Purpose, secret: Words, bits: int) -> Words:
         share = self.dealer.of_client(step, purpose, secret.shape)
@@ -141,9 +141,7 @@ class FromClient(Hiding):
         return None if isinstance(self.step, Output) else self.told.said.get(("owner", self.step.index))
 
     def cut(self, step: Step) -> int:
-        if not getattr(step, "early", False):
-            return 0
-        return step.shift if isinstance(step, Open) else getattr(step, "dropped", 0)
+        return step.dropped if isinstance(step, Lookup) and step.early else super().cut(step)
 
     def follow(self, step: Step) -> None:
         if step.talks:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PARTIES = ("client", "owner", "dealer")
 WIDEST = 64  # bits of a word
-WIDTHS = (32, 40, 48, 56, 64)  # whole bytes on the wire
+WIDTHS = (32, 40, 48, 56, 64)  # of the widest ring
 MOST_AHEAD = 16
 KNOWN_TO = ("client", "delegated")
 

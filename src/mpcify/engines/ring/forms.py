@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from mpcify.engines.ring.config import WIDTHS
 from mpcify.engines.ring.derived import Derived
 from mpcify.engines.ring.plan import Slot
 from mpcify.engines.ring.protocols import local, masking, opening, products
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.values import Move
-from mpcify.engines.ring.widths import SLACK, UNDECLARED, Precision, Widths, bits_of
+from mpcify.engines.ring.widths import MOST_FINER, SLACK, UNDECLARED, USUAL, Precision, Widths, bits_of
 from mpcify.graph.graph import Graph, Operation
 
 MOVED = ("reshape", "transpose", "slice", "broadcast")
 SHARE = "share"  # 16·M/m: see `graph.inputs`
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
 INPUT = 18  # fraction bits of the client's other inputs
-SUMS = 14  # bits of the weights in a sum, at least
+ADDED = 14  # bits by which a sum is finer than a normal value at most, for a value in parts among its terms
+LEAST_SHARE = 2**6  # of a mean's 1/n, as an integer
 FINEST = 28  # fraction bits of what is masked: products and sums have room for a weight's, or for another value's
 
 
@@ -125,7 +125,8 @@ class Forms:
         self.consumers = graph.consumers()
         self.operation: Operation = graph.operations[0]
         norms = (operation for operation in graph.operations if operation.kind == "layernorm")
-        self.stream = 2 ** self.sum_bits([norm for norm in norms if not self.only_centred(norm.inputs[0])])
+        streams = [norm for norm in norms if not self.only_centred(norm.inputs[0])]
+        self.stream = 2 ** self.sum_bits(streams, precision.sums)
         self.values: dict[str, Value] = {}
         self.counted: tuple[Shared, Shared] | None = None
 
@@ -160,24 +161,20 @@ class Forms:
             )
         )
 
-    def sum_bits(self, norms: Sequence[Operation]) -> int:
-        """The fraction bits of what is added up for LayerNorms: of the narrowest ring in which they can read it.
+    def sum_bits(self, norms: Sequence[Operation], least: int) -> int:
+        """The fraction bits of what is added up for LayerNorms: what a usual ring spares, from `least` on."""
+        spare = USUAL - 2 - max(map(self.bits_centred, norms), default=0)
+        return max(min(spare, least + MOST_FINER), least)
 
-        SUMS bits more than a normal value has, at least: they are those of the weights that it is multiplied with.
-        """
-        most = max(map(self.bits_centred, norms), default=0)
-        least = self.precision.normal + SUMS
-        for width in WIDTHS:
-            if width <= self.widths.cap and width - 2 - most >= least:
-                return min(width - 2 - most, least + 4)
-        return least
-
-    def sum_scale(self, name: str) -> int:
-        """The scale of a sum, or of a term of one, for the LayerNorms that read it."""
-        if not self.only_centred(name):
-            return self.stream
-        reader = self.consumers[name][0]
-        return 2 ** self.sum_bits([reader]) if reader.kind == "layernorm" else self.sum_scale(reader.name)
+    def sum_scale(self, total: Total) -> int:
+        """The scale of a sum for the LayerNorms that read it."""
+        reader = self.consumers[total.operation.name][0]
+        while reader.kind != "layernorm":
+            reader = self.consumers[reader.name][0]
+        centred = [term.x if isinstance(term, Counted | Less) else term for term in total.terms]
+        largest = max((term.scale for term in centred if isinstance(term, Shared)), default=0)
+        least = bits_of(largest * total.operation.shape[-1] * LEAST_SHARE)
+        return 2 ** self.sum_bits([reader], max(self.precision.sums, min(least, self.precision.normal + ADDED)))
 
     def bits_centred(self, norm: Operation) -> int:
         """The bits above the fraction of what a LayerNorm centres."""
@@ -336,8 +333,9 @@ class Forms:
         return value.forms["masked"]  # type: ignore[no-any-return]
 
     def hidden(self, value: Shared) -> Shared:
-        """A value masked towards the owner as it is."""
+        """A value masked towards the owner; not truncated, but cut."""
         if "hidden" not in value.forms:
+            cut = 0 if value.known else self.precision.cut(self.bound(value), value.scale)
             index = self.step(
                 masking.Mask,
                 value,
@@ -345,9 +343,10 @@ class Forms:
                 messages=1,
                 known=value.known and not self.delegated,
                 corrected=self.steps[value.index].dealt,
+                shift=cut,
                 ahead=True,
             )
-            value.forms["hidden"] = Shared(index, value.shape, value.scale, value.operation)
+            value.forms["hidden"] = Shared(index, value.shape, value.scale >> cut, value.operation)
         return value.forms["hidden"]  # type: ignore[no-any-return]
 
     def cut_first(self, value: Shared) -> bool:
@@ -357,13 +356,14 @@ class Forms:
     def both(self, value: Shared) -> Shared:
         """A value masked towards both; truncated first if it is a product."""
         if "both" not in value.forms:
-            cut = self.cut_first(value)
-            x = self.opened(value) if cut else value
-            if cut:
+            x, cut = value, 0
+            if self.cut_first(value):
+                x = self.opened(value)
                 index = self.step(opening.RenewBoth, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=False)
             else:
-                index = self.step(masking.MaskBoth, x, shape=x.shape, messages=1, ahead=False)
-            value.forms["both"] = Shared(index, x.shape, x.scale, value.operation)
+                cut = self.precision.cut(self.bound(value), value.scale)
+                index = self.step(masking.MaskBoth, x, shape=x.shape, messages=1, shift=cut, ahead=False)
+            value.forms["both"] = Shared(index, x.shape, x.scale >> cut, value.operation)
         return value.forms["both"]  # type: ignore[no-any-return]
 
     def weighed(self, x: Shared, s: Shared, shape: tuple[int, ...]) -> Shared:

@@ -4,7 +4,7 @@ import math
 
 from mpcify.engines.ring.derived import centred, centring
 from mpcify.engines.ring.digits import Digits
-from mpcify.engines.ring.forms import Forms, Known, Normal, Product, Shared, Term, Total, Value
+from mpcify.engines.ring.forms import LEAST_SHARE, Forms, Known, Normal, Product, Shared, Term, Total, Value
 from mpcify.engines.ring.protocols import local, lookup, opening, products
 from mpcify.engines.ring.protocols.lookup import Table
 from mpcify.engines.ring.tables import LEAST, MOST, entries_of, function_tables, root_tables
@@ -12,7 +12,6 @@ from mpcify.engines.ring.widths import SLACK, bits_of
 from mpcify.graph.graph import Operation
 
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
-LEAST_SHARE = 2**6  # of a mean's 1/n, as an integer
 FUNCTION = 28  # of a function of the head
 
 
@@ -28,7 +27,7 @@ class Norms(Forms):
 
     def centred(self, total: Total, term: Term) -> int:
         """A term less its mean along the last axis, at the scale of its sum."""
-        scale = self.sum_scale(total.operation.name)
+        scale = self.sum_scale(total)
         shape, width = total.operation.shape, total.operation.shape[-1]
         if isinstance(term, Product):
             product = Product(term.x, centred(term.weight), centred(term.bias))
@@ -55,7 +54,7 @@ class Norms(Forms):
         variances = self.widths.variance(operation)
         largest = variances[1]
         if isinstance(x, Total):
-            bound, scale = self.widths.bound(x.operation.name), self.sum_scale(x.operation.name)
+            bound, scale = self.widths.bound(x.operation.name), self.sum_scale(x)
             index, *others = [self.centred(x, term) for term in x.terms]
             for other in others:
                 index = self.plus(index, other, (1, 1), shape)
@@ -115,9 +114,10 @@ class Norms(Forms):
         found = self.picked(index, 0, shape, scale)
         for other in lower:
             second = self.looked_up(x, shape, other, signed << (other.bits - 1))
-            factors = self.picked(index, 1, shape, 1), self.picked(second, 0, shape, scale)
-            product = self.step(products.Multiplied, *map(self.both, factors), shape=shape)
-            found = Shared(self.plus(found.index, product, (1, 1), shape), shape, scale, self.operation)
+            left, right = map(self.both, (self.picked(index, 1, shape, 1), self.picked(second, 0, shape, scale)))
+            product = self.step(products.Multiplied, left, right, shape=shape)
+            factors = 1, scale // (left.scale * right.scale)
+            found = Shared(self.plus(found.index, product, factors, shape), shape, scale, self.operation)
         return found
 
     def looked_up(self, x: int, shape: tuple[int, ...], found: Table, offset: int = 0) -> int:

@@ -29,7 +29,7 @@ class Slot:
 @dataclass(frozen=True)
 class Width:
     """The ring of an opening. operation: what is opened. value: the fraction bits of what is opened; fraction: of what
-    remains. bound: what declared ranges let it become. headroom: bits by which the bound stays below the ring's end."""
+    remains. bound: what declared ranges let it become. headroom: bits by which that stays below the ring's end."""
 
     operation: str
     ring: int

@@ -4,28 +4,29 @@ A product is opened before it is multiplied again, unless it is only added to so
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import MOVES
+from mpcify.engines.ring.config import WIDEST
 from mpcify.engines.ring.derived import Derived, computed, folded, picked
 from mpcify.engines.ring.forms import Counted, Known, Less, Normal, Product, Shared, Total, Value, terms
 from mpcify.engines.ring.norms import Norms
 from mpcify.engines.ring.plan import Plan, widen
 from mpcify.engines.ring.protocols import local, lookup, opening, products
+from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.values import Move
-from mpcify.engines.ring.widths import SLACK, bits_of
+from mpcify.engines.ring.widths import REMEDY
+from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Operation
 from mpcify.graph.inputs import MASK_SCALE
 
 MOVED = ("reshape", "transpose", "slice", "broadcast")
 SHARE = "share"  # 16·M/m: see `graph.inputs`
-NARROW = 48  # bits of the ring in which products with attention weights shall be opened
-LEAST_SCORE = 11  # fraction bits of scores, at least
 ANSWER = 16  # fraction bits of an output
 
 
@@ -44,7 +45,16 @@ class Planner(Norms):
             self.values[operation.name] = self.named(self.emit(operation), operation.name)
         outputs = tuple(self.output(name) for name in self.graph.outputs)
         steps = widen(self.steps, self.slots, [step.index for step in outputs])
+        self.refuse_cut(steps)
         return Plan(steps, tuple(self.slots), self.owned, outputs, tuple(self.widths.found))
+
+    def refuse_cut(self, steps: Sequence[Step]) -> None:
+        """Raises MPC-402 if what is cut and masked would have to be right in more bits than words have."""
+        where = {operation.name: operation.where for operation in self.graph.operations}
+        for step in steps:
+            if isinstance(step, Mask | MaskBoth) and step.ring + step.shift > WIDEST:
+                what = f"what it masks needs {step.ring + step.shift} bits, and there are {WIDEST}"
+                raise MpcifyError(402, where[step.operation], what, REMEDY)
 
     def emit(self, operation: Operation) -> Value:
         """An operation's value."""
@@ -257,13 +267,6 @@ class Planner(Norms):
     def plan_square(self, operation: Operation, x: Value) -> Shared:
         again = self.times_squared(operation)
         fraction = self.precision.squared(self.widths.bound(operation.name), again)
-        readers = self.consumers[operation.name]
-        if readers and all(reader.kind == "linear" and self.only_added(reader.name) for reader in readers):
-            bits = min(round(math.log2(self.sum_scale(reader.name))) for reader in readers)
-            fraction = min(fraction, (bits - self.precision.weight) // 2)
-        elif readers and all(reader.kind == "matmul" for reader in readers):
-            largest = max(self.widths.bound(reader.name) for reader in readers) * self.room * SLACK
-            fraction = min(fraction, max((NARROW - 2 - bits_of(largest) - self.precision.fraction) // 2, LEAST_SCORE))
         value = self.opened(self.parts_unopened(x), fraction)
         index = self.step(opening.Square, value, shape=operation.shape, opened=value.forms["step"], ahead=False)
         return Shared(index, operation.shape, value.scale**2, operation, again > 0)

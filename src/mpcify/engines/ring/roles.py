@@ -8,7 +8,6 @@ import numpy as np
 
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.prg import Place, Prg, Purpose
-from mpcify.engines.ring.values import plus
 
 Shape = tuple[int, ...]
 CHUNK = 8 << 20  # bytes of what is dealt or sent ahead that go in one message, if a value's are not more
@@ -142,9 +141,8 @@ class Peer(Role, ABC):
         """This party's share of what the dealer gives; the owner's come in the order in which they are given."""
 
     @abstractmethod
-    def with_half(self, own: np.ndarray | None, mask: np.ndarray, bits: int) -> np.ndarray:
-        """A mask for what the owner alone opens: the client sends it its part and its mask (own + mask) before the
-        request, and the owner adds them to its own mask."""
+    def half(self, own: np.ndarray | None, shape: Shape, bits: int) -> np.ndarray | None:
+        """The client's half of what the owner alone opens, at the owner: the client sends it before the request."""
 
 
 class Client(Peer):
@@ -160,9 +158,10 @@ class Client(Peer):
     def given(self, step: int, purpose: Purpose, shape: Shape, bits: int) -> np.ndarray:
         return self.draw(step, purpose, shape)
 
-    def with_half(self, own: np.ndarray | None, mask: np.ndarray, bits: int) -> np.ndarray:
-        self.out.put(plus(own, mask), bits)
-        return mask
+    def half(self, own: np.ndarray | None, shape: Shape, bits: int) -> np.ndarray | None:
+        assert own is not None
+        self.out.put(own, bits)
+        return None
 
 
 class Owner(Peer):
@@ -180,5 +179,5 @@ class Owner(Peer):
     def given(self, step: int, purpose: Purpose, shape: Shape, bits: int) -> np.ndarray:
         return self.dealt.take(shape, bits)
 
-    def with_half(self, own: np.ndarray | None, mask: np.ndarray, bits: int) -> np.ndarray:
-        return mask + self.ahead.take(mask.shape, bits)
+    def half(self, own: np.ndarray | None, shape: Shape, bits: int) -> np.ndarray | None:
+        return self.ahead.take(shape, bits)

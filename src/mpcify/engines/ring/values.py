@@ -3,7 +3,8 @@
 A value x is three parts, x = x₀ + x₁ + x₂: the client's, the owner's and the dealer's, of which the last depends on no
 input. A part that is zero is None. Two forms say more of a value:
 
-- `Opened`: its digits above a truncation, x = u − h + 2^κ·t·m, u and t being of the opened c (see `protocols.opening`);
+- `Opened`: what remains of it after a truncation, x = u − h + 2^κ·t·m, u and t being of the opened c (see
+  `protocols.opening`);
 - `Masked`: x = δ + A. If the owner alone knows δ and the client A, they are simply the two parts of x.
 """
 
@@ -61,6 +62,11 @@ def plus(part: Part, words: np.ndarray) -> np.ndarray:
 def minus(words: np.ndarray, part: Part) -> np.ndarray:
     """Words less a part."""
     return words if part is None else words - part
+
+
+def rounding(shift: int) -> int:
+    """Half a unit of what remains after a shift, which makes up for half a unit that is cut off."""
+    return (1 << shift) >> 1
 
 
 def encode(array: np.ndarray, scale: float) -> np.ndarray:

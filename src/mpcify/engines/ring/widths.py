@@ -1,15 +1,15 @@
 """The ring and the fraction bits of each value, proven from declared ranges.
 
-A value z·2^f is opened in a ring 2^K only if |z|·2^f < 2^(K−2) for every z in its declared range: beyond it by δ it
-would be wrong with probability 2δ/2^K alone, so that no test would find it. Each opening takes the narrowest ring that
-is proven; weights get the fraction bits that the ring has to spare.
+A value z·2^f is opened in a ring 2^K, with T bits cut off, only if |z|·2^f < 2^(K−2) − 2^(T+1) for every z in its
+declared range: beyond it by δ it would be wrong with probability 2δ/2^K alone, so that no test would find it. Each
+opening takes the narrowest ring that is proven. What is masked for a product needs no range: it is right mod 2^K.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mpcify.engines.ring.config import WIDTHS
+from mpcify.engines.ring.config import WIDEST
 from mpcify.engines.ring.plan import Width
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
@@ -19,8 +19,12 @@ WIDER = "use a wider --ring"
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
 UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
+SUMS = 16  # bits of the weights in a sum, at least
+MOST_FINER = 6  # bits by which a masked value of a small range is finer
 FREE = 3  # squares of a square whose errors are small beside those of the rest
 LONGEST = 62  # bits of what is looked up
+NARROWEST = 16  # bits of a ring
+USUAL = 38  # bits of a ring in which most values are masked, for the sum that they are added to
 COARSEST = 0.25  # an entry of a function's table at most: tanh and gelu, curved within 1 of zero, are right to 1e-3
 FARTHEST = 64 * 2500.0  # the largest of declared variances to the least: roots are then exact where they were measured
 
@@ -28,13 +32,25 @@ FARTHEST = 64 * 2500.0  # the largest of declared variances to the least: roots 
 @dataclass(frozen=True)
 class Precision:
     """Fraction bits. fraction: of an opened value at most; significant: of it, over its range. weight: of a weight at
-    least. normal: of what LayerNorm gives before its weights. share: significant bits of 1/m."""
+    least. normal: of what LayerNorm gives before its weights. share: significant bits of 1/m. masked: of a product, a
+    square or such a normal value that is masked, if values of 1 and more are in its range."""
 
     fraction: int = 13
     significant: int = 19
     weight: int = 14
     normal: int = 24
     share: int = 10
+    masked: int = 14
+
+    def cut(self, bound: float, scale: int) -> int:
+        """The bits that are cut off a value which is masked."""
+        finer = min(max(-bits_of(bound), 0), MOST_FINER)
+        return max(round(math.log2(scale)) - self.masked - finer, 0)
+
+    @property
+    def sums(self) -> int:
+        """Of what LayerNorms read, if nothing but products is added: SUMS bits are their weights'."""
+        return self.masked + SUMS
 
     def of(self, bound: float) -> int:
         """The fraction bits of an opened value."""
@@ -48,12 +64,17 @@ class Precision:
         return min(self.fraction + max(again - FREE, 0), (46 - bits_of(bound * SLACK)) // 2)
 
 
-COARSER = (Precision(), Precision(11, 17, 12, 22, 9))
+COARSER = (Precision(), Precision(11, 17, 12, 22, 9, 12))
 
 
 def bits_of(bound: float) -> int:
     """The least b with bound ≤ 2^b."""
     return math.ceil(math.log2(bound)) if bound > 0 else 0
+
+
+def above(bound: float) -> int:
+    """The least b with bound < 2^b."""
+    return math.floor(math.log2(bound)) + 1
 
 
 class Widths:
@@ -70,7 +91,7 @@ class Widths:
     @property
     def remedy(self) -> str:
         """What helps against too narrow a ring."""
-        return f"{WIDER}, or {REMEDY}" if self.cap < WIDTHS[-1] else REMEDY
+        return f"{WIDER}, or {REMEDY}" if self.cap < WIDEST else REMEDY
 
     def bound(self, name: str, quantity: str = "value") -> float:
         """What a quantity of an operation may become, by absolute value."""
@@ -92,13 +113,14 @@ class Widths:
     def ring(self, operation: Operation, bound: float, scale: float, remains: float) -> int:
         """The narrowest ring in which a value of an operation is opened. remains: the scale after it."""
         largest = bound * scale * SLACK
-        least = max(largest, scale / remains)  # a ring has two bits more than what is cut off
-        wanted = [width for width in WIDTHS if width <= self.cap and least < 2.0 ** (width - 2)]
-        if not wanted and not self.force:
-            what = f"its declared range of ±{bound:.4g} needs {bits_of(least) + 2} bits, and there are {self.cap}"
-            raise MpcifyError(402, operation.where, what, self.remedy)
-        width = wanted[0] if wanted else self.cap
-        headroom = width - 2 - math.log2(largest) if largest > 0 else float(width)
+        least = largest + 2 * scale / remains
+        width = max(above(least) + 2, NARROWEST)
+        if width > self.cap:
+            if not self.force:
+                what = f"its declared range of ±{bound:.4g} needs {width} bits, and there are {self.cap}"
+                raise MpcifyError(402, operation.where, what, self.remedy)
+            width = self.cap
+        headroom = width - 2 - math.log2(least)
         self.found.append(Width(operation.name, width, math.log2(scale), math.log2(remains), bound, headroom))
         return width
 
@@ -115,9 +137,6 @@ class Widths:
             raise MpcifyError(402, operation.where, what, REMEDY)
 
     def weight_scale(self, bound: float, scale: float, least: int) -> float:
-        """The scale of a weight for a product that is opened next: at least 2^least, and what the ring has to spare."""
-        for width in WIDTHS:
-            spare = width - 2 - bits_of(bound * scale * SLACK)
-            if least <= spare and width <= self.cap:
-                return 2.0 ** min(spare, 22)
-        return 2.0**least
+        """The scale of a weight for a product that is opened next: at least 2^least, and what a USUAL ring spares."""
+        spare = min(USUAL, self.cap) - 3 - bits_of(bound * scale * SLACK)
+        return 2.0 ** max(min(spare, 22), least)

@@ -4,39 +4,44 @@
 
 #include "words.h"
 
+#ifndef SOURCES
+#define SOURCES 0
+#endif
+
+/* The digest of the sources that the library was built from. */
+word sources(void) { return SOURCES; }
+
 enum { BLOCK = 1024 }; /* words whose planes are written or read in turn: they stay in the cache */
 
 typedef const word *restrict in;
 typedef word *restrict out;
 
-/* How values are read from an opening c of `shift` and `ring`; a shift by 64 gives 0. */
+/* How values are read from an opening c of `kappa` bits; a shift by 64 gives 0. */
 typedef struct {
-    int shift, top, up;
+    int top, up;
     word mask, centre, keep;
 } opening;
 
-INLINE opening opened(size shift, size ring) {
-    const int left = (int)(ring - shift);
-    const word keep = left < 64 ? ~(word)0 : 0;
-    const word mask = left < 64 ? ((word)1 << left) - 1 : ~(word)0;
-    return (opening){(int)shift, (int)ring - 1, left & 63, mask, (word)1 << (left - 2), keep};
+INLINE opening opened(size kappa) {
+    const word keep = kappa < 64 ? ~(word)0 : 0;
+    const word mask = kappa < 64 ? ((word)1 << kappa) - 1 : ~(word)0;
+    return (opening){(int)kappa - 1, (int)kappa & 63, mask, (word)1 << (kappa - 2), keep};
 }
 
-INLINE word high(opening o, word c) { return (c >> o.shift) & o.mask; }
-INLINE word value(opening o, word c) { return high(o, c) - o.centre; }
+INLINE word value(opening o, word c) { return (c & o.mask) - o.centre; }
 INLINE word top(opening o, word c) { return (c >> o.top) & 1; }
 INLINE word if_carried(opening o, word c, word x) { return x & (top(o, c) - 1); }
 INLINE word raised(opening o, word x) { return (x << o.up) & o.keep; }
 INLINE word one(opening o) { return raised(o, 1); }
 
-FORMULA void lift(in c, size shift, size ring, in m, size first, out x, size count) {
-    const opening o = opened(shift, ring);
+FORMULA void lift(in c, size kappa, in m, size first, out x, size count) {
+    const opening o = opened(kappa);
     const word own = -(word)first;
     for (size i = 0; i < count; i++) x[i] = (value(o, c[i]) & own) + raised(o, if_carried(o, c[i], m[i]));
 }
 
-FORMULA void square(in c, size shift, size ring, in h, in m, in hm, size first, out x, size count) {
-    const opening o = opened(shift, ring);
+FORMULA void square(in c, size kappa, in h, in m, in hm, size first, out x, size count) {
+    const opening o = opened(kappa);
     const word own = -(word)first;
     for (size i = 0; i < count; i++) {
         const word u = value(o, c[i]), wrap = m[i] * (2 * u + one(o)) - 2 * hm[i];
@@ -44,9 +49,9 @@ FORMULA void square(in c, size shift, size ring, in h, in m, in hm, size first, 
     }
 }
 
-FORMULA void times(in c, size shift, size ring, in h, in m, in d, size row_shift, size row_ring, in g, in w, in hw,
+FORMULA void times(in c, size kappa, in h, in m, in d, size row_kappa, in g, in w, in hw,
                    in mg, in mw, size first, out x, size rows, size width) {
-    const opening o = opened(shift, ring), p = opened(row_shift, row_ring);
+    const opening o = opened(kappa), p = opened(row_kappa);
     for (size row = 0; row < rows; row++) {
         const word v = value(p, d[row]), s = if_carried(p, d[row], ~(word)0), own = (v & -(word)first) - g[row];
         for (size i = row * width; i < (row + 1) * width; i++) {
@@ -56,16 +61,16 @@ FORMULA void times(in c, size shift, size ring, in h, in m, in d, size row_shift
     }
 }
 
-FORMULA void fresh(in c, size shift, size ring, in m, in a, out x, size count) {
-    const opening o = opened(shift, ring);
+FORMULA void fresh(in c, size kappa, in m, in a, out x, size count) {
+    const opening o = opened(kappa);
     for (size i = 0; i < count; i++) x[i] = if_carried(o, c[i], m[i]) - a[i];
 }
 
 FORMULA void halves(in r, size shift, size ring, out h, out m, size count) {
-    const opening o = opened(shift, ring);
+    const opening o = opened(ring - shift);
     for (size i = 0; i < count; i++) {
-        h[i] = high(o, r[i]);
-        m[i] = top(o, r[i]);
+        h[i] = (r[i] >> shift) & o.mask;
+        m[i] = top(o, h[i]);
     }
 }
 
@@ -73,43 +78,94 @@ FORMULA void halves(in r, size shift, size ring, out h, out m, size count) {
 typedef uint32_t __attribute__((aligned(1), may_alias)) four;
 typedef uint16_t __attribute__((aligned(1), may_alias)) two;
 
-/* x mod 2^(8·bytes), in planes of 4, 2 and 1 bytes as `bytes` has them; 8 bytes are one plane. */
-FORMULA void pack(const word *restrict x, uint8_t *restrict packed, size count, size bytes) {
-    if (bytes == 8) {
+/* How words of `bits` bits lie: whole bytes of all of them in planes of 4, 2 and 1 bytes, as `bytes` has them, and then
+   the bits that are left, of eight words each that lie `eighth` apart. */
+typedef struct {
+    size count, bytes, left, eighth;
+    int above, top, rest;
+    word mask;
+} layout;
+
+INLINE layout laid_out(size count, size bits) {
+    const size bytes = bits >> 3, left = bits & 7;
+    return (layout){count, bytes, left, (count + 7) >> 3, (int)(8 * (bytes & 4)), (int)(8 * (bytes & 6)),
+                    (int)(8 * bytes) & 63, ((word)1 << left) - 1};
+}
+
+/* Writes the planes of words from `start` to `end`. */
+INLINE void planes(const word *restrict x, uint8_t *restrict packed, layout l, size start, size end) {
+    four *const fours = (four *)packed;
+    two *const twos = (two *)(packed + l.count * (l.bytes & 4));
+    uint8_t *const ones = packed + l.count * (l.bytes & 6);
+    if (l.bytes & 4)
+        for (size i = start; i < end; i++) fours[i] = (uint32_t)x[i];
+    if (l.bytes & 2)
+        for (size i = start; i < end; i++) twos[i] = (uint16_t)(x[i] >> l.above);
+    if (l.bytes & 1)
+        for (size i = start; i < end; i++) ones[i] = (uint8_t)(x[i] >> l.top);
+}
+
+/* Reads the planes of words from `start` to `end`. */
+INLINE void from_planes(const uint8_t *restrict packed, word *restrict x, layout l, size start, size end) {
+    const four *const fours = (const four *)packed;
+    const two *const twos = (const two *)(packed + l.count * (l.bytes & 4));
+    const uint8_t *const ones = packed + l.count * (l.bytes & 6);
+    for (size i = start; i < end; i++) x[i] = l.bytes & 4 ? fours[i] : 0;
+    if (l.bytes & 2)
+        for (size i = start; i < end; i++) x[i] |= (word)twos[i] << l.above;
+    if (l.bytes & 1)
+        for (size i = start; i < end; i++) x[i] |= (word)ones[i] << l.top;
+}
+
+/* x mod 2^bits. */
+FORMULA void pack(const word *restrict x, uint8_t *restrict packed, size count, size bits) {
+    const layout l = laid_out(count, bits);
+    if (bits == 64) {
         memcpy(packed, x, (size_t)count * 8);
         return;
     }
-    four *const fours = (four *)packed;
-    two *const twos = (two *)(packed + count * (bytes & 4));
-    uint8_t *const ones = packed + count * (bytes & 6);
-    const int above = (int)(8 * (bytes & 4)), top = (int)(8 * (bytes & 6));
-    for (size start = 0; start < count; start += BLOCK) {
-        const size end = least(count, start + BLOCK);
-        if (bytes & 4)
-            for (size i = start; i < end; i++) fours[i] = (uint32_t)x[i];
-        if (bytes & 2)
-            for (size i = start; i < end; i++) twos[i] = (uint16_t)(x[i] >> above);
-        if (bytes & 1)
-            for (size i = start; i < end; i++) ones[i] = (uint8_t)(x[i] >> top);
-    }
+    if (!l.left)
+        for (size start = 0; start < count; start += BLOCK) planes(x, packed, l, start, least(count, start + BLOCK));
+    else
+        for (size start = 0; start < l.eighth; start += BLOCK) {
+            const size end = least(l.eighth, start + BLOCK);
+            word numbers[BLOCK] = {0};
+            for (size k = 0; k < 8; k++) {
+                const size first = k * l.eighth, last = least(count, first + end);
+                planes(x, packed, l, first + start, last);
+                for (size i = first + start; i < last; i++)
+                    numbers[i - first - start] |= ((x[i] >> l.rest) & l.mask) << (k * l.left);
+            }
+            for (size k = 0; k < l.left; k++) {
+                uint8_t *const rest = packed + count * l.bytes + k * l.eighth;
+                for (size i = start; i < end; i++) rest[i] = (uint8_t)(numbers[i - start] >> (8 * k));
+            }
+        }
 }
 
-/* What `pack` made, as words below 2^(8·bytes). */
-FORMULA void unpack(const uint8_t *restrict packed, word *restrict x, size count, size bytes) {
-    if (bytes == 8) {
+/* What `pack` made, as words below 2^bits. */
+FORMULA void unpack(const uint8_t *restrict packed, word *restrict x, size count, size bits) {
+    const layout l = laid_out(count, bits);
+    if (bits == 64) {
         memcpy(x, packed, (size_t)count * 8);
         return;
     }
-    const four *const fours = (const four *)packed;
-    const two *const twos = (const two *)(packed + count * (bytes & 4));
-    const uint8_t *const ones = packed + count * (bytes & 6);
-    const int above = (int)(8 * (bytes & 4)), top = (int)(8 * (bytes & 6));
-    for (size start = 0; start < count; start += BLOCK) {
-        const size end = least(count, start + BLOCK);
-        for (size i = start; i < end; i++) x[i] = bytes & 4 ? fours[i] : 0;
-        if (bytes & 2)
-            for (size i = start; i < end; i++) x[i] |= (word)twos[i] << above;
-        if (bytes & 1)
-            for (size i = start; i < end; i++) x[i] |= (word)ones[i] << top;
-    }
+    if (!l.left)
+        for (size start = 0; start < count; start += BLOCK)
+            from_planes(packed, x, l, start, least(count, start + BLOCK));
+    else
+        for (size start = 0; start < l.eighth; start += BLOCK) {
+            const size end = least(l.eighth, start + BLOCK);
+            word numbers[BLOCK] = {0};
+            for (size k = 0; k < l.left; k++) {
+                const uint8_t *const rest = packed + count * l.bytes + k * l.eighth;
+                for (size i = start; i < end; i++) numbers[i - start] |= (word)rest[i] << (8 * k);
+            }
+            for (size k = 0; k < 8; k++) {
+                const size first = k * l.eighth, last = least(count, first + end);
+                from_planes(packed, x, l, first + start, last);
+                for (size i = first + start; i < last; i++)
+                    x[i] |= ((numbers[i - first - start] >> (k * l.left)) & l.mask) << l.rest;
+            }
+        }
 }

@@ -1,11 +1,16 @@
 """The native library: C for the kernels' inner loops, built where a compiler was there, and optional."""
 
 import ctypes
+import hashlib
 import importlib.util
 import sys
+import warnings
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+
+from mpcify.errors import MpcifyWarning
 
 NAME = f"{__package__}.native"
 LINE = 8  # words in a line of the cache
@@ -13,14 +18,34 @@ LINE = 8  # words in a line of the cache
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The library, whose calls let other threads run; None if it was not built, or does not load here."""
+    """The library, whose calls let other threads run; None if it was not built, or does not load here.
+
+    None, with a warning, for one that was not built from the sources beside it: its calls may take other arguments.
+    """
     found = importlib.util.find_spec(NAME)
     if found is None or found.origin is None or sys.byteorder != "little":
         return None
     try:
-        return ctypes.CDLL(found.origin)
+        loaded = ctypes.CDLL(found.origin)
     except OSError:
         return None
+    if not is_of(loaded, Path(found.origin).parent):
+        what = "the native kernels were built from other sources, and are not used"
+        warnings.warn(MpcifyWarning(f"{found.origin}: {what}; install mpcify again"), stacklevel=2)
+        return None
+    return loaded
+
+
+def is_of(loaded: ctypes.CDLL, folder: Path) -> bool:
+    """Whether a library was built from the sources in a folder, or there are none: a wheel has them not."""
+    sources = sorted(folder.glob("*.[ch]"))
+    try:
+        built = loaded.sources
+    except AttributeError:
+        return False
+    built.restype = ctypes.c_uint64
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    return not sources or built() == int(digest, 16)
 
 
 def words(array: np.ndarray) -> np.ndarray:

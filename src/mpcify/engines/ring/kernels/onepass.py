@@ -12,7 +12,8 @@ import numpy as np
 from mpcify.engines.ring.kernels.library import library, pointer, words
 
 WIDEST = 64  # bits of a ring
-OPENINGS = (("shift", "ring"), ("row_shift", "row_ring"))
+NARROWEST = 2
+OPENINGS = ("kappa", "row_kappa")  # bits of what is opened
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -23,7 +24,7 @@ def one_pass(*rows: str, outputs: int = 1) -> Callable[[Callable[Arguments, Resu
 
     rows: its arrays that have one word a row of the first one. outputs: how many arrays it gives. The C function takes
     what the formula takes, then the outputs, then their size, or with `rows` how many rows and how wide.
-    Raises TypeError unless words are int64, and ValueError for shapes, or a shift and a ring, that do not fit.
+    Raises TypeError unless words are int64, and ValueError for shapes, or for bits, that do not fit.
     """
 
     def decorate(formula: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -31,9 +32,11 @@ def one_pass(*rows: str, outputs: int = 1) -> Callable[[Callable[Arguments, Resu
         arrays = [name for name, parameter in signature.parameters.items() if parameter.annotation is np.ndarray]
 
         def checked(given: dict[str, Any]) -> dict[str, Any]:
-            for shift, ring in OPENINGS:
-                if shift in given and not 0 <= given[shift] <= given[ring] - 2 <= WIDEST - 2:
-                    raise ValueError(f"a ring of {given[ring]} bits does not fit a shift by {given[shift]}")
+            if "ring" in given and not 0 <= given["shift"] <= given["ring"] - NARROWEST <= WIDEST - NARROWEST:
+                raise ValueError(f"a ring of {given['ring']} bits does not fit a shift by {given['shift']}")
+            for name in OPENINGS:
+                if name in given and not NARROWEST <= given[name] <= WIDEST:
+                    raise ValueError(f"an opening has {NARROWEST} to {WIDEST} bits, not {given[name]}")
             shape = given[arrays[0]].shape
             for name in arrays:
                 if given[name].shape != (shape[:-1] if name in rows else shape):

@@ -78,7 +78,8 @@ class Lookup(Step):
         mask = party.draw(self.index, Purpose.MASK, self.opens)
         share = party.given(self.index, Purpose.TABLE, self.tabled, self.ring)
         if self.early:
-            mask = party.with_half(party.values.get(self.sources[0]), mask, self.table.bits)
+            own = None if party.first else plus(party.values.get(self.sources[0]), mask)
+            mask = plus(party.half(own, self.opens, self.table.bits), mask)
         party.kept[self.index] = mask, share
 
     @property

@@ -1,12 +1,17 @@
 """Opening a masked value with a truncation, and what follows from an opened value without a message.
 
-z with |z| < 2^(K−2) is opened as c = z + 2^(K−2) + r mod 2^K. The dealer knows r, h = r >> T and m, its highest bit.
-With u = (c >> T) − 2^(κ−2) and t = 1 − (highest bit of c), over the integers:
+z is masked by r = D₀ + D₁ − z₂: a part that the dealer alone has is never sent, it only moves the mask. Client and
+owner cut T bits off their halves a = z₀ + D₀ and b = z₁ + D₁ + 2^(K−2) + 2^(T−1), mod 2^K, before they add them up:
 
-    x = u − h + 2^κ·t·m = ⌊(z + u′)/2^T⌋,   u′ uniform in [0, 2^T)
+    c = (a >> T) + (b >> T) mod 2^κ
 
-so x may be lifted to any ring, and its error is below one unit and has mean zero. The masks are r = D₀ + D₁ − x₂: a
-part that the dealer alone has is never sent, it only moves the mask.
+The dealer knows h = r >> T and m, its highest bit. With u = c − 2^(κ−2) and t = 1 − (highest bit of c), over the
+integers
+
+    x = u − h + 2^κ·t·m = (z + 2^(T−1) + (r mod 2^T) − (a mod 2^T) − (b mod 2^T))/2^T
+
+if |z| < 2^(K−2) − 2^(T+1), for then all of c but h lies between 0 and 2^(κ−1). So x may be lifted to any ring, and its
+error is below 3/2 units and has mean zero. (Without a cut nothing is added: it is exact.)
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +22,7 @@ from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.prg import Purpose
 from mpcify.engines.ring.protocols.step import Message, Step, Words
 from mpcify.engines.ring.roles import Dealer, Peer
-from mpcify.engines.ring.values import Masked, Opened, minus, plus
+from mpcify.engines.ring.values import Masked, Opened, minus, plus, rounding
 
 
 @dataclass(kw_only=True)
@@ -25,8 +30,8 @@ class Open(Step):
     """x, opened. shift: T. width: K. early: whether the client's part of x depends on no input. high, wrap: the bits of
     h and m that are shared, 0 if no step needs them.
 
-    1. If it does not, the client sends x₀ + D₀ ahead (K bits), and the owner sends c >> T (K − T bits).
-    2. Else both send x_i + D_i (K bits), at once.
+    1. If it does not, the client sends a >> T ahead (κ bits), and the owner sends c (κ bits).
+    2. Else the client sends a >> T and the owner b >> T (κ bits each), at once.
     Dealt: h and m, as far as they are needed.
     """
 
@@ -57,36 +62,40 @@ class Open(Step):
         mask = party.draw(self.index, Purpose.MASK, self.shape)
         h = party.given(self.index, Purpose.HIGH, self.shape, self.high) if self.high else None
         m = party.given(self.index, Purpose.WRAP, self.shape, self.wrap) if self.wrap else None
+        half = None
         if self.early:
-            mask = party.with_half(party.values.get(self.sources[0]), mask, self.width)
-        party.kept[self.index] = mask
+            half = party.half(None if party.first else self.half(party, mask), self.shape, self.kappa)
+        party.kept[self.index] = mask, half
         party.values[self.index] = Opened(None, h, m)
+
+    def half(self, party: Peer, mask: np.ndarray) -> np.ndarray:
+        """a >> T or b >> T."""
+        half = plus(party.values.get(self.sources[0]), mask)
+        if party.first:
+            half = half + ((1 << self.width - 2) + rounding(self.shift))
+        return half >> self.shift
 
     def say(self, party: Peer) -> Message | None:
         if self.early and not party.first:
             return None
-        c = plus(party.values[self.sources[0]], party.kept[self.index])
-        if party.first:
-            c = c + (1 << (self.width - 2))
-        party.kept[self.index] = c
-        return (c >> self.shift, self.kappa) if self.early else (c, self.width)
+        mask, other = party.kept[self.index]
+        c = party.kept[self.index] = plus(other, self.half(party, mask))
+        return c, self.kappa
 
     def words(self, role: str) -> Words | None:
-        if self.early:
-            return (self.count, self.kappa) if role == "owner" else None
-        return self.count, self.width
+        return None if self.early and role == "client" else (self.count, self.kappa)
 
     def dealt_words(self) -> tuple[Words, ...]:
         return tuple((self.count, bits) for bits in (self.high, self.wrap) if bits)
 
     def words_ahead(self) -> tuple[Words, ...]:
-        return ((self.count, self.width),) if self.early else ()
+        return ((self.count, self.kappa),) if self.early else ()
 
     def hear(self, party: Peer, words: np.ndarray | None) -> None:
         c, dealt = party.kept.pop(self.index), party.values[self.index]
         if words is not None:
             words = words.reshape(self.shape)
-            c = words << self.shift if self.early else c + words
+            c = words if self.early else c + words
         party.values[self.index] = Opened(c, dealt.h, dealt.m)
 
 
@@ -108,7 +117,7 @@ class FromOpened(Step):
     def lifted(self, x: Opened, m: np.ndarray | None, first: bool) -> np.ndarray:
         """[first]·u + 2^κ·t·m, of which m may count for nothing."""
         assert x.c is not None
-        return formulas.lift(x.c, self.opened.shift, self.opened.width, np.zeros_like(x.c) if m is None else m, first)
+        return formulas.lift(x.c, self.opened.kappa, np.zeros_like(x.c) if m is None else m, first)
 
 
 @dataclass(kw_only=True)
@@ -162,8 +171,7 @@ class Square(WithProduct):
         x = party.values[self.sources[0]]
         product = party.kept.pop(self.index, None)
         m, product = (np.zeros_like(x.c) if part is None else part for part in (x.m, product))
-        shift, width = self.opened.shift, self.opened.width
-        party.values[self.index] = formulas.square(x.c, shift, width, x.h, m, product, party.first)
+        party.values[self.index] = formulas.square(x.c, self.opened.kappa, x.h, m, product, party.first)
 
 
 @dataclass(kw_only=True)
@@ -185,11 +193,10 @@ class Weigh(WithProduct):
 
     def compute(self, party: Peer) -> None:
         x, s = (party.values[source] for source in self.sources)
-        shift, width = self.opened.shift, self.opened.width
         value = -(s.delta * x.h)
         if self.wrap_bits:
             shared = s.delta * x.m + party.kept.pop(self.index)
-            value = value + formulas.lift(np.broadcast_to(x.c, self.shape), shift, width, shared, False)
+            value = value + formulas.lift(np.broadcast_to(x.c, self.shape), self.opened.kappa, shared, False)
         if not party.first:
             value = value + (s.delta + s.mask) * self.lifted(x, None, True)
         party.values[self.index] = np.broadcast_to(value, self.shape)
@@ -217,7 +224,7 @@ class WeighBoth(WithProduct):
         value = s.delta * (self.lifted(x, x.m, party.first) - x.h) + s.mask * self.lifted(x, None, True)
         if self.wrap_bits:
             c = np.broadcast_to(x.c, self.shape)
-            value += formulas.lift(c, self.opened.shift, self.opened.width, party.kept.pop(self.index), False)
+            value += formulas.lift(c, self.opened.kappa, party.kept.pop(self.index), False)
         party.values[self.index] = value
 
 
@@ -273,8 +280,8 @@ class Product(FromOpened):
         ]
         c, h, m, mg, hw, mw = flat
         d, g, w = (part.reshape(-1) for part in (y.c, y.h, self.or_zeros(y.m, y.c)))
-        widths = (self.opened.shift, self.opened.width), (self.other.shift, self.other.width)
-        value = formulas.times(c, *widths[0], h, m, d, *widths[1], g, w, hw, mg, mw, party.first)
+        kappas = self.opened.kappa, self.other.kappa
+        value = formulas.times(c, kappas[0], h, m, d, kappas[1], g, w, hw, mg, mw, party.first)
         party.values[self.index] = value.reshape(self.shape)
 
     @staticmethod
@@ -311,7 +318,7 @@ class Renew(FromOpened):
         if party.first or not self.wrap_bits:
             return None
         x, fresh = party.values[self.sources[0]], party.kept.pop(self.index)
-        return formulas.fresh(x.c, self.opened.shift, self.opened.width, x.m, fresh), self.wrap_bits
+        return formulas.fresh(x.c, self.opened.kappa, x.m, fresh), self.wrap_bits
 
     def words(self, role: str) -> Words | None:
         return (self.count, self.wrap_bits) if role == "client" and self.wrap_bits else None
@@ -350,7 +357,7 @@ class RenewBoth(FromOpened):
         if not self.wrap_bits:
             return None
         x, (fresh, mask) = party.values[self.sources[0]], party.kept[self.index]
-        mine = formulas.fresh(x.c, self.opened.shift, self.opened.width, x.m, fresh)
+        mine = formulas.fresh(x.c, self.opened.kappa, x.m, fresh)
         party.kept[self.index] = mine, mask
         return mine, self.wrap_bits
 
