@@ -222,7 +222,7 @@ def test_rows_far_from_zero_that_hardly_deviate_keep_their_digits_or_are_refused
 
 def test_a_layernorm_that_would_read_too_few_digits_is_named() -> None:
     """What is opened has 19 bits: at 2·10⁵ none is left of a tenth. What is only added has all of its own."""
-    with pytest.raises(MpcifyError, match=r"MPC-402 .*\(layernorm\): .* too few digits would be left"):
+    with pytest.raises(MpcifyError, match=r"MPC-402 .*\(layernorm\): too few digits would be left"):
         far(0, 2e5, ("gated",)).compile()
     far(0, 2e5, ("add",)).compile()
     far(0, 2.0, ("gated",)).compile()

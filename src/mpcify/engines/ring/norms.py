@@ -5,7 +5,7 @@ import math
 from mpcify.engines.ring.derived import centred, centring
 from mpcify.engines.ring.digits import Digits
 from mpcify.engines.ring.forms import LEAST_SHARE, Forms, Known, Normal, Product, Shared, Term, Total, Value
-from mpcify.engines.ring.protocols import local, lookup, opening, products
+from mpcify.engines.ring.protocols import local, lookup, masking, opening, products
 from mpcify.engines.ring.protocols.lookup import Table
 from mpcify.engines.ring.tables import LEAST, MOST, entries_of, function_tables, root_tables
 from mpcify.engines.ring.widths import SLACK, bits_of
@@ -114,10 +114,12 @@ class Norms(Forms):
         found = self.picked(index, 0, shape, scale)
         for other in lower:
             second = self.looked_up(x, shape, other, signed << (other.bits - 1))
-            left, right = map(self.both, (self.picked(index, 1, shape, 1), self.picked(second, 0, shape, scale)))
-            product = self.step(products.Multiplied, left, right, shape=shape)
-            factors = 1, scale // (left.scale * right.scale)
-            found = Shared(self.plus(found.index, product, factors, shape), shape, scale, self.operation)
+            factors = self.picked(index, 1, shape, 1), self.picked(second, 0, shape, scale)
+            whole = (
+                self.step(masking.MaskBoth, factor, shape=shape, messages=1, shift=0, ahead=False) for factor in factors
+            )
+            product = self.step(products.Multiplied, *whole, shape=shape)
+            found = Shared(self.plus(found.index, product, (1, 1), shape), shape, scale, self.operation)
         return found
 
     def looked_up(self, x: int, shape: tuple[int, ...], found: Table, offset: int = 0) -> int:
