@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpcify.cluster.deployed import connect
+    from mpcify.cluster.connect import connect
     from mpcify.conversion.check import Finding
     from mpcify.conversion.convert import load
     from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
@@ -36,7 +36,7 @@ HOMES = {
     "calibrate": "lowering.calibrate",
     "check": "lowering.check",
     "compile": "lowering.compile",
-    "connect": "cluster.deployed",
+    "connect": "cluster.connect",
     "convert": "lowering.convert",
     "load": "conversion.convert",
 }

@@ -64,6 +64,7 @@ CODES: dict[int, str] = {
     708: "service busy",
     709: "request refused",
     710: "known answer missed",
+    711: "half of a request missing",
     # 9xx: the command line
     901: "wrong usage",
     902: "interrupted",

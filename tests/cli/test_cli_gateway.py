@@ -35,7 +35,8 @@ class Model(FakeModel):
         print('{"event": "closed"}', file=sys.stderr, flush=True)
 
 config = SimpleNamespace(limits=SimpleNamespace(queue=3))
-folder = SimpleNamespace(role="client", lengths=(16,), config=config, health=None, kit=Path("none"))
+engine = SimpleNamespace(delegated=False)
+folder = SimpleNamespace(role="client", lengths=(16,), config=config, engine=engine, health=None, kit=Path("none"))
 deployed.read_deployment = lambda folder_path, role: folder
 deployed.connect = lambda folder_path, witness: Model()
 main()
@@ -117,7 +118,8 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
     from mpcify.cluster.gateway import deployed
 
     config = SimpleNamespace(limits=SimpleNamespace(queue=3))
-    found = SimpleNamespace(role="client", lengths=(16,), config=config, health=None, kit=Path("none"))
+    engine = SimpleNamespace(delegated=False)
+    found = SimpleNamespace(role="client", lengths=(16,), config=config, engine=engine, health=None, kit=Path("none"))
     monkeypatch.setattr(deployed, "read_deployment", lambda folder, role: found)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mpcify.cluster.deployment import read_deployment
+from mpcify.cluster.thin.config import read_thin
 from mpcify.engines.config import ENGINES
 from mpcify.graph.exported import write
 from tests.cluster.deployments import DealtConfig
@@ -30,6 +31,7 @@ def test_a_model_and_kits_become_a_folder_a_party(mpcify: Callable, sources: tup
         "format": 1,
         "out": str(tmp_path / "deployment"),
         "parties": ["client", "owner", "helper"],
+        "thin": False,
         "keys_missing": [],
         "lengths": list(LENGTHS),
         "engine": engine,
@@ -48,6 +50,22 @@ def test_another_engine_has_another_third_party(
     assert (outcome.code, outcome.err) == (0, "")
     assert "client, owner, dealer. Copy each to its own machine" in outcome.out
     assert {path.name for path in (tmp_path / "deployment").iterdir()} == {"client", "owner", "dealer"}
+
+
+def test_if_inputs_are_delegated_a_thin_client_has_a_folder_too(
+    mpcify: Callable, sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out, urls = tmp_path / "deployment", ("https://delegate.example", "https://owner.example")
+    words = ("--engine", "ring", "--inputs", "delegated", "--force", "--owner", "o:1", "--dealer", "d:1")
+    outcome = mpcify("party", "init", *sources, out, *words, "--thin-delegate", urls[0], "--thin-owner", urls[1])
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "client, owner, dealer, thin. Copy each to its own machine" in outcome.out
+    config = read_thin(out / "thin").config
+    assert (str(config.delegate), str(config.owner)) == tuple(f"{url}:443" for url in urls)
+    for verb, words in (("gateway", ("--canary", "known.jsonl")), ("gateway", ("--port", "0")), ("party", ())):
+        folder = out / ("client" if "--canary" in words else "thin")
+        outcome = mpcify(verb, *(("serve",) if verb == "party" else ()), folder, *words)
+        assert (outcome.code, outcome.err[:7]) == (2, "MPC-901" if "--canary" in words else "MPC-701")
 
 
 def test_people_are_told_whose_key_is_missing(mpcify: Callable, sources: tuple[Path, Path], tmp_path: Path) -> None:
@@ -72,6 +90,8 @@ def test_people_are_told_whose_key_is_missing(mpcify: Callable, sources: tuple[P
         (("--owner", "o:1", "--helper", "h:1", "--protocol", "cheetah", "--force"), 701),
         (("--owner", "o:1", "--protocol", "semi2k", "--force"), 502),
         (("--owner", "o:1", "--helper", "h:1"), 406),
+        (("--owner", "o:1", "--helper", "h:1", "--inputs", "delegated"), 501),
+        (("--owner", "o:1", "--helper", "h:1", "--force", "--thin-owner", "https://o"), 701),
         (("--owner", "o:1", "--helper", "h:1", "--protocol", "none"), 501),
         (("--owner", "o:1", "--helper", "h:1", "--length", "4"), 901),
     ],

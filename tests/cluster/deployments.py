@@ -39,7 +39,9 @@ def deploy(parties: Path, kits: Path, out: Path, engine: EngineConfig | None = N
     """A folder of all parties' folders, with addresses that are free."""
     engine = engine or CountedConfig()
     listening = engine.parties[1:]
-    write_deployment(parties, kits, out, engine, dict(zip(listening, free_addresses(2), strict=True)))
+    first, second, gateway, desk = free_addresses(4)
+    urls = {"delegate": f"http://{gateway}", "owner": f"http://{desk}"} if engine.delegated else None
+    write_deployment(parties, kits, out, engine, dict(zip(listening, (first, second), strict=True)), urls=urls)
     for role in engine.parties:
         edit(out / role, health=free_addresses(1)[0])
     return out

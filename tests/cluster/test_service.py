@@ -288,6 +288,10 @@ class Rogue:
         b'{"do": "halt", "length": 4}',
         b'{"do": ["open"], "length": 4}',
         b"[" * 100_000,
+        b'{"do": "half", "length": 4}',
+        b'{"do": "half", "length": 4, "id": 5}',
+        b'{"do": "half", "length": 4, "id": "00000000000000000000000000000000"}',
+        b'{"do": "answer", "length": 4, "id": "00000000000000000000000000000000"}',
         b'{"do": "open", "length": 5}',
         b'{"do": "answer", "length": 4}',
         b'{"do": "echo", "length": 99999999}',
@@ -356,4 +360,5 @@ def test_a_session_that_metrics_watch_begins_with_a_round_trip_to_each_peer(clus
 
 
 def test_an_order_reads_as_it_was_written() -> None:
-    assert Order.from_bytes(Order("answer", 64).to_bytes(), "client") == Order("answer", 64)
+    for order in (Order("answer", 64), Order("half", 64, "0f" * 16)):
+        assert Order.from_bytes(order.to_bytes(), "client") == order

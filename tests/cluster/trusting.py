@@ -4,6 +4,7 @@ The owner sends its weights to the third party, the client its inputs, and the t
 What the cluster's code promises of sessions, orders, failures and costs is tested with it in milliseconds.
 """
 
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from safetensors.numpy import load, save
 
 from mpcify.engines.config import EngineConfig, setting
 from mpcify.engines.cost import Cost
-from mpcify.engines.engine import Arrays, Engine, Party, Program, Session
+from mpcify.engines.engine import Arrays, Engine, Party, Program, Session, Sharing
 from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
@@ -47,6 +48,18 @@ class TrustingConfig(EngineConfig):
         return self
 
 
+@dataclass(frozen=True)
+class DelegatedConfig(TrustingConfig):
+    """The same with a dealer, and inputs that come in two halves: the dealer puts them together."""
+
+    name = "delegated"
+    third: ClassVar[str] = "dealer"
+
+    @property
+    def delegated(self) -> bool:
+        return True
+
+
 class TrustingEngine(Engine):
     undeclared = "run"
 
@@ -69,12 +82,52 @@ class TrustingProgram(Program):
     def largest_message(self) -> int:
         return 1 << 22
 
+    @property
+    def sharing(self) -> "TrustingSharing | None":
+        return TrustingSharing(self.graph) if self.config.delegated else None
+
     def load(self, weights: Arrays, beside: Session | None = None) -> Session:
         raise MpcifyError(501, "trusting engine", "it has no simulation", "join its parties")
 
     def join(self, role: str, links: Links, state: Path | None = None, beside: Party | None = None) -> Party:
         beside = beside if isinstance(beside, TrustingParty) else None
         return TrustingParty(role, self.graph, links, self.config.third, beside)
+
+
+class TrustingSharing(Sharing):
+    """By exclusive or of bytes: the client's half is drawn."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.shapes = {item.name: item.shape for item in graph.held_by("client")}
+        self.answer_shape = graph.shapes()["logits"]
+        size = 4 * sum(int(np.prod(shape)) for shape in self.shapes.values())
+        self.half_sizes = {"client": size, "owner": size}
+        self.answer_size = 4 * int(np.prod(self.answer_shape))
+
+    def split(self, inputs: Arrays) -> tuple[bytes, bytes]:
+        return halved(b"".join(inputs[name].astype(np.float32).tobytes() for name in self.shapes))
+
+    def join(self, client: bytes, owner: bytes) -> dict[str, np.ndarray]:
+        if not len(client) == len(owner) == self.answer_size:
+            raise MpcifyError(707, "trusting engine", "a half has another size", "see what it is")
+        return {"logits": np.frombuffer(together(client, owner), np.float32).reshape(self.answer_shape)}
+
+    def whole(self, client: bytes, owner: bytes) -> dict[str, np.ndarray]:
+        """The inputs that two halves make."""
+        found, content = {}, np.frombuffer(together(client, owner), np.float32)
+        for name, shape in self.shapes.items():
+            count = int(np.prod(shape))
+            found[name], content = content[:count].reshape(shape), content[count:]
+        return found
+
+
+def together(first: bytes, second: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(first, second, strict=True))
+
+
+def halved(content: bytes) -> tuple[bytes, bytes]:
+    first = secrets.token_bytes(len(content))
+    return first, together(content, first)
 
 
 class TrustingParty(Party):
@@ -128,6 +181,23 @@ class TrustingParty(Party):
                 found, _ = session.run(self.take("client", asked))
                 self.links.send("client", answered, save({k: np.ascontiguousarray(v) for k, v in found.items()}))
         return outputs, cost[0]
+
+    def answer_half(self, half: bytes | None) -> tuple[bytes | None, Cost]:
+        asked, answered, sharing = self.key("halves"), self.key("answers"), TrustingSharing(self.graph)
+        answer: bytes | None = None
+        with self.counted() as cost:
+            if self.role == self.third:
+                inputs = sharing.whole(self.links.receive("client", asked), self.links.receive("owner", asked))
+                session: PlainSession = PlainEngine().compile(self.graph).load(self.shared["weights"])
+                with np.errstate(all="ignore"):  # halves that do not belong together make any numbers
+                    found, _ = session.run(inputs)
+                    answers = halved(found["logits"].astype(np.float32).tobytes())
+                for peer, content in zip(("client", "owner"), answers, strict=True):
+                    self.links.send(peer, answered, content)
+            else:
+                self.links.send(self.third, asked, half or b"")
+                answer = self.links.receive(self.third, answered)
+        return answer, cost[0]
 
     def profile(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, dict[str, Cost]]:
         outputs, cost = self.answer(inputs)

@@ -140,7 +140,7 @@ class EngineSettings:
     def open(self, model: str | None, cluster: str | None) -> "PrivateModel":
         """The model on its engine, or at the parties of a cluster; `check_model` comes first."""
         if cluster is not None:
-            from mpcify.cluster.deployed import connect
+            from mpcify.cluster.connect import connect
 
             return connect(cluster, length=self.values["length"], truncate=self.values["truncate"])
         from mpcify.lowering.compile import compile

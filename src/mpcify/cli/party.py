@@ -14,6 +14,9 @@ Address = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where th
 ThirdAddress = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Where the others reach it, for an engine that has this party.")
 ]
+ThinUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where thin clients reach it, if --inputs are delegated: https://…")
+]
 
 party = typer.Typer(name="party", help="Deploy a model to parties on machines of their own.", no_args_is_help=True)
 
@@ -28,22 +31,28 @@ def party_init(
     owner: Address = None,
     helper: ThirdAddress = None,
     dealer: ThirdAddress = None,
+    thin_delegate: ThinUrl = None,
+    thin_owner: ThinUrl = None,
 ) -> Answer:
     """Write a folder for each party: copy each to its own machine, and to no other."""
     from mpcify.cluster.deploy import write_deployment
 
     given = {"owner": owner, "helper": helper, "dealer": dealer}
     addresses = {name: address for name, address in given.items() if address is not None}
-    made = write_deployment(parties, kits, out, choice.config(), addresses)
+    places = {"delegate": thin_delegate, "owner": thin_owner}
+    urls = {name: url for name, url in places.items() if url is not None}
+    made = write_deployment(parties, kits, out, choice.config(), addresses, urls=urls)
     values = {
         "out": str(out),
         "parties": list(made.roles),
+        "thin": made.thin,
         "keys_missing": list(made.lacking),
         "lengths": list(made.lengths),
         "engine": choice.config().to_json(),
     }
     lacking = "".join(f"\nThe {role} puts its key.pem into {out / role / 'kit'}" for role in made.lacking)
-    return Answer(values, f"{out}: {', '.join(made.roles)}. Copy each to its own machine, and to no other.{lacking}")
+    folders = [*made.roles, "thin"] if made.thin else made.roles
+    return Answer(values, f"{out}: {', '.join(folders)}. Copy each to its own machine, and to no other.{lacking}")
 
 
 class LogForm(StrEnum):
@@ -75,11 +84,10 @@ def party_up(
 ) -> Answer:
     """Run all parties but the client as processes of this machine, for a try, until Ctrl-C or one of them ends."""
     from mpcify.cluster.local import LocalParties
-    from mpcify.cluster.session import CLIENT
     from mpcify.errors import MpcifyError
 
     with LocalParties(folder, say) as parties:
-        say(f"ready: in another terminal, mpcify infer --cluster {folder / CLIENT} TEXT")
+        say(f"ready: in another terminal, {parties.next_step}")
         try:
             ended = parties.wait()
         except KeyboardInterrupt:

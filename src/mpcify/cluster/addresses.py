@@ -46,6 +46,14 @@ class Address:
         """Whether it stands for all addresses of a machine: a party can listen there, and nobody can dial it."""
         return self.host in ("0.0.0.0", "::")
 
+    @property
+    def own(self) -> bool:
+        """Whether only this machine reaches it: it is on the loopback, given as a number or as localhost."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"

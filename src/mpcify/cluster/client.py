@@ -8,10 +8,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from mpcify.cluster.handshake import shake_hands
-from mpcify.cluster.orders import Order, Word, cost_key, costs_from_bytes, echo_key, order_key
+from mpcify.cluster.halves import Half
+from mpcify.cluster.handshake import against_protocol, shake_hands
+from mpcify.cluster.orders import (
+    MISSING,
+    THERE,
+    Order,
+    Word,
+    cost_key,
+    costs_from_bytes,
+    echo_key,
+    half_key,
+    order_key,
+)
 from mpcify.cluster.programs import Programs, Seats
-from mpcify.cluster.session import ASK_AGAIN, CLIENT, DRAINING, IDLE, LEFT, session_errors
+from mpcify.cluster.session import ASK_AGAIN, CLIENT, DRAINING, IDLE, LEFT, OWNER, session_errors
 from mpcify.cluster.turn import Turn
 from mpcify.cluster.witness import Witness
 from mpcify.engines.cost import Cost, combined
@@ -92,7 +103,7 @@ class Connection(Sessions):
             seats = self.connect()
             if length in seats.parties:
                 return Cost()
-            costs, _ = self.order("open", length, lambda: ({"": seats.open(length)}, None))
+            costs, _ = self.order(Order("open", length), lambda: ({"": seats.open(length)}, None))
             return costs[""]
 
         with self.turn:
@@ -108,9 +119,48 @@ class Connection(Sessions):
         with self.turn:
             began = time.perf_counter()
             costs, outputs = self.request("answer", length, answer)
-            if self.links:
-                self.witness.answered(self.links.session, self.number, length, costs[""], began)
+            self.tell(length, costs[""], began)
             return outputs or {}, costs[""]
+
+    def ask_half(self, half: Half) -> tuple[bytes, Cost]:
+        """One request of a thin client's: this party's half of the answer, and what all parties spent.
+
+        The owner must have its half of the same request, else MPC-711 is raised; the session goes on then, and nothing
+        was used up.
+        """
+
+        def answer(party: Party) -> tuple[dict[str, Cost], bytes | None]:
+            found, cost = party.answer_half(half.content)
+            return {"": cost}, found
+
+        def asked() -> tuple[dict[str, Cost], bytes | None]:
+            seats = self.seats_for(half.length)
+            if not self.owner_has_half(half, seats.links):
+                what = "the owner has no half of it: it did not come in time, or is of another length"
+                raise MpcifyError(711, "request", what, "post both halves at once, the owner's first, under a new id")
+            return self.order(Order("answer", half.length), partial(answer, seats.parties[half.length]))
+
+        with self.turn:
+            began = time.perf_counter()
+            costs, found = unless_ended(asked)
+            self.tell(half.length, costs[""], began)
+            return found or b"", costs[""]
+
+    def owner_has_half(self, half: Half, links: Links) -> bool:
+        """Whether the owner has its half of a request, and holds it for the next order."""
+
+        def heard() -> tuple[dict[str, Cost], bytes]:
+            said = links.receive(OWNER, half_key(self.number))
+            if said not in (THERE, MISSING):
+                raise against_protocol(OWNER, "it does not say whether it has a half")
+            return {"": Cost()}, said
+
+        return self.order(Order("half", half.length, half.id), heard)[1] == THERE
+
+    def tell(self, length: int, cost: Cost, began: float) -> None:
+        """Tells the witness of a request that was answered."""
+        if self.links:
+            self.witness.answered(self.links.session, self.number, length, cost, began)
 
     def profile(self, length: int, inputs: Arrays) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
         """One request, operation by operation."""
@@ -127,7 +177,12 @@ class Connection(Sessions):
         self, word: Word, length: int, work: Callable[[Party], tuple[dict[str, Cost], T]]
     ) -> tuple[dict[str, Cost], T]:
         """An order for a length, which is opened before if it is not."""
-        return unless_ended(lambda: self.order(word, length, partial(work, self.party(length))))
+
+        def asked() -> tuple[dict[str, Cost], T]:
+            party = self.seats_for(length).parties[length]
+            return self.order(Order(word, length), partial(work, party))
+
+        return unless_ended(asked)
 
     def echo(self, size: int) -> dict[str, float]:
         """Seconds until so many bytes, at most 1 MiB, have gone to each peer and come back; small ones are told."""
@@ -143,22 +198,20 @@ class Connection(Sessions):
                     seconds[name] = time.perf_counter() - start
                 return {"": Cost()}, seconds
 
-            _, took = self.order("echo", size, there_and_back)
+            _, took = self.order(Order("echo", size), there_and_back)
             if size <= TINY:
                 self.witness.round_trips(took)
             return took
 
-    def party(self, length: int) -> Party:
-        """The client's part in a length's program, in an open session; in another one if that ends meanwhile."""
+    def seats_for(self, length: int) -> Seats:
+        """The seats of a session in which a length is open; of another session if that ends meanwhile."""
         while True:
             self.setup(length)
             seats = self.connect()
             if length in seats.parties:
-                return seats.parties[length]
+                return seats
 
-    def order(
-        self, word: Word, length: int, work: Callable[[], tuple[dict[str, Cost], T]]
-    ) -> tuple[dict[str, Cost], T]:
+    def order(self, order: Order, work: Callable[[], tuple[dict[str, Cost], T]]) -> tuple[dict[str, Cost], T]:
         """Gives every party an order, does the client's own part, and adds up what all spent."""
         links = self.links
         if links is None:
@@ -167,7 +220,7 @@ class Connection(Sessions):
             with session_errors(links):
                 self.number += 1
                 for peer in links.peers:
-                    links.send(peer, order_key(self.number), Order(word, length).to_bytes())
+                    links.send(peer, order_key(self.number), order.to_bytes())
                 mine, result = work()
                 theirs = {
                     peer: costs_from_bytes(links.receive(peer, cost_key(self.number)), peer, frozenset(mine))

@@ -5,24 +5,28 @@ All parties have the same `[parties]`, `[engine]`, `lengths` and `batch`; the re
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from mpcify.cluster.addresses import Address
-from mpcify.cluster.session import CLIENT
+from mpcify.cluster.session import CLIENT, OWNER
 from mpcify.engines.config import EngineConfig, config_named, registered
 from mpcify.errors import MpcifyError
 from mpcify.files import at_once
 from mpcify.graph.index import Role
 
+S = TypeVar("S", bound=BaseModel)
+
 FILE, KIT, EXPORTED = "cluster.toml", "kit", "exported"
+THIN_FILE = "thin.toml"  # of a client that is no party
 MOST = 1 << 20  # bytes
 AGAIN = "correct it, or write the folder again with mpcify party init"
 DAY = 24 * 3600.0
+DESK = "127.0.0.1:8001"
 HEALTH: Mapping[Role, str] = {
     "client": "127.0.0.1:7070",
     "owner": "127.0.0.1:7071",
@@ -65,6 +69,14 @@ def bind_of(value: Any) -> Address | None:
     return None if value == "" else Address.parse(value)
 
 
+def own_address_of(value: Any) -> Address | None:
+    """An address that only this machine reaches, None for "". Raises ValueError."""
+    found = bind_of(value)
+    if found is not None and not found.own:
+        raise ValueError("others than this machine would reach it: name 127.0.0.1, behind a proxy that speaks TLS")
+    return found
+
+
 def seconds(default: float) -> Any:
     """A field of seconds."""
     return Field(default, gt=0, le=DAY, allow_inf_nan=False)
@@ -99,10 +111,17 @@ class Listening(Section):
     address: Annotated[Address | None, PlainValidator(bind_of)] = None
 
 
+class Desk(Section):
+    """address: where the owner takes its halves of thin clients' requests; None for nowhere."""
+
+    address: Annotated[Address | None, PlainValidator(own_address_of)] = None
+
+
 class ClusterConfig(Section):
     """A party's `cluster.toml`. parties: the address of each party that listens; lengths: those that are served.
 
-    health: where health and metrics are asked for, None for nowhere. listen: if it is not where peers dial.
+    health: where health and metrics are asked for, None for nowhere. listen: if it is not where peers dial. desk: the
+    owner's, if inputs are delegated.
     """
 
     format: Literal[1]
@@ -115,6 +134,7 @@ class ClusterConfig(Section):
     limits: Limits = Limits()
     health: Listening = Listening()
     listen: Listening = Listening()
+    desk: Desk = Desk()
 
     @model_validator(mode="after")
     def fit(self) -> Self:
@@ -131,19 +151,32 @@ class ClusterConfig(Section):
             raise ValueError("parties: two have the same address")
         if self.listen.address is not None and self.role == CLIENT:
             raise ValueError(f"listen: nobody dials the {CLIENT}")
-        if list(self.lengths) != sorted(set(self.lengths)):
-            raise ValueError("lengths: they do not stand in rising order")
+        if (self.desk.address is not None) != (self.engine.delegated and self.role == OWNER):
+            what = "there is none, and thin clients need it" if self.desk.address is None else "nobody comes there"
+            raise ValueError(f"desk: {what}: an {OWNER} has it, if inputs are delegated")
+        check_lengths(self.lengths)
         return self
+
+
+def check_lengths(lengths: Sequence[int]) -> None:
+    """Raises ValueError for lengths that are not each larger than the one before."""
+    if list(lengths) != sorted(set(lengths)):
+        raise ValueError("lengths: they do not stand in rising order")
 
 
 def read_config(path: Path) -> ClusterConfig:
     """The config in a file. Raises MPC-701, which names the field and says what is wrong with it."""
+    return config_of(read_values(path), str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The table in a TOML file. Raises MPC-701."""
     try:
         with open(path, "rb", opener=at_once) as file:
             content = file.read(MOST + 1)
         if len(content) > MOST:
             refuse(path, "it is larger than a MiB")
-        values = tomllib.loads(content.decode())
+        return tomllib.loads(content.decode())
     except FileNotFoundError:
         refuse(path, "there is no such file", "name a folder that mpcify party init wrote")
     except PermissionError as problem:
@@ -154,13 +187,17 @@ def read_config(path: Path) -> ClusterConfig:
         refuse(path, "it is not UTF-8")
     except tomllib.TOMLDecodeError as problem:
         refuse(path, f"it is not TOML: {problem}")
-    return config_of(values, str(path))
 
 
 def config_of(values: Mapping[str, Any], where: str) -> ClusterConfig:
     """The config in a table. Raises MPC-701."""
+    return validated(ClusterConfig, values, where)
+
+
+def validated(kind: type[S], values: Mapping[str, Any], where: str) -> S:
+    """A table as what a kind of file holds. Raises MPC-701."""
     try:
-        return ClusterConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as problem:
         raise MpcifyError(701, where, told(problem), AGAIN) from None
 
@@ -196,7 +233,7 @@ def config_text(config: ClusterConfig) -> str:
     """The file of a config, with a comment for whoever edits it."""
     addresses = {name: str(address) for name, address in config.parties.items()}
     helps = {item.name: item.metadata["help"] for item in fields(config.engine)}
-    settings = {name: value for name, value in config.engine.to_json().items() if value is not None}
+    desk = f"\n[desk]\naddress = {toml(str(config.desk.address))}  # where halves of thin clients come in\n"
     return f"""\
 # What {config.role} is told of its cluster. All parties have the same lengths, batch, [parties] and [engine].
 format = 1
@@ -207,7 +244,7 @@ batch = {config.batch}  # requests at once, as they were exported
 [parties]  # where peers dial each party; the {CLIENT} is never dialled
 {lines(addresses, {})}
 [engine]
-{lines(settings, helps)}
+{lines(settings_of(config.engine), helps)}
 [timeouts]  # seconds
 connect = {config.timeouts.connect}  # until all parties are there
 message = {config.timeouts.message}  # until a peer that says nothing in a request is taken for gone
@@ -221,7 +258,12 @@ address = {toml(str(config.health.address or ""))}  # where health and metrics a
 
 [listen]
 address = {toml(str(config.listen.address or ""))}  # if it is not where peers dial: "0.0.0.0:7000" in a container, say
-"""
+{desk if config.desk.address else ""}"""
+
+
+def settings_of(engine: EngineConfig) -> dict[str, Any]:
+    """An engine and its settings as they stand in a file."""
+    return {name: value for name, value in engine.to_json().items() if value is not None}
 
 
 def lines(values: Mapping[str, Any], comments: Mapping[str, str]) -> str:

@@ -9,7 +9,19 @@ from typing import cast
 from cryptography import x509
 
 from mpcify.cluster.addresses import Address
-from mpcify.cluster.config import EXPORTED, FILE, HEALTH, KIT, ClusterConfig, config_of, config_text
+from mpcify.cluster.config import (
+    DESK,
+    EXPORTED,
+    FILE,
+    HEALTH,
+    KIT,
+    THIN_FILE,
+    ClusterConfig,
+    config_of,
+    config_text,
+    validated,
+)
+from mpcify.cluster.gateway import token
 from mpcify.cluster.keys import (
     AUTHORITY,
     CERTIFICATE,
@@ -21,19 +33,25 @@ from mpcify.cluster.keys import (
     read_kit,
     read_signed,
 )
-from mpcify.cluster.session import CLIENT
+from mpcify.cluster.session import CLIENT, OWNER
+from mpcify.cluster.thin.config import THIN, TOKENS, ThinConfig, thin_text
 from mpcify.engines.config import EngineConfig
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder, refuse_taken, write_whole
 from mpcify.graph.exported import read_all
 from mpcify.graph.index import INDEX, Index, Role
 
+URLS = {"delegate": "http://127.0.0.1:8000", "owner": f"http://{DESK}"}
+
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was written. lacking: the parties that put their own key to their kit."""
+    """What was written. thin: whether a thin client's folder was. lacking: the parties that put their own key to their
+    kit.
+    """
 
     roles: tuple[Role, ...]
+    thin: bool
     lacking: tuple[Role, ...]
     lengths: tuple[int, ...]
 
@@ -45,14 +63,16 @@ def write_deployment(
     engine: EngineConfig,
     addresses: Mapping[str, str],
     health: Mapping[Role, str] = HEALTH,
+    urls: Mapping[str, str] | None = None,
 ) -> Deployed:
     """Writes a folder a party under OUT, which its party's machine gets and no other.
 
     parties: what `export` wrote. kits: what `keys` wrote; one without its key (see `authority.sign`) gets it from its
     party. addresses: of all but the client, as `Address.parse` reads them. health: where each party is asked for its
-    health; one that is not named is asked nowhere. All is read and checked before anything is written: that the folders
-    are of one export and fit the engine, and that the kits vouch for each other. Raises MPC-109, MPC-404, MPC-701,
-    MPC-702, and what the engine refuses (MPC-402, MPC-406, MPC-501, MPC-502, MPC-504).
+    health; one that is not named is asked nowhere. urls: where thin clients reach delegate and owner, if inputs are
+    delegated; None, or one that is left out: on this machine. All is read and checked before anything is written: that
+    the folders are of one export and fit the engine, and that the kits vouch for each other. Raises MPC-109, MPC-404,
+    MPC-701, MPC-702, and what the engine refuses (MPC-402, MPC-406, MPC-501, MPC-502, MPC-504).
     """
     refuse_taken(out)
     roles = roles_of(engine)
@@ -60,17 +80,22 @@ def write_deployment(
     built = engine.build()
     found = read_kits(Path(kits), roles)
     whole = read_all(parties)
+    thin = thin_for(whole.index, engine, urls)
     for graph in whole.graphs.values():
         built.compile(graph)
     with new_folder(out) as draft:
         for role in roles:
             place = draft / role
             place.mkdir(mode=0o700)
-            write_whole(place / FILE, config_text(config_for(role, whole.index, engine, addresses, health)))
+            own = {"health": health.get(role, ""), "desk": desk_of(thin) if role == OWNER else ""}
+            write_whole(place / FILE, config_text(config_for(role, whole.index, engine, addresses, own)))
             write_kit(found[role], place / KIT)
             copy_exported(Path(parties) / role, place / EXPORTED, whole.index, role)
+        if thin is not None:
+            write_thin(draft, thin)
+            copy_exported(Path(parties) / CLIENT, draft / THIN / EXPORTED, whole.index, CLIENT)
     lacking = tuple(role for role in roles if isinstance(found[role], Signed))
-    return Deployed(roles, lacking, whole.index.lengths)
+    return Deployed(roles, thin is not None, lacking, whole.index.lengths)
 
 
 def roles_of(engine: EngineConfig) -> tuple[Role, ...]:
@@ -97,9 +122,9 @@ def check_addresses(roles: tuple[Role, ...], addresses: Mapping[str, str]) -> No
 
 
 def config_for(
-    role: Role, index: Index, engine: EngineConfig, addresses: Mapping[str, str], health: Mapping[Role, str]
+    role: Role, index: Index, engine: EngineConfig, addresses: Mapping[str, str], own: Mapping[str, str]
 ) -> ClusterConfig:
-    """A party's config, with the defaults of what is its own."""
+    """A party's config. own: addresses that are its alone, by their sections."""
     values = {
         "format": 1,
         "role": role,
@@ -107,9 +132,36 @@ def config_for(
         "batch": index.batch,
         "parties": dict(addresses),
         "engine": engine,
-        "health": {"address": health.get(role, "")},
+        **{section: {"address": address} for section, address in own.items()},
     }
     return config_of(values, f"party {role}")
+
+
+def thin_for(index: Index, engine: EngineConfig, urls: Mapping[str, str] | None) -> ThinConfig | None:
+    """A thin client's config; None if a party knows the inputs. Raises MPC-701 for URLs that are none, or too many."""
+    if not engine.delegated:
+        if urls:
+            what = "the client knows the inputs, so there are no thin clients"
+            raise MpcifyError(701, f"engine {engine.name}", what, "give --inputs delegated, or leave --thin-… out")
+        return None
+    values = {"format": 1, "lengths": index.lengths, "batch": index.batch, "engine": engine, **URLS, **(urls or {})}
+    return validated(ThinConfig, values, "thin client")
+
+
+def desk_of(thin: ThinConfig | None) -> str:
+    """Where the owner's desk listens: where thin clients ask, if no proxy is between. "" for nowhere."""
+    if thin is None:
+        return ""
+    return DESK if thin.owner.secure or thin.owner.path else str(thin.owner.address)
+
+
+def write_thin(draft: Path, config: ThinConfig) -> None:
+    """Writes a thin client's folder beside those of the parties, and a token each for it and who takes its halves."""
+    place = draft / THIN
+    place.mkdir(mode=0o700)
+    write_whole(place / THIN_FILE, thin_text(config))
+    token.make_token(draft / CLIENT / token.NAME, place / TOKENS["delegate"])
+    token.make_token(draft / OWNER / token.DESK, place / TOKENS["owner"])
 
 
 def read_kits(kits: Path, roles: tuple[Role, ...]) -> dict[Role, Kit | Signed]:

@@ -4,12 +4,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from queue import SimpleQueue
 
 from mpcify.cluster.client import Connection
 from mpcify.cluster.deployment import Deployment, read_deployment
+from mpcify.cluster.desk import Desk
 from mpcify.cluster.health import Health
 from mpcify.cluster.keys import read_kit
 from mpcify.cluster.logs import Form, Log, libraries
@@ -31,18 +32,16 @@ SOON = 30.0  # days ahead of which a certificate's end is warned of
 def connect(
     folder: str | Path, *, length: int | None = None, truncate: bool = False, witness: Witness | None = None
 ) -> PrivateModel:
-    """The model of a deployed client's folder, whose parties are on machines of their own.
+    """The model of a client who is a party: see `mpcify.connect`. witness: who hears of sessions and requests.
 
-    It asks and answers as what `mpcify.compile` gives, and needs no torch. Its session opens at once; if it breaks, the
-    request that ran raises, and the next opens another. length: one padded length for all texts, None: each text's
-    smallest. truncate: cut longer texts. witness: who hears of sessions and requests.
-
-    Raises MPC-404 for the exported model, MPC-701 and MPC-702 for the folder, MPC-703 if a party is not reached,
-    MPC-704 if one refuses, MPC-705 if they do not agree.
+    Raises MPC-701 for a delegate's folder too, who knows no inputs.
     """
     deployment = read_deployment(folder, CLIENT)
-    programs = programs_of(deployment)
-    connection = Connection(programs, network_of(deployment, programs), deployment.timeouts.connect, witness)
+    if deployment.engine.delegated:
+        remedy = "ask with the folder of a thin client; what this folder is for: mpcify gateway FOLDER"
+        raise MpcifyError(701, str(folder), "it is a delegate's, which knows no inputs", remedy)
+    connection = connection_of(deployment, witness)
+    programs = connection.programs
     try:
         private = PrivateModel(
             programs.exported, deployment.engine.build(), connection, length=length, truncate=truncate
@@ -52,6 +51,12 @@ def connect(
         connection.close()
         raise
     return private
+
+
+def connection_of(deployment: Deployment, witness: Witness | None = None) -> Connection:
+    """The client's end of its cluster, in which no session is open yet. Raises as `connect` for the folder."""
+    programs = programs_of(deployment)
+    return Connection(programs, network_of(deployment, programs), deployment.timeouts.connect, witness)
 
 
 def programs_of(deployment: Deployment) -> Programs:
@@ -94,11 +99,14 @@ def serve(folder: str | Path, form: Form = "json") -> int:
         watch = CertificateWatch(deployment, log, metrics, health)
         watch()
         programs = programs_of(deployment)
-        with network_of(deployment, programs) as network:
+        desk = Desk(metrics) if deployment.config.desk.address else None
+        with network_of(deployment, programs) as network, desk_at_work(deployment, desk, programs, log):
             witness = Witness(log, metrics, health)
-            service = Service(programs, network, witness, Patience(deployment.timeouts.idle), watch)
+            service = Service(programs, network, witness, Patience(deployment.timeouts.idle), watch, desk)
 
             def stop() -> None:
+                if desk:
+                    desk.close()
                 watch.draining = True
                 watch.tell()
                 network.health(False)
@@ -111,6 +119,17 @@ def serve(folder: str | Path, form: Form = "json") -> int:
                 service.serve()
         log.event("stopped")
         return service.answered
+
+
+def desk_at_work(
+    deployment: Deployment, desk: Desk | None, programs: Programs, log: Log
+) -> AbstractContextManager[None]:
+    """While open, halves come to a desk, if there is one. Raises MPC-701 and MPC-702 for its address and token."""
+    if desk is None:
+        return nullcontext()
+    from mpcify.cluster.gateway.desk import desk_open  # HTTP's packages, which no other party serves with
+
+    return desk_open(deployment, desk, programs, log)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """A deployed folder: `cluster.toml`, the party's kit, and its part of the exported model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpcify.cluster.addresses import Address
-from mpcify.cluster.config import EXPORTED, FILE, KIT, ClusterConfig, Timeouts, read_config, refuse
+from mpcify.cluster.config import EXPORTED, FILE, KIT, THIN_FILE, ClusterConfig, Timeouts, read_config, refuse
 from mpcify.cluster.session import CLIENT
 from mpcify.engines.config import EngineConfig
 from mpcify.graph.exported import MOST, read_text
@@ -89,17 +89,27 @@ def read_deployment(folder: str | Path, role: Role | None = None) -> Deployment:
     index that cannot be read.
     """
     folder = Path(folder)
+    if (folder / THIN_FILE).is_file():
+        refuse(folder, "it is a thin client's, which is no party", "ask with it: mpcify infer --cluster FOLDER TEXT")
     config = read_config(folder / FILE)
     if role not in (None, config.role):
         refuse(folder / FILE, f"it is the folder of the {config.role}, not of the {role}", COPY)
+    check_index(folder, FILE, config.role, config.batch, config.lengths)
+    return Deployment(folder, config)
+
+
+def check_index(folder: Path, file: str, role: Role, batch: int, lengths: Sequence[int]) -> None:
+    """Raises MPC-701 unless the exported model in a folder is what a config there says, MPC-404 if it cannot be read.
+
+    file: the config's. role, batch, lengths: what it says.
+    """
     where = folder / EXPORTED / INDEX
     index = Index.from_text(read_text(where, MOST["index"]), where)
-    if index.role != config.role:
-        refuse(where, f"it is of the {index.role}, and {FILE} of the {config.role}", COPY)
-    if index.batch != config.batch:
-        refuse(folder / FILE, f"batch: the model was exported for {index.batch}")
-    for length in config.lengths:
+    if index.role != role:
+        refuse(where, f"it is of the {index.role}, and {file} of the {role}", COPY)
+    if index.batch != batch:
+        refuse(folder / file, f"batch: the model was exported for {index.batch}")
+    for length in lengths:
         if length not in index.lengths:
             there = ", ".join(map(str, index.lengths))
-            refuse(folder / FILE, f"lengths: the exported model has {there}, and not {length}")
-    return Deployment(folder, config)
+            refuse(folder / file, f"lengths: the exported model has {there}, and not {length}")

@@ -38,8 +38,10 @@ def deploy_here(parties: str | Path, out: str | Path, engine: EngineConfig) -> P
     create_kits(out / "kits", names)
     listening = [name for name in names if name != CLIENT]
     addresses = dict(zip(listening, free_addresses(len(listening)), strict=True))
-    write_deployment(parties, out / "kits", out / "deployment", engine, addresses, health={})
-    return out / "deployment"
+    urls = {name: f"http://{place}" for name, place in zip(("delegate", "owner"), free_addresses(2), strict=True)}
+    made = out / "deployment"
+    write_deployment(parties, out / "kits", made, engine, addresses, {}, urls if engine.delegated else None)
+    return made
 
 
 def end_with_starter() -> None:
@@ -56,14 +58,17 @@ def end_with_starter() -> None:
 class LocalParties:
     """A process for each party but the client, over the folders of one deployment, from `start` until `stop`.
 
-    They are what runs on machines of their own, with the same keys. folder: that `party init` wrote. tell: gets each
-    line of their logs, for people. Raises MPC-701 for another folder, MPC-703 for a party that does not start.
+    They are what runs on machines of their own, with the same keys. next_step: the command that uses them. folder: that
+    `party init` wrote. tell: gets each line of their logs, for people. Raises MPC-701 for another folder, MPC-703 for a
+    party that does not start.
     """
 
     def __init__(self, folder: str | Path, tell: Callable[[str], None] = lambda line: None) -> None:
         self.folder, self.tell = Path(folder), tell
         client = read_deployment(self.folder / CLIENT, CLIENT)
         self.roles = tuple(name for name in client.engine.parties if name != CLIENT)
+        verb = "gateway {}" if client.engine.delegated else "infer --cluster {} TEXT"
+        self.next_step = f"mpcify {verb.format(self.folder / CLIENT)}"
         for role in self.roles:
             if not (self.folder / role).is_dir():
                 refuse(self.folder / role, "there is no such folder", "name the folder that mpcify party init wrote")

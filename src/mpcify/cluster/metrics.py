@@ -39,6 +39,12 @@ class Metrics:
             "mpcify_session_ends", "Sessions ended, by error number; 0 as they should.", ["code"], registry=own
         )
         self.queue = prometheus.Gauge("mpcify_queue", "Requests that wait.", registry=own)
+        self.halves = prometheus.Gauge(
+            "mpcify_halves", "Halves of requests that wait for the delegate's order.", registry=own
+        )
+        self.expired = prometheus.Counter(
+            "mpcify_expired_halves", "Halves for which no order came in time.", registry=own
+        )
         self.round_trips = prometheus.Gauge(
             "mpcify_round_trip_seconds", "Time of the last small message to a peer and back.", ["peer"], registry=own
         )
@@ -87,6 +93,14 @@ class Metrics:
     def waiting(self, count: int) -> None:
         """So many requests wait now."""
         self.queue.set(count)
+
+    def halves_waiting(self, count: int) -> None:
+        """So many halves wait for the delegate's order now."""
+        self.halves.set(count)
+
+    def half_expired(self) -> None:
+        """For a half no order came in time."""
+        self.expired.inc()
 
     def round_trip(self, peer: str, seconds: float) -> None:
         """A small message went to a peer and back."""

@@ -2,9 +2,13 @@
 
 An order is JSON under the key `order#N`, {"do": a word below, "length": a padded length}; each party answers under
 `cost#N` with what it spent. What the engine's parties send each other stands under other keys.
+
+If inputs are delegated, two orders make a request: `half`, with the request's id beside the others ("id"), after which
+the owner says under `half#N` whether it has its half, and `answer`, with that half.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -12,32 +16,39 @@ from typing import Any, Literal, get_args
 from mpcify.cluster.handshake import against_protocol
 from mpcify.engines.cost import Cost
 
-Word = Literal["open", "answer", "profile", "echo"]
+Word = Literal["open", "half", "answer", "profile", "echo"]
 WORDS: tuple[Word, ...] = get_args(Word)
 MOST = 1 << 22  # bytes of an order or of what it cost: a profile has a line an operation
 LARGEST = 1 << 62
+ID = re.compile(r"[0-9a-f]{32}")  # of a request of which each of two parties gets a half
+THERE, MISSING = b"1", b"0"  # whether the owner has its half
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to do. open: share the weights of a length's program. answer: a request of that length. profile: the same,
-    by operation. echo: send the next message back, which has `length` bytes.
+    """What to do. open: share the weights of a length's program. half: see whether the owner has its half of a request.
+    answer: a request of that length. profile: the same, by operation. echo: send the next message back, which has
+    `length` bytes. id: of the request whose half is asked for, and of nothing else.
     """
 
     do: Word
     length: int
+    id: str = ""
 
     def to_bytes(self) -> bytes:
         """The message."""
-        return json.dumps(vars(self)).encode()
+        return json.dumps({name: value for name, value in vars(self).items() if value != ""}).encode()
 
     @staticmethod
     def from_bytes(message: bytes, peer: str) -> "Order":
         """The order in a peer's message. Raises MPC-707 for any other."""
         values = parsed(message, peer)
-        if values.keys() != {"do", "length"} or values["do"] not in WORDS or not is_count(values["length"]):
+        wanted = {"do", "length", "id"} if values.get("do") == "half" else {"do", "length"}
+        if values.keys() != wanted or values["do"] not in WORDS or not is_count(values["length"]):
             raise against_protocol(peer, "it sent an order that there is not")
-        return Order(values["do"], values["length"])
+        if "id" in wanted and not is_id(values["id"]):
+            raise against_protocol(peer, "it asks for a half without an id")
+        return Order(**values)
 
 
 def order_key(number: int) -> str:
@@ -48,6 +59,11 @@ def order_key(number: int) -> str:
 def cost_key(number: int) -> str:
     """The key of what an order cost."""
     return f"cost#{number}"
+
+
+def half_key(number: int) -> str:
+    """The key of whether the owner has its half."""
+    return f"half#{number}"
 
 
 def echo_key(number: int) -> str:
@@ -90,6 +106,11 @@ def parsed(message: bytes, peer: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise against_protocol(peer, "it sent an order or costs that are no JSON object")
     return values
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value names a request of which each of two parties gets a half."""
+    return isinstance(value, str) and ID.fullmatch(value) is not None
 
 
 def is_count(value: Any) -> bool:

@@ -5,16 +5,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mpcify.cluster.desk import Desk, Held
 from mpcify.cluster.handshake import against_protocol, shake_hands
-from mpcify.cluster.orders import Order, cost_key, costs_to_bytes, echo_key, order_key
+from mpcify.cluster.orders import MISSING, THERE, Order, cost_key, costs_to_bytes, echo_key, half_key, order_key
 from mpcify.cluster.programs import SMALL, Programs, Seats
-from mpcify.cluster.session import CLIENT, DRAINING, IDLE, REASONS, session_errors
+from mpcify.cluster.session import ASK_AGAIN, CLIENT, DRAINING, IDLE, REASONS, session_errors
 from mpcify.cluster.witness import Witness
 from mpcify.engines.cost import Cost
+from mpcify.engines.engine import Party
+from mpcify.errors import MpcifyError
 from mpcify.network.links import Links
 from mpcify.network.network import Network
 
 PULSE = 1.0  # seconds between two looks at whether to stop
+LATE = 5.0  # seconds that a half may come later than the order for it
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Patience:
 class Service:
     """A party that is not the client, from its start until `stop`. What fails ends a session and never the service.
 
-    watch: is called at least once in PULSE seconds while it waits.
+    watch: is called at least once in PULSE seconds while it waits. desk: where the owner gets its halves of requests,
+    if inputs are delegated.
     """
 
     def __init__(
@@ -38,11 +43,13 @@ class Service:
         witness: Witness | None = None,
         patience: Patience | None = None,
         watch: Callable[[], None] = lambda: None,
+        desk: Desk | None = None,
     ) -> None:
-        self.programs, self.network = programs, network
+        self.programs, self.network, self.desk = programs, network, desk
         self.witness, self.patience, self.watch = witness or Witness(), patience or Patience(), watch
         self.stopping = threading.Event()
         self.answered = 0  # requests
+        self.held: Held | None = None  # of the desk, for the next answer
 
     def serve(self) -> None:
         """Takes sessions until `stop`; a request that runs then is answered first."""
@@ -82,6 +89,9 @@ class Service:
         finally:
             links.close()
             seats.close()
+            if self.held is not None:
+                self.held.fail(MpcifyError(706, "session", "it ended before the answer", ASK_AGAIN))
+                self.held = None
 
     def orders(self, links: Links, seats: Seats, session: str) -> str:
         """Does what the client asks until it has gone or this party stops; why the session ended."""
@@ -103,7 +113,7 @@ class Service:
                 self.answered += 1
                 self.witness.answered(session, number, order.length, costs[""], began)
             links.send(CLIENT, cost_key(number), costs_to_bytes(costs))
-            follows = order.do == "open"
+            follows = order.do in ("open", "half")
         return DRAINING
 
     def next_order(self, links: Links, number: int) -> "bytes | Ended":
@@ -137,9 +147,35 @@ class Service:
         if order.length not in seats.parties:
             raise against_protocol(CLIENT, "it asks for a length that it did not open")
         party = seats.parties[order.length]
+        if order.do == "half":
+            return {"": self.take_half(order, number, seats.links)}
+        if order.do == "profile" and self.programs.delegated:
+            raise against_protocol(CLIENT, "it asks for a profile, and knows no inputs")
         if order.do == "profile":
             return party.profile(None)[1]
+        if self.programs.delegated:
+            return {"": self.answer_half(party, order.length)}
         return {"": party.answer(None)[1]}
+
+    def take_half(self, order: Order, number: int, links: Links) -> Cost:
+        """Takes a request's half from the desk, and says whether it is there; a party without a desk does nothing."""
+        if not self.programs.delegated or self.held is not None:
+            raise against_protocol(CLIENT, "it asks for a half where there is none, or for a second one")
+        if self.desk is not None:
+            self.held = self.desk.take(order.id, order.length, LATE)
+            links.send(CLIENT, half_key(number), MISSING if self.held is None else THERE)
+        return Cost()
+
+    def answer_half(self, party: Party, length: int) -> Cost:
+        """One request, with the half that was taken; its half of the answer goes to whoever brought that."""
+        held = self.held
+        if self.desk is not None and (held is None or held.half.length != length):
+            raise against_protocol(CLIENT, "it asks for an answer without a half of that length")
+        answer, cost = party.answer_half(None if held is None else held.half.content)
+        if held is not None and answer is not None:
+            held.give(answer, cost)
+            self.held = None
+        return cost
 
 
 def echo(links: Links, size: int, number: int) -> Cost:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcify import __version__
+from mpcify.cluster.handshake import digest_of
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Engine, Party, Program
 from mpcify.graph.exported import Folder
@@ -21,7 +22,7 @@ class Programs:
     """
 
     def __init__(self, role: str, exported: Folder, engine: Engine, state: Path | None = None) -> None:
-        self.role, self.exported, self.state = role, exported, state
+        self.role, self.exported, self.engine, self.state = role, exported, engine, state
         self.by_length: dict[int, Program] = {
             length: engine.compile(graph) for length, graph in sorted(exported.graphs.items())
         }
@@ -34,6 +35,20 @@ class Programs:
             "lengths or batch": [[*self.by_length], self.exported.batch],
             "graphs, settings or version of the engine": [program.facts() for program in self.by_length.values()],
         }
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """Who runs them."""
+        return self.engine.parties
+
+    @property
+    def delegated(self) -> bool:
+        """Whether no party knows a request's inputs: thin clients send them in two halves."""
+        return any(program.sharing is not None for program in self.by_length.values())
+
+    def digest(self, length: int) -> str:
+        """Of what a thin client must have the same as the parties: a length's graph, settings and versions."""
+        return digest_of(self.by_length[length].facts()).hex()
 
     @property
     def limits(self) -> Limits:

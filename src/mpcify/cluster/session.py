@@ -8,6 +8,7 @@ from mpcify.graph.index import Role
 from mpcify.network.links import Links
 
 CLIENT: Role = "client"  # it opens the sessions and gives orders, and listens nowhere
+OWNER: Role = "owner"  # if inputs are delegated, it takes the other half of each
 LEFT = "the client has left"
 DRAINING = "it is shutting down"
 IDLE = "nobody asked anything"

@@ -58,6 +58,11 @@ class EngineConfig(ABC):
     def parties(self) -> tuple[str, ...]:
         return ()
 
+    @property
+    def delegated(self) -> bool:
+        """Whether no party knows a request's inputs: thin clients send them in two halves (see `Program.sharing`)."""
+        return False
+
     def rules(self) -> "Rules | None":
         """What the engine can, and what that costs; None if nothing can overflow and there are no formulas."""
         return None

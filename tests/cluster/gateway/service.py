@@ -89,7 +89,14 @@ class Service:
 @contextmanager
 def serving(app: Starlette) -> Iterator[Service]:
     """Serves an application for the time of a block."""
-    with listen("127.0.0.1", 0) as listening:
+    with serving_at(app, 0) as service:
+        yield service
+
+
+@contextmanager
+def serving_at(app: Starlette, port: int) -> Iterator[Service]:
+    """Serves an application at a port; 0: at any."""
+    with listen("127.0.0.1", port) as listening:
         server = server_of(app, app.state.turns.close)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

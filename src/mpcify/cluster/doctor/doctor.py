@@ -8,15 +8,17 @@ from mpcify.cluster.addresses import Address
 from mpcify.cluster.config import FILE, KIT
 from mpcify.cluster.doctor.findings import Finding, Findings
 from mpcify.cluster.doctor.folder import Parts, check_folder
+from mpcify.cluster.doctor.halves import check_delegated, check_thin
 from mpcify.cluster.doctor.machine import check_machine
 from mpcify.cluster.doctor.peers import check_peer, is_party
 from mpcify.cluster.doctor.session import check_session
 from mpcify.cluster.session import CLIENT
+from mpcify.cluster.thin.config import THIN, is_thin
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found. role: the party's; None if `cluster.toml` does not say it."""
+    """What was found. role: the party's, or thin for a client that is none; None if `cluster.toml` does not say it."""
 
     role: str | None
     findings: tuple[Finding, ...]
@@ -38,6 +40,9 @@ def examine(folder: str | Path) -> Diagnosis:
     and nothing is raised for it.
     """
     folder, findings = Path(folder), Findings()
+    if is_thin(folder):
+        check_thin(folder, findings)
+        return Diagnosis(THIN, tuple(findings.all))
     parts = check_folder(folder, findings)
     if parts is None:
         return Diagnosis(None, tuple(findings.all))
@@ -47,6 +52,8 @@ def examine(folder: str | Path) -> Diagnosis:
         return deployment is not None and parts.kit is not None and is_party(deployment.role, address, kit)
 
     check_machine(parts, ours, findings)
+    if deployment is not None:
+        check_delegated(deployment, findings)
     check_peers(parts, kit, findings)
     return Diagnosis(deployment.role if deployment else None, tuple(findings.all))
 

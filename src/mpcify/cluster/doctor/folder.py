@@ -29,6 +29,7 @@ from mpcify.cluster.keys import (
     read_secret,
     read_signed,
 )
+from mpcify.engines.config import EngineConfig
 from mpcify.engines.engine import Engine, Program
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import AGAIN
@@ -71,7 +72,8 @@ def check_folder(folder: Path, findings: Findings) -> Parts | None:
         return Parts(None, exported, None, kit)
     if exported and not findings.check(f"{FILE} and {EXPORTED}", lambda: fitting(folder)):
         exported = None
-    return Parts(Deployment(folder, config), exported, check_engine(config, exported, findings), kit)
+    programs = check_engine(config.engine, config.lengths, exported, findings)
+    return Parts(Deployment(folder, config), exported, programs, kit)
 
 
 def one_partys(folder: Path) -> str:
@@ -193,20 +195,22 @@ def certificates(path: Path) -> list[x509.Certificate]:
         return []
 
 
-def check_engine(config: ClusterConfig, exported: Folder | None, findings: Findings) -> Programs | None:
+def check_engine(
+    settings: EngineConfig, lengths: Sequence[int], exported: Folder | None, findings: Findings
+) -> Programs | None:
     """Builds the engine, and compiles each length that is served; the programs, if none is missing."""
-    engine = findings.check("engine", config.engine.build, settings_of)
+    engine = findings.check("engine", settings.build, settings_of)
     if engine and engine.force:
         problem = "force is on: if values leave the ring, answers are wrong without any sign of it"
         findings.warn(problem, "export a model whose ranges fit, and set force = false at all parties")
     programs: dict[int, Program] = {}
     if engine and exported:
-        for length in config.lengths:
+        for length in lengths:
             program = findings.check(f"length {length}", partial(compiled, engine, exported, length), fitted)
             if program:
                 programs[length] = program
     findings.check("versions", lambda: versions([*programs.values()]))
-    return programs if len(programs) == len(config.lengths) else None
+    return programs if len(programs) == len(lengths) else None
 
 
 def compiled(engine: Engine, exported: Folder, length: int) -> Program:

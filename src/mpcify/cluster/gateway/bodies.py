@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHAPE = 'send {"inputs": ["a text", …]}, or pairs of texts'
 IMAGE_SHAPE = 'send {"inputs": ["the base64 of a PNG or JPEG file", …]}'
 FORMATS = ("PNG", "JPEG")
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Bounds:
 TEXTS, IMAGES = Bounds(1 << 20), Bounds(8 << 20)
 
 
-async def body_of(request: Request, bounds: Bounds) -> bytes:
+async def body_of(request: Request, bounds: Bounds, kind: str = JSON) -> bytes:
     """A request's body. Raises MPC-709 for one of another type, one that is too large, and one that does not come."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise refused(MEDIA_TYPE, "its body is not said to be JSON", "send Content-Type: application/json")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
+        raise refused(MEDIA_TYPE, f"its body is not said to be {kind}", f"send Content-Type: {kind}")
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced[:20]) > bounds.body:
         raise too_large(bounds)

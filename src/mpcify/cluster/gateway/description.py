@@ -1,9 +1,11 @@
 """What the gateway answers, as OpenAPI 3.1 describes it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mpcify import __version__
 from mpcify.cluster.gateway.bodies import Bounds
+from mpcify.cluster.halves import BINARY, COST, ID, LENGTH, PROGRAM, ROUTE
 from mpcify.graph.about import Task
 
 CLASSIFY, REGRESS = "/v1/classify", "/v1/regress"
@@ -28,15 +30,35 @@ WRONG = {
 def description(task: Task, bounds: Bounds) -> dict[str, Any]:
     """The description of a gateway whose model has this task."""
     route, name = (REGRESS, "regress") if task.numeric else (CLASSIFY, "classify")
+    return document("A model that several parties run.", {route: {"post": asking(name)}}, schemas(task, bounds))
+
+
+def halves_description(sizes: Mapping[int, int]) -> dict[str, Any]:
+    """The description of where thin clients leave halves of these sizes, by length."""
+    told = ", ".join(f"{size} for length {length}" for length, size in sizes.items())
+    heads = {ID: WORDS, LENGTH: {"type": "integer", "enum": [*sizes]}, PROGRAM: WORDS}
+    binary = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
+    left = simple("leave", "This party's half of the answer.", "", **WRONG, **WRONG_HALF)
+    left["responses"]["200"] |= {"content": binary, "headers": {COST: {"schema": WORDS}}}
+    left |= {"security": [{"token": []}], "requestBody": {"required": True, "content": binary}}
+    left["description"] = f"A half of a request; its bytes: {told}."
+    left["parameters"] = [
+        {"name": name, "in": "header", "required": True, "schema": kind} for name, kind in heads.items()
+    ]
+    told_of = simple("programs", "What runs here.", "Programs", **{"401": WRONG["401"]})
+    told_of["security"] = [{"token": []}]
+    programs = {"type": "object", "additionalProperties": WORDS}
+    own = {"Programs": versioned(role=WORDS, programs=programs)}
+    return document("Halves of requests that thin clients share.", {ROUTE: {"post": left, "get": told_of}}, own)
+
+
+def document(what: str, paths: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of a gateway that has these paths, and the schemas that they name, beside its probes."""
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "mpcify gateway",
-            "version": __version__,
-            "description": "A model that several parties run.",
-        },
+        "info": {"title": "mpcify gateway", "version": __version__, "description": what},
         "paths": {
-            route: {"post": asking(name)},
+            **paths,
             "/health": {"get": simple("health", "The process lives.", "Alive")},
             "/ready": {
                 "get": simple(
@@ -46,9 +68,12 @@ def description(task: Task, bounds: Bounds) -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas(task, bounds),
+            "schemas": {**own, **COMMON},
         },
     }
+
+
+WRONG_HALF = {"409": "The thin client's program is another, its id was used, or the other half is missing."}
 
 
 def asking(name: str) -> dict[str, Any]:
@@ -84,9 +109,6 @@ def schemas(task: Task, bounds: Bounds) -> dict[str, Any]:
         "Request": fields(inputs={"type": "array", **inputs}),
         "Answers": versioned(results={"type": "array", "items": result}, lengths=lengths, cost=another),
         "Cost": cost,
-        "Error": versioned(error=fields(code=WORDS, where=WORDS, what=WORDS, remedy=WORDS)),
-        "Alive": versioned(alive={"const": True}),
-        "Ready": versioned(ready={"const": True}),
     }
 
 
@@ -108,3 +130,10 @@ def versioned(**properties: Any) -> dict[str, Any]:
 def counts() -> dict[str, Any]:
     """A count for each name."""
     return {"type": "object", "additionalProperties": COUNT}
+
+
+COMMON = {
+    "Error": versioned(error=fields(code=WORDS, where=WORDS, what=WORDS, remedy=WORDS)),
+    "Alive": versioned(alive={"const": True}),
+    "Ready": versioned(ready={"const": True}),
+}

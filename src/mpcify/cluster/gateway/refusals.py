@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from mpcify.errors import MpcifyError
 
 BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TIMED_OUT, TOO_LARGE, MEDIA_TYPE, MISDIRECTED = 400, 401, 404, 408, 413, 415, 421
+CONFLICT = 409
 CLOSED, FAILED, BAD_GATEWAY, UNAVAILABLE = 499, 500, 502, 503
 REFUSED_INPUT = 422
 STATUS = {
@@ -18,6 +19,7 @@ STATUS = {
     706: UNAVAILABLE,
     707: BAD_GATEWAY,
     708: UNAVAILABLE,
+    711: CONFLICT,
 }
 AGAIN = "5"  # seconds after which a caller may ask a service that was not there
 

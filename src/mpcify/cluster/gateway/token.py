@@ -8,7 +8,7 @@ from pathlib import Path
 from mpcify.errors import MpcifyError
 from mpcify.files import write_whole
 
-NAME = "gateway-token"  # of its file in a deployed folder
+NAME, DESK = "gateway-token", "desk-token"  # of its file in a deployed folder: the client's, the owner's
 FORM = re.compile(r"[A-Za-z0-9_-]{32,512}")
 PUBLIC = stat.S_IRWXG | stat.S_IRWXO
 BYTES = 32
@@ -21,7 +21,19 @@ def token_in(path: Path) -> str:
     it cannot be made.
     """
     if not path.exists():
-        write_whole(path, secrets.token_urlsafe(BYTES) + "\n", mode=0o600)
+        make_token(path)
+    return read_token(path)
+
+
+def make_token(*paths: Path) -> None:
+    """Writes a new token to files, each for its owner's eyes alone. Raises MPC-109."""
+    token = secrets.token_urlsafe(BYTES) + "\n"
+    for path in paths:
+        write_whole(path, token, mode=0o600)
+
+
+def read_token(path: Path) -> str:
+    """The token in a file. Raises MPC-702 as `token_in`, and for a file that is not there."""
     try:
         mode, content = path.stat().st_mode, path.read_bytes()
     except OSError as problem:
