@@ -308,7 +308,12 @@ def test_logs_hold_no_half_no_answer_no_id_and_no_token(cluster: Delegated) -> N
     thread.join(10)
     cluster.post("delegate", cluster.halves()["delegate"])
     cluster.post("owner", b"x", Authorization="Bearer wrong")
-    written = "".join(log.getvalue() for log in cluster.logs.values())
+
+    def text() -> str:
+        return "".join(log.getvalue() for log in cluster.logs.values())
+
+    until(lambda: '"code": 709' in text())  # an event is written once its answer has been sent
+    written = text()
     events = [json.loads(line) for line in written.splitlines()]
     assert {"session-opened", "answered", "request"} <= {event["event"] for event in events}
     assert {event.get("code") for event in events} == {None, 709, 711}
