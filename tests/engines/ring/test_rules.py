@@ -128,7 +128,7 @@ def test_what_is_kept_ready_is_nearly_all_that_waiting_sets_hold(recipe: str) ->
         held = {id(array): array.nbytes for array in arrays_in([*role.values.values(), *role.kept.values()])}
         none, one, three = (program.kept_ready(role.role) for program in programs)
         assert (none, three) == (0, 3 * one)
-        assert 0.85 * sum(held.values()) < one <= sum(held.values())
+        assert 0.95 * sum(held.values()) < one <= sum(held.values())
     assert programs[2].kept_ready("dealer") == 0
 
 

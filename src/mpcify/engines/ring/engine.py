@@ -101,11 +101,12 @@ class RingProgram(Program):
         return max(*weights, *level, *dealt, *ahead)
 
     def kept_ready(self, role: str) -> int:
-        """Of each set that waits, what was dealt: masks and the client's parts come to a few hundredths of it."""
+        """Of each set that waits, what was dealt, and a mask for what is sent: the client's parts are a little more."""
         if role == "dealer":
             return 0
         dealt = sum(count for step in self.plan.steps for count, _ in step.dealt_words())
-        return WORD * dealt * self.config.ahead
+        masks = sum(step.count for step in self.plan.steps if step.talks)
+        return WORD * (dealt + masks) * self.config.ahead
 
     def load(self, weights: Arrays, beside: Session | None = None) -> "RingSession":
         """All roles in this process, each in a thread of its own, over links in memory."""
