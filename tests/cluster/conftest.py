@@ -14,30 +14,24 @@ from mpcify.cluster.client import Connection
 from mpcify.cluster.party import Patience, Service
 from mpcify.cluster.programs import Programs
 from mpcify.engines.engine import Engine
-from mpcify.graph.exported import read, write
+from mpcify.graph.exported import read
 from mpcify.graph.index import ROLES
 from mpcify.inference import PrivateModel
 from mpcify.network.memory import MemoryNetwork, Switchboard
 from tests.cluster.trusting import TrustingConfig
-from tests.graph.bags import LENGTHS, Bag, Calibrated
+from tests.graph.bags import Bag, Calibrated, export
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported folder of all roles, not to be changed."""
-    out = tmp_path_factory.mktemp("cluster") / "parties"
-    out.mkdir()
-    write(Bag(), LENGTHS, out)
-    return out
+    return export(Bag(), tmp_path_factory.mktemp("cluster") / "parties")
 
 
 @pytest.fixture(scope="session")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of a model that declares its ranges."""
-    out = tmp_path_factory.mktemp("calibrated") / "parties"
-    out.mkdir()
-    write(Calibrated(), LENGTHS, out)
-    return out
+    return export(Calibrated(), tmp_path_factory.mktemp("calibrated") / "parties")
 
 
 @pytest.fixture(scope="session")

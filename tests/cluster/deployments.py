@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mpcify.cluster import deployed
+from mpcify.cluster import deployed, party
 from mpcify.cluster.addresses import free_addresses
 from mpcify.cluster.deploy import write_deployment
 from mpcify.cluster.deployment import read_deployment
-from mpcify.engines.config import EngineConfig
+from mpcify.engines.config import ENGINES, EngineConfig
 from mpcify.engines.rules import Rules
 from mpcify.engines.spu.config import SpuConfig
 from tests.cluster.trusting import TrustingConfig
@@ -33,6 +33,16 @@ class DealtConfig(CountedConfig):
 
     name = "dealt"
     third: ClassVar[str] = "dealer"
+
+
+@contextmanager
+def quick(config: type[EngineConfig] | None = None) -> Iterator[pytest.MonkeyPatch]:
+    """While open, parties look up from waiting often, and an engine of the tests is one that there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(party, "PULSE", 0.05)
+        if config is not None:
+            patch.setitem(ENGINES, config.name, config)
+        yield patch
 
 
 def deploy(parties: Path, kits: Path, out: Path, engine: EngineConfig | None = None) -> Path:

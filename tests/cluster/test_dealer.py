@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mpcify.cli.main import run
-from mpcify.cluster import party
 from mpcify.cluster.authority import ISSUER
 from mpcify.cluster.deployed import connect
 from mpcify.cluster.deployment import read_deployment
@@ -18,13 +17,12 @@ from mpcify.cluster.doctor.doctor import Diagnosis, examine
 from mpcify.cluster.doctor.findings import Finding
 from mpcify.cluster.keys import KEY
 from mpcify.cluster.local import LocalParties
-from mpcify.engines.config import ENGINES
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
 from mpcify.engines.ring.kernels.products import Numpy, measured
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, read_all
-from tests.cluster.deployments import DealtConfig, all_serving, deploy, edit
+from tests.cluster.deployments import DealtConfig, all_serving, deploy, edit, quick
 from tests.graph.bags import LENGTHS, answers
 
 PARTIES = ("client", "owner", "dealer")
@@ -33,9 +31,7 @@ TEXTS = ["a good film", "a bad film film film film", "good"]
 
 @pytest.fixture(scope="module", autouse=True)
 def dealt() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ENGINES, "dealt", DealtConfig)
-        patch.setattr(party, "PULSE", 0.05)
+    with quick(DealtConfig):
         yield
 
 

@@ -12,9 +12,9 @@ from benchmarks.reliability.processes import Process
 from mpcify.cluster.local import LocalParties
 from mpcify.cluster.thin.config import read_thin
 from mpcify.engines.ring.config import RingConfig
-from mpcify.graph.exported import read_all, write
+from mpcify.graph.exported import read_all
 from tests.cluster.deployments import deploy, edit
-from tests.graph.bags import LENGTHS, Calibrated, answers
+from tests.graph.bags import answers
 
 TEXTS = ["a good film", "a bad film film film film", "good"]  # of two lengths
 CLOSE = 1e-3  # of a logit
@@ -30,11 +30,9 @@ with mpcify.connect(sys.argv[1]) as private:
 
 
 def test_a_thin_client_that_has_neither_torch_nor_grpc_is_answered_by_three_processes(
-    made_kits: Path, tmp_path: Path
+    calibrated: Path, made_kits: Path, tmp_path: Path
 ) -> None:
-    (parties := tmp_path / "parties").mkdir()
-    write(Calibrated(), LENGTHS, parties)
-    out = deploy(parties, made_kits, tmp_path / "out", RingConfig(inputs="delegated"))
+    out = deploy(calibrated, made_kits, tmp_path / "out", RingConfig(inputs="delegated"))
     for role in ("client", "owner", "dealer"):
         edit(out / role, health="")
     port = read_thin(out / "thin").config.delegate.address.port
@@ -56,7 +54,7 @@ def test_a_thin_client_that_has_neither_torch_nor_grpc_is_answered_by_three_proc
         finally:
             gateway.kill()
     logits, sent = json.loads(done.stdout)
-    np.testing.assert_allclose(logits, answers(read_all(parties)), rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(logits, answers(read_all(calibrated)), rtol=0, atol=CLOSE)
     assert sent.keys() == {"client", "owner", "dealer"}
     assert [line for line in told if "desk-open" in line]
     routes = [line["route"] for line in gateway.said if line["event"] == "request"]

@@ -25,10 +25,10 @@ from mpcify.cluster.thin.config import read_thin
 from mpcify.engines.ring import sharing
 from mpcify.engines.ring.config import RingConfig
 from mpcify.errors import MpcifyError
-from mpcify.graph.exported import read_all, write
-from tests.cluster.deployments import all_serving, deploy
+from mpcify.graph.exported import read_all
+from tests.cluster.deployments import all_serving, deploy, quick
 from tests.cluster.gateway.service import serving_at
-from tests.graph.bags import LENGTHS, Calibrated, answers
+from tests.graph.bags import answers
 
 TEXTS = ["a good film", "a bad film film film film", "good"]  # of two lengths
 CLOSE = 1e-3  # of a logit
@@ -36,20 +36,12 @@ FOLDERS = ("client", "owner", "dealer", "thin")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(party, "PULSE", 0.05)
+def in_haste() -> Iterator[None]:
+    with quick() as patch:
         patch.setattr(party, "LATE", 0.5)
         patch.setattr(machine, "processors", lambda: 4.0)
         patch.delenv("OMP_NUM_THREADS", raising=False)
         yield
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (parties := tmp_path_factory.mktemp("exported") / "parties").mkdir()
-    write(Calibrated(), LENGTHS, parties)
-    return parties
 
 
 @contextmanager
@@ -65,20 +57,20 @@ def delegate(out: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def out(exported: Path, made_kits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def out(calibrated: Path, made_kits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """All folders, and all at work."""
-    made = deploy(exported, made_kits, tmp_path_factory.mktemp("ring") / "out", RingConfig(inputs="delegated"))
+    made = deploy(calibrated, made_kits, tmp_path_factory.mktemp("ring") / "out", RingConfig(inputs="delegated"))
     with all_serving(made), delegate(made):
         yield made
 
 
-def test_a_thin_client_is_answered_as_a_simulation_and_costs_what_it_does(out: Path, exported: Path) -> None:
-    with mpcify.compile(exported, engine="ring", inputs="delegated") as simulation:
+def test_a_thin_client_is_answered_as_a_simulation_and_costs_what_it_does(out: Path, calibrated: Path) -> None:
+    with mpcify.compile(calibrated, engine="ring", inputs="delegated") as simulation:
         _, simulated = simulation(TEXTS)
     with mpcify.connect(out / "thin") as private:
         for _ in range(2):
             logits, cost = private(TEXTS)
-            np.testing.assert_allclose(logits, answers(read_all(exported)), rtol=0, atol=CLOSE)
+            np.testing.assert_allclose(logits, answers(read_all(calibrated)), rtol=0, atol=CLOSE)
             for ours, theirs in ((cost.online, simulated.online), (cost.offline, simulated.offline)):
                 assert ours is not None
                 assert theirs is not None
@@ -86,7 +78,7 @@ def test_a_thin_client_is_answered_as_a_simulation_and_costs_what_it_does(out: P
 
 
 def test_infer_and_evaluate_ask_as_a_thin_client(
-    out: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    out: Path, calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["infer", "--cluster", str(out / "thin"), "--format", "json", "a good film"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -154,8 +146,8 @@ def test_doctor_finds_nothing_wrong_at_any_folder(out: Path) -> None:
     assert "inputs delegated" in values["client"]["engine"]
 
 
-def test_doctor_says_what_a_thin_client_lacks(exported: Path, made_kits: Path, tmp_path: Path) -> None:
-    made = deploy(exported, made_kits, tmp_path / "out", RingConfig(inputs="delegated"))
+def test_doctor_says_what_a_thin_client_lacks(calibrated: Path, made_kits: Path, tmp_path: Path) -> None:
+    made = deploy(calibrated, made_kits, tmp_path / "out", RingConfig(inputs="delegated"))
     diagnosis = examine(made / "thin")
     wrong = {each.check: each.problem for each in diagnosis.findings if not each.ok}
     assert wrong.keys() == {"delegate: programs", "owner: programs"}

@@ -15,7 +15,6 @@ import pytest
 
 import mpcify
 from mpcify.cli.main import run
-from mpcify.cluster import party
 from mpcify.cluster.canary import Canary
 from mpcify.cluster.deployed import connect
 from mpcify.cluster.deployment import read_deployment
@@ -28,7 +27,7 @@ from mpcify.engines.ring.party import RingParty
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read_all
 from mpcify.network.wire import STANDS
-from tests.cluster.deployments import all_serving, deploy, edit, serving
+from tests.cluster.deployments import all_serving, deploy, edit, quick, serving
 from tests.cluster.gateway import service
 from tests.cluster.intruder import Intruder, credentials_of, rogue_third
 from tests.cluster.test_metrics import value
@@ -42,9 +41,8 @@ BOUND = 20.0  # seconds for anything
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(party, "PULSE", 0.05)
+def in_haste() -> Iterator[None]:
+    with quick():
         yield
 
 

@@ -22,7 +22,7 @@ from mpcify.cluster.thin.config import Url, read_thin, thin_text
 from mpcify.engines.config import ENGINES
 from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError
-from tests.cluster.delegates import Delegated
+from tests.cluster.delegated.delegates import Delegated
 from tests.cluster.deployments import deploy
 from tests.cluster.trusting import DelegatedConfig, TrustingConfig
 

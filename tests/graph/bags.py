@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from mpcify.engines.plain import PlainEngine, measure_ranges
 from mpcify.graph.about import About, Classification, TextFacts
 from mpcify.graph.build import Builder
-from mpcify.graph.exported import Exported, file_digest
+from mpcify.graph.exported import Exported, file_digest, write
 from mpcify.graph.graph import Graph
 from mpcify.graph.index import INDEX, Index
 from mpcify.graph.ranges import declare
@@ -23,6 +23,13 @@ WORDS = ["[UNK]", "a", "good", "bad", "film"]
 WIDTH, LABELS, LENGTHS = 6, ("bad", "good"), (4, 8)
 FACTS = TextFacts(len(WORDS), 8, False, truncation="right", longest=8, types=0, skipped=None)
 ABOUT = About("a notice", "model", "bert", Classification("classification", LABELS), "exact", "client", FACTS)
+
+
+def export(model: Exported, out: Path) -> Path:
+    """A new exported folder of all roles."""
+    out.mkdir()
+    write(model, LENGTHS, out)
+    return out
 
 
 def tokenizer() -> Tokenizer:

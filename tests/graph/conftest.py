@@ -5,17 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mpcify.graph.exported import write
-from tests.graph.bags import LENGTHS, Bag
+from tests.graph.bags import Bag, export
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported folder, not to be changed."""
-    out = tmp_path_factory.mktemp("exported") / "out"
-    out.mkdir()
-    write(Bag(), LENGTHS, out)
-    return out
+    return export(Bag(), tmp_path_factory.mktemp("exported") / "out")
 
 
 @pytest.fixture

@@ -6,19 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpcify.cluster import party
-from mpcify.engines.config import ENGINES
 from mpcify.graph.exported import read_all
-from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit
+from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit, quick
 from tests.cluster.hostile.honest import SERVING, SILENCE, check
 from tests.graph.bags import answers
 
 
 @pytest.fixture(scope="module", autouse=True)
 def trusting() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ENGINES, "trusting", CountedConfig)
-        patch.setattr(party, "PULSE", 0.05)
+    with quick(CountedConfig):
         yield
 
 

@@ -1,9 +1,7 @@
-"""Thin clients, a delegate and the owner's desk: what each of them gets, and what becomes of what is no good."""
+"""A thin client's request from end to end: its answer, and what becomes of it if another party fails or deviates."""
 
-import http.client
 import json
 import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -16,12 +14,10 @@ import pytest
 from mpcify.cluster import party
 from mpcify.cluster.addresses import Address
 from mpcify.cluster.client import Connection
-from mpcify.cluster.gateway import serving as served
-from mpcify.cluster.halves import COST, ID, LENGTH, PROGRAM, ROUTE, Half, Seen
+from mpcify.cluster.halves import Half
 from mpcify.cluster.handshake import shake_hands
 from mpcify.cluster.orders import Order, cost_key, order_key
 from mpcify.cluster.party import Service
-from mpcify.cluster.thin import client as thin
 from mpcify.cluster.thin.config import Url
 from mpcify.engines.plain import PlainEngine
 from mpcify.errors import MpcifyError
@@ -29,40 +25,10 @@ from mpcify.graph.exported import read_all
 from mpcify.inference import PrivateModel
 from mpcify.network.memory import MemoryNetwork
 from tests.cluster.conftest import Cluster
-from tests.cluster.delegates import TOKENS, Delegated, in_thread
+from tests.cluster.delegated.delegates import INPUTS, TEXTS, TOKENS, Delegated, code_of, in_thread, leave, serves
 from tests.cluster.gateway.service import until
 from tests.cluster.proxy import certified, proxy
 from tests.graph.bags import answers
-
-TEXTS = ["a good film", "a bad film film film film", "good"]  # of two lengths
-INPUTS = {"embeddings": np.zeros((2, 4, 6), np.float32)}
-BOTH = pytest.mark.parametrize("name", TOKENS)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(party, "PULSE", 0.02)
-    monkeypatch.setattr(party, "LATE", 0.5)
-    monkeypatch.setattr(thin, "SOON", 0.5)
-    monkeypatch.setattr(served, "TICK", 1)
-
-
-@pytest.fixture
-def cluster(exported: Path) -> Iterator[Delegated]:
-    with Delegated(exported).running() as running:
-        yield running
-
-
-def code_of(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str]:
-    """Status and number of a refusal."""
-    status, _, body = answer
-    return status, json.loads(body)["error"]["code"]
-
-
-def serves(cluster: Delegated, exported: Path) -> None:
-    """A thin client is answered rightly."""
-    with cluster.model() as private:
-        np.testing.assert_allclose(private(TEXTS)[0], answers(read_all(exported)), rtol=1e-6)
 
 
 def test_a_thin_client_gets_the_answers_of_the_model(cluster: Delegated, exported: Path) -> None:
@@ -99,122 +65,6 @@ def test_a_closed_thin_client_says_so(cluster: Delegated) -> None:
         connection.ask(4, INPUTS)
 
 
-@BOTH
-def test_a_token_of_another_is_refused_where_it_is_used(cluster: Delegated, name: str) -> None:
-    other = next(token for named, token in TOKENS.items() if named != name)
-    with pytest.raises(MpcifyError, match=f"MPC-709 {name}: ") as raised:
-        cluster.thin(**{name: other}).ready()
-    assert other not in str(raised.value)
-    assert code_of(cluster.post(name, cluster.halves()[name], Authorization=f"Bearer {other}")) == (401, "MPC-709")
-    assert cluster.service(name).send("GET", ROUTE)[0] == 401
-
-
-@BOTH
-def test_whoever_refuses_the_token_in_a_request_is_named(cluster: Delegated, name: str) -> None:
-    with pytest.raises(MpcifyError, match=f"MPC-709 {name}: "):
-        cluster.thin(**{name: "x" * 40}).ask(4, INPUTS)
-
-
-@BOTH
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:PORT", "localhost:1"])
-def test_a_name_that_was_made_to_point_here_gets_nothing(cluster: Delegated, name: str, host: str) -> None:
-    host = host.replace("PORT", str(cluster.service(name).port))
-    assert code_of(cluster.post(name, cluster.halves()[name], Host=host)) == (421, "MPC-709")
-
-
-@BOTH
-@pytest.mark.parametrize(
-    ("other", "refusal"),
-    [
-        ({ID: ""}, (400, "MPC-709")),
-        ({ID: "0" * 31}, (400, "MPC-709")),
-        ({ID: "G" * 32}, (400, "MPC-709")),
-        ({LENGTH: ""}, (400, "MPC-709")),
-        ({LENGTH: "5"}, (400, "MPC-709")),
-        ({LENGTH: "-4"}, (400, "MPC-709")),
-        ({LENGTH: "4" * 5000}, (400, "MPC-709")),
-        ({LENGTH: "8"}, (409, "MPC-705")),
-        ({PROGRAM: "0" * 64}, (409, "MPC-705")),
-        ({PROGRAM: ""}, (409, "MPC-705")),
-        ({"Content-Type": "application/json"}, (415, "MPC-709")),
-        ({"Content-Length": "9" * 18}, (413, "MPC-709")),
-    ],
-    ids=str,
-)
-def test_what_is_no_half_is_refused_and_nobody_computes(
-    cluster: Delegated, name: str, other: dict[str, str], refusal: tuple[int, str]
-) -> None:
-    assert code_of(cluster.post(name, cluster.halves()[name], **other)) == refusal
-    assert not cluster.desk.waiting
-    assert cluster.sessions() == 0
-
-
-@BOTH
-@pytest.mark.parametrize(("more", "status"), [(-1, 400), (1, 413), (-192, 400)])
-def test_a_half_of_another_size_is_refused(cluster: Delegated, name: str, more: int, status: int) -> None:
-    half = cluster.halves()[name]
-    other = half[:more] if more < 0 else half + bytes(more)
-    assert code_of(cluster.post(name, other)) == (status, "MPC-709")
-    assert not cluster.desk.waiting
-
-
-def test_neither_an_id_nor_a_half_comes_twice_while_it_waits_or_later(cluster: Delegated, exported: Path) -> None:
-    id, halves = secrets.token_hex(16), cluster.halves()
-    thread, first = in_thread(cluster.post, "owner", halves["owner"], id)
-    until(lambda: cluster.desk.waiting)
-    for again in ({"half": halves["owner"]}, {"half": cluster.halves(1)["owner"], "id": id}):
-        assert code_of(cluster.post("owner", **again)) == (409, "MPC-709")
-    assert cluster.post("delegate", halves["delegate"], id)[0] == 200
-    thread.join(10)
-    assert first[0][0] == 200
-    for name in TOKENS:
-        assert code_of(cluster.post(name, cluster.halves(1)[name], id)) == (409, "MPC-709")
-        assert code_of(cluster.post(name, halves[name])) == (409, "MPC-709")
-    serves(cluster, exported)
-
-
-def test_halves_are_remembered_up_to_a_number() -> None:
-    seen = Seen(remembered=2)
-    halves = [Half(f"{n:032x}", 4, bytes([n])) for n in range(3)]
-    assert all(map(seen.is_new, halves))
-    assert not seen.is_new(Half("f" * 32, 4, bytes([2])))
-    assert not seen.is_new(Half(f"{2:032x}", 4, b"else"))
-    assert len(seen.words) == 4
-    assert seen.is_new(halves[0])
-
-
-def test_a_delegates_half_without_the_owners_is_refused_and_the_session_goes_on(
-    cluster: Delegated, exported: Path
-) -> None:
-    serves(cluster, exported)
-    before = cluster.sessions()
-    assert code_of(cluster.post("delegate", cluster.halves()["delegate"])) == (409, "MPC-711")
-    serves(cluster, exported)
-    assert cluster.sessions() == before == 1
-
-
-def test_halves_of_two_lengths_are_no_request(cluster: Delegated, exported: Path) -> None:
-    id = secrets.token_hex(16)
-    thread, found = in_thread(cluster.post, "owner", cluster.halves()["owner"], id)
-    until(lambda: cluster.desk.waiting)
-    with pytest.raises(MpcifyError, match="MPC-711"):
-        cluster.connection.ask_half(Half(id, 8, bytes(2 * 8 * 6 * 4)))
-    serves(cluster, exported)
-    assert [*cluster.desk.waiting] == [id]  # its own half may still come
-    assert cluster.post("delegate", cluster.halves()["delegate"], id)[0] == 200
-    thread.join(10)
-    assert found[0][0] == 200
-
-
-def test_an_owners_half_without_the_delegates_expires(exported: Path) -> None:
-    with Delegated(exported, hold=0.2).running() as cluster:
-        assert code_of(cluster.post("owner", cluster.halves()["owner"])) == (409, "MPC-711")
-        assert not cluster.desk.waiting
-        counts = cluster.metrics["owner"].registry
-        assert counts.get_sample_value("mpcify_expired_halves_total") == 1
-        assert counts.get_sample_value("mpcify_halves") == 0
-
-
 def test_a_request_longer_than_halves_may_wait_is_answered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Service.answer_half
 
@@ -225,34 +75,6 @@ def test_a_request_longer_than_halves_may_wait_is_answered(exported: Path, monke
     monkeypatch.setattr(Service, "answer_half", slowly)
     with Delegated(exported, hold=0.2).running() as cluster:
         serves(cluster, exported)
-
-
-@BOTH
-def test_no_more_halves_wait_than_may(exported: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(party, "LATE", 5.0)
-    with Delegated(exported, waiting=0).running() as cluster:
-        first, _ = in_thread(cluster.post, name, cluster.halves()[name], "0" * 32)
-        until(lambda: cluster.desk.waiting if name == "owner" else cluster.connection.number)
-        assert code_of(cluster.post(name, cluster.halves()[name])) == (503, "MPC-708")
-        cluster.desk.close()
-        first.join(10)
-
-
-def leave(cluster: Delegated, name: str, id: str) -> http.client.HTTPConnection:
-    """Posts a half, and does not wait for its answer."""
-    line = http.client.HTTPConnection("127.0.0.1", cluster.service(name).port, timeout=10)
-    line.request("POST", ROUTE, cluster.halves()[name], cluster.headers(name, id))
-    return line
-
-
-def test_the_half_of_a_caller_that_goes_away_is_dropped(cluster: Delegated, exported: Path) -> None:
-    id = secrets.token_hex(16)
-    line = leave(cluster, "owner", id)
-    until(lambda: cluster.desk.waiting)
-    line.close()
-    until(lambda: not cluster.desk.waiting)
-    assert code_of(cluster.post("delegate", cluster.halves()["delegate"], id)) == (409, "MPC-711")
-    serves(cluster, exported)
 
 
 def test_an_answer_whose_caller_went_away_is_lost_and_nothing_else(
@@ -366,17 +188,6 @@ def test_a_delegate_that_goes_in_the_middle_is_named_and_its_owner_drops_the_hal
     until(lambda: not cluster.desk.waiting)
 
 
-def test_a_closed_desk_sends_those_that_wait_away_and_takes_no_more(cluster: Delegated) -> None:
-    thread, found = in_thread(cluster.post, "owner", cluster.halves()["owner"])
-    until(lambda: cluster.desk.waiting)
-    assert cluster.owner.send("GET", "/ready")[0] == 200
-    cluster.desk.close()
-    thread.join(10)
-    assert code_of(found[0]) == (503, "MPC-708")
-    assert code_of(cluster.post("owner", cluster.halves()["owner"])) == (503, "MPC-708")
-    assert cluster.owner.send("GET", "/ready")[0] == 503
-
-
 @pytest.mark.parametrize(
     ("name", "trusted", "number"),
     [("localhost", True, ""), ("localhost", False, "MPC-704 owner"), ("other.example", True, "MPC-704 owner")],
@@ -463,23 +274,6 @@ def test_a_half_is_asked_for_where_inputs_are_delegated_alone(exported: Path) ->
     finally:
         for role in ("owner", "helper"):
             plain.stop(role)
-
-
-@BOTH
-def test_both_say_what_they_are_and_describe_what_is_sent(cluster: Delegated, name: str) -> None:
-    service = cluster.service(name)
-    _, headers, body = service.send("GET", "/")
-    assert headers["content-type"].startswith("text/plain")
-    assert b"halves" in body
-    status, _, body = service.send("GET", ROUTE, Authorization=f"Bearer {TOKENS[name]}")
-    role = {"delegate": "client", "owner": "owner"}[name]
-    programs = {str(length): cluster.programs.digest(length) for length in (4, 8)}
-    assert (status, json.loads(body)) == (200, {"format": 1, "role": role, "programs": programs})
-    _, whole = service.get("/openapi.json")
-    operation = whole["paths"][ROUTE]["post"]
-    assert [item["name"] for item in operation["parameters"]] == [ID, LENGTH, PROGRAM]
-    assert COST in operation["responses"]["200"]["headers"]
-    assert {"401", "409", "413", "503"} <= operation["responses"].keys()
 
 
 def test_places_that_are_exchanged_or_run_something_else_are_refused_before_anything_is_sent(

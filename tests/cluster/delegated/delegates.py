@@ -1,5 +1,7 @@
 """A delegate, an owner's desk and thin clients around a cluster in this process, each behind its own HTTP."""
 
+import http.client
+import json
 import secrets
 import threading
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mpcify.cluster.addresses import Address
 from mpcify.cluster.client import Connection
@@ -22,13 +25,19 @@ from mpcify.cluster.thin.client import ThinConnection
 from mpcify.cluster.thin.config import Url
 from mpcify.cluster.thin.line import Place
 from mpcify.cluster.witness import Witness
+from mpcify.graph.exported import read_all
 from mpcify.inference import PrivateModel
 from mpcify.network.memory import MemoryNetwork
 from tests.cluster.conftest import Cluster
 from tests.cluster.gateway.service import Service, serving
 from tests.cluster.trusting import DelegatedConfig
+from tests.graph.bags import answers
 
 TOKENS = {"delegate": "the-delegates-token-of-32-letters", "owner": "the-owners-token-of-32-letters-or-more"}
+TEXTS = ["a good film", "a bad film film film film", "good"]  # of two lengths
+INPUTS = {"embeddings": np.zeros((2, 4, 6), np.float32)}
+
+BOTH = pytest.mark.parametrize("name", TOKENS)
 
 
 class Delegated:
@@ -120,3 +129,22 @@ def in_thread(work: Any, *given: Any, **named: Any) -> tuple[threading.Thread, l
     thread = threading.Thread(target=lambda: found.append(work(*given, **named)), daemon=True)
     thread.start()
     return thread, found
+
+
+def code_of(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str]:
+    """Status and number of a refusal."""
+    status, _, body = answer
+    return status, json.loads(body)["error"]["code"]
+
+
+def serves(cluster: Delegated, exported: Path) -> None:
+    """A thin client is answered rightly."""
+    with cluster.model() as private:
+        np.testing.assert_allclose(private(TEXTS)[0], answers(read_all(exported)), rtol=1e-6)
+
+
+def leave(cluster: Delegated, name: str, id: str) -> http.client.HTTPConnection:
+    """Posts a half, and does not wait for its answer."""
+    line = http.client.HTTPConnection("127.0.0.1", cluster.service(name).port, timeout=10)
+    line.request("POST", ROUTE, cluster.halves()[name], cluster.headers(name, id))
+    return line
