@@ -5,7 +5,6 @@ OMP_NUM_THREADS=2 python -m benchmarks.distillation [--layers 6] [--width 384] [
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -14,10 +13,10 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from benchmarks.verbs import keep
 from mpcify.conversion.convert import convert
 from mpcify.distillation.precision import PRECISIONS, native_precision
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
-from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
 
 TEXTS, VOCABULARY = 32, 30_522
@@ -58,7 +57,6 @@ def main() -> None:
                 seconds[precision].append(time.perf_counter() - start)
     medians = {name: round(statistics.median(found[1:]), 4) for name, found in seconds.items()}
     result = {
-        "format": 1,
         "shape": {"layers": given.layers, "width": given.width, "texts": TEXTS, "tokens": given.tokens},
         "threads": torch.get_num_threads(),
         "native": native_precision(torch.device("cpu")),
@@ -66,11 +64,7 @@ def main() -> None:
         "ratio": round(medians["float32"] / medians["bfloat16"], 2),
         **provenance(seed=0),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    if given.out:
-        write_whole(given.out, text)
-    else:
-        print(text)
+    keep(result, given.out)
 
 
 if __name__ == "__main__":

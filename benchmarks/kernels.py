@@ -8,7 +8,6 @@ billions of bytes read and written a second, in C and in numpy. Medians of a few
 
 import argparse
 import importlib
-import json
 import math
 import statistics
 import time
@@ -19,9 +18,9 @@ from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.verbs import keep
 from mpcify.engines.ring.kernels import formulas, onepass
 from mpcify.engines.ring.kernels.products import there
-from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
 
 PRODUCTS = {"qkv": (128, 768, 2304), "first": (128, 768, 3072), "second": (128, 3072, 768)}
@@ -105,11 +104,7 @@ def main() -> None:
     given = parser.parse_args()
     random = np.random.default_rng(0)
     result = {"products": products(random, given.repeat), "formulas": in_passes(random, given.repeat)}
-    text = json.dumps({"format": 1, **result, **provenance(seed=0)}, indent=1) + "\n"
-    if given.out:
-        write_whole(given.out, text)
-    else:
-        print(text)
+    keep({**result, **provenance(seed=0)}, given.out)
 
 
 if __name__ == "__main__":

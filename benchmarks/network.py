@@ -87,8 +87,8 @@ def main() -> None:
     if given.role is not None:
         party(given.role, given.work, given.repeat)
         return
+    from benchmarks.verbs import keep
     from mpcify.errors import MpcifyError
-    from mpcify.files import write_whole
     from mpcify.measure.network import Network
     from mpcify.measure.provenance import provenance
 
@@ -118,11 +118,7 @@ def main() -> None:
                     }
                 )
                 print(rows[-1], file=sys.stderr, flush=True)
-    text = json.dumps({"format": 1, "lines": rows, **provenance(seed=0)}, indent=1) + "\n"
-    if given.out:
-        write_whole(given.out, text)
-    else:
-        print(text)
+    keep({"lines": rows, **provenance(seed=0)}, given.out)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,15 @@ def verb(*words: str, seed: int = 0) -> dict[str, Any]:
     return {**json.loads(done.stdout), **provenance(seed), "command": shlex.join(["mpcify", *map(portable, words)])}
 
 
+def keep(result: dict[str, Any], path: Path | None) -> None:
+    """Writes a result with its format, or prints it if there is no path."""
+    text = json.dumps({"format": 1, **result}, indent=1) + "\n"
+    if path:
+        write_whole(path, text)
+    else:
+        print(text)
+
+
 def stage(path: Path, *words: str, seed: int = 0) -> None:
     """Runs a verb and keeps what it prints, unless it is there."""
     if not path.is_file():

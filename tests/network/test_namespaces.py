@@ -43,17 +43,20 @@ def known() -> str:
     return subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
 
 
+def measured(spaces: Namespaces) -> float:
+    """Bits a second from the first namespace to the second."""
+    words = [sys.executable, "-c", SEND]
+    serving = subprocess.Popen(spaces.inside(1, *words, "serve", spaces.address(1)), stdout=subprocess.PIPE, text=True)
+    assert serving.stdout is not None
+    serving.stdout.readline()
+    subprocess.run(spaces.inside(0, *words, "send", spaces.address(1)), check=True)
+    return float(serving.communicate()[0]) * 8
+
+
 @can
 def test_a_line_has_the_rate_that_was_asked_for_and_all_is_removed_afterwards() -> None:
     with Namespaces(("a", "b"), 0.1) as spaces:
-        words = [sys.executable, "-c", SEND]
-        serving = subprocess.Popen(
-            spaces.inside(1, *words, "serve", spaces.address(1)), stdout=subprocess.PIPE, text=True
-        )
-        assert serving.stdout is not None
-        serving.stdout.readline()
-        subprocess.run(spaces.inside(0, *words, "send", spaces.address(1)), check=True)
-        rate = float(serving.communicate()[0]) * 8
+        rate = measured(spaces)
         assert f"mpcify-{os.getpid()}-a" in known()
     assert 0.05e9 < rate < 0.14e9
     assert f"mpcify-{os.getpid()}" not in known()
@@ -63,14 +66,7 @@ def test_a_line_has_the_rate_that_was_asked_for_and_all_is_removed_afterwards() 
 def test_lines_with_a_round_trip_have_it_and_their_rate() -> None:
     with Namespaces(("a", "b"), 0.1, 0.02) as spaces:
         assert 0.02 < spaces.round_trip() < 0.04
-        words = [sys.executable, "-c", SEND]
-        serving = subprocess.Popen(
-            spaces.inside(1, *words, "serve", spaces.address(1)), stdout=subprocess.PIPE, text=True
-        )
-        assert serving.stdout is not None
-        serving.stdout.readline()
-        subprocess.run(spaces.inside(0, *words, "send", spaces.address(1)), check=True)
-        rate = float(serving.communicate()[0]) * 8
+        rate = measured(spaces)
     assert 0.05e9 < rate < 0.1e9
     assert f"mpcify-{os.getpid()}" not in known()
 

@@ -1,13 +1,14 @@
 """mpcify distill STUDENT OUT --teacher MODEL: the accuracy back."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from mpcify.cli.early import TRAINING, check_model, check_positive, check_student
 from mpcify.cli.options import ColumnNames, Out
 from mpcify.cli.verb import Answer, table, verb
+from mpcify.distillation.precision import Precision
 from mpcify.distillation.resume import look, training_folder
 from mpcify.extras import require
 from mpcify.files import refuse_taken
@@ -34,7 +35,7 @@ MaxLength = Annotated[int, typer.Option(min=2, metavar="TOKENS", help="Longer te
 Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes from it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps. Default: the best at hand.")]
 PrecisionOf = Annotated[
-    Literal["float32", "bfloat16"] | None,
+    Precision | None,
     typer.Option(help="Of matrix products in training. Default: bfloat16 where the device has it in hardware."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of an interrupted run.")]

@@ -1,15 +1,18 @@
 """In what numbers a training multiplies matrices."""
 
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-def native_precision(device: torch.device) -> Precision:
+def native_precision(device: "torch.device") -> Precision:
     """bfloat16 where the device multiplies it in hardware, which takes about half of the time; float32 elsewhere."""
+    import torch
+
     native = False
     if device.type == "cpu":
         found = torch.cpu.get_capabilities()
