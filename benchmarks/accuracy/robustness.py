@@ -8,27 +8,45 @@ Teacher and student both answer in floats.
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.accuracy.sets import sets_of
 from benchmarks.accuracy.tasks import ROBUSTNESS, Options, Task, options, result
+from mpcify.conversion.batches import model_inputs
+from mpcify.conversion.convert import load_model
+from mpcify.conversion.processors import read_processor
+from mpcify.conversion.rows import LONGEST, collator, label_names, rows_of
 from mpcify.data.files import Examples, check_labels, read_examples
 from mpcify.files import write_whole
-from mpcify.lowering.compile import compile
 from mpcify.measure.provenance import provenance
 
-BATCH = 16
+BATCH = 64
 Logits = dict[str, np.ndarray]  # by set: (N, labels)
 
 
-def answers(model: Path, sets: dict[str, Examples]) -> tuple[Logits, Sequence[str]]:
+@torch.no_grad()
+def answers(folder: Path, sets: dict[str, Examples]) -> tuple[Logits, Sequence[str]]:
     """A model's logits of each set, and its labels' names; a text that is longer than the model reads is cut."""
-    print(model, file=sys.stderr, flush=True)
-    with compile(model, "plain", batch=BATCH, truncate=True) as private:
-        return {name: private(examples.texts)[0] for name, examples in sets.items()}, private.about.labels
+    print(folder, file=sys.stderr, flush=True)
+    model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    processor, collate = read_processor(folder, model), collator(model)
+
+    def logits(examples: Examples) -> np.ndarray:
+        rows: Any = rows_of(replace(examples, labels=None), model, processor, LONGEST, warn=False)
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]["input_ids"]))
+        found = np.empty((len(rows), model.config.num_labels))
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            batch = {name: values.to(model.device) for name, values in collate([rows[i] for i in places]).items()}
+            found[places] = model(**model_inputs(model, batch)).logits.float().cpu()
+        return found
+
+    return {name: logits(examples) for name, examples in sets.items()}, label_names(model)
 
 
 def compared(teacher: np.ndarray, student: np.ndarray, labels: Sequence[int] | None) -> dict[str, Any]:
