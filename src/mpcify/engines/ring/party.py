@@ -289,11 +289,20 @@ class RingParty(Party):
                     self.talk(role, key, level, costs)
                     for index in self.read_last.get(number, ()):
                         role.values.pop(index, None)
+            self.await_answer()
         self.top_up()
         return role, {
             name: replace(spent + prepared.costs[name], offline=prepared.costs[name])
             for name, spent in costs.spent.items()
         }
+
+    def await_answer(self) -> None:
+        """The owner tells the dealer that a request is answered: dealing before then takes its cores and its lines."""
+        key = self.seat.key("answered")
+        if self.role == "owner":
+            self.seat.links.send("dealer", key, b"")
+        elif self.role == "dealer":
+            self.seat.links.receive("owner", key)
 
     def talk(self, role: Client | Owner, key: str, level: list[Step], costs: Costs) -> None:
         """One exchange of messages, and what follows from it without another."""
