@@ -98,6 +98,13 @@ def test_every_family_trains_with_every_loss_and_its_loss_falls(trainer_of: Make
     assert logged == {f"loss_{name}" for name in names}
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_measured_against_its_teacher_as_it_is(trainer_of: Make, family: str) -> None:
+    trainer = trainer_of(family)
+    assert trainer.evaluate()["eval_evaluation_loss"] > 0
+    assert not hasattr(trainer.teacher.config, "mpcify")  # no converted one, as the loss of scores would need
+
+
 @pytest.mark.parametrize("family", ["bert", "vit"])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(trainer_of: Make, family: str) -> None:
     whole = trainer_of(family, folder="whole")
