@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from mpcify.cluster.client import Connection
-from mpcify.cluster.deployment import Deployment, read_deployment
+from mpcify.cluster.deployment import Deployment, read_deployment, read_exported
 from mpcify.cluster.desk import Desk
 from mpcify.cluster.health import Health
 from mpcify.cluster.keys import read_kit
@@ -20,7 +20,6 @@ from mpcify.cluster.programs import Programs
 from mpcify.cluster.session import CLIENT
 from mpcify.cluster.witness import Witness
 from mpcify.errors import MpcifyError
-from mpcify.graph.exported import read
 from mpcify.inference import PrivateModel
 from mpcify.network.grpc import GrpcNetwork
 from mpcify.network.tls import Credentials
@@ -61,7 +60,7 @@ def connection_of(deployment: Deployment, witness: Witness | None = None) -> Con
 
 def programs_of(deployment: Deployment) -> Programs:
     """What a party's folder lets it run."""
-    exported = read(deployment.exported, deployment.role).serving(deployment.lengths)
+    exported = read_exported(deployment.exported, deployment.role).serving(deployment.lengths)
     return Programs(deployment.role, exported, deployment.engine.build())
 
 

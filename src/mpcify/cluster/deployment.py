@@ -1,6 +1,7 @@
 """A deployed folder: `cluster.toml`, the party's kit, and its part of the exported model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +9,21 @@ from mpcify.cluster.addresses import Address
 from mpcify.cluster.config import EXPORTED, FILE, KIT, THIN_FILE, ClusterConfig, Timeouts, read_config, refuse
 from mpcify.cluster.session import CLIENT
 from mpcify.engines.config import EngineConfig
-from mpcify.graph.exported import MOST, read_text
+from mpcify.errors import MpcifyError
+from mpcify.graph.about import AGAIN
+from mpcify.graph.exported import MOST, Folder, read, read_text
 from mpcify.graph.index import INDEX, Index, Role
 
 COPY = "give each party its own folder of one mpcify party init"
+ONCE_MORE = (
+    "copy to it once more what party init wrote for this party; if that is refused too, export the model again with "
+    "this version, and write new folders"
+)
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What one party of a cluster runs from. kit, exported: folders, read by `read_kit` and `graph.exported.read`."""
+    """What one party of a cluster runs from. kit, exported: folders, read by `read_kit` and `read_exported`."""
 
     folder: Path
     config: ClusterConfig
@@ -104,7 +111,7 @@ def check_index(folder: Path, file: str, role: Role, batch: int, lengths: Sequen
     file: the config's. role, batch, lengths: what it says.
     """
     where = folder / EXPORTED / INDEX
-    index = Index.from_text(read_text(where, MOST["index"]), where)
+    index = read_index(where)
     if index.role != role:
         refuse(where, f"it is of the {index.role}, and {file} of the {role}", COPY)
     if index.batch != batch:
@@ -113,3 +120,25 @@ def check_index(folder: Path, file: str, role: Role, batch: int, lengths: Sequen
         if length not in index.lengths:
             there = ", ".join(map(str, index.lengths))
             refuse(folder / file, f"lengths: the exported model has {there}, and not {length}")
+
+
+@contextmanager
+def copied() -> Iterator[None]:
+    """While open, an error that a new export would mend says that a new copy may: parties have copies of one."""
+    try:
+        yield
+    except MpcifyError as error:
+        remedy = ONCE_MORE if error.remedy == AGAIN else error.remedy
+        raise MpcifyError(error.code, error.where, error.what, remedy) from None
+
+
+@copied()
+def read_index(path: Path) -> Index:
+    """The index of a deployed folder. Raises MPC-404."""
+    return Index.from_text(read_text(path, MOST["index"]), path)
+
+
+@copied()
+def read_exported(folder: Path, role: Role | None) -> Folder:
+    """A role's part of the model; None: of the role that its index names. Raises MPC-404."""
+    return read(folder, role or read_index(folder / INDEX).role)

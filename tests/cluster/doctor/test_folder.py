@@ -9,6 +9,8 @@ import pytest
 
 from mpcify.cluster import certificates
 from mpcify.cluster.authority import create_kits
+from mpcify.cluster.deployed import programs_of
+from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.doctor.doctor import examine
 from mpcify.errors import MpcifyError
 from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit
@@ -95,6 +97,14 @@ def test_a_broken_folder_has_the_checks_wrong_that_see_it_and_no_others(name: st
     assert problem in found[checks[0]].problem
     assert remedy in found[checks[0]].remedy
     assert all(each.remedy for each in found.values())
+
+
+@pytest.mark.parametrize("name", ["weights", "graph", "no weights"])
+def test_a_party_that_starts_from_a_broken_copy_says_what_the_doctor_says(name: str, out: Path) -> None:
+    BROKEN[name][0](out / "owner")
+    with pytest.raises(MpcifyError) as raised:
+        programs_of(read_deployment(out / "owner"))
+    assert raised.value.remedy == wrong(examine(out / "owner"))["exported"].remedy
 
 
 def test_the_authority_of_another_cluster_is_found(out: Path, tmp_path: Path) -> None:

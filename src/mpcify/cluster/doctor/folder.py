@@ -12,7 +12,7 @@ from cryptography import x509
 
 from mpcify import __version__
 from mpcify.cluster.config import EXPORTED, FILE, KIT, ClusterConfig, read_config
-from mpcify.cluster.deployment import Deployment, read_deployment
+from mpcify.cluster.deployment import Deployment, read_deployment, read_exported
 from mpcify.cluster.doctor.findings import Findings
 from mpcify.cluster.keys import (
     AUTHORITY,
@@ -32,15 +32,10 @@ from mpcify.cluster.keys import (
 from mpcify.engines.config import EngineConfig
 from mpcify.engines.engine import Engine, Program
 from mpcify.errors import MpcifyError
-from mpcify.graph.about import AGAIN
-from mpcify.graph.exported import MOST, Folder, read, read_text
-from mpcify.graph.index import INDEX, ROLES, Index, Role
+from mpcify.graph.exported import Folder
+from mpcify.graph.index import INDEX, ROLES, Role
 
 SOON = 30  # days ahead of which an end is warned of
-ONCE_MORE = (
-    "copy to it once more what party init wrote for this party; if that is refused too, export the model again with "
-    "this version, and write new folders"
-)
 Programs = Mapping[int, Program]
 
 
@@ -105,17 +100,6 @@ def described(config: ClusterConfig) -> str:
 def listed(items: Sequence[object]) -> str:
     """Items in a line."""
     return ", ".join(map(str, items))
-
-
-def read_exported(folder: Path, role: Role | None) -> Folder:
-    """A role's part of the model; None: of the role that its index names. Raises MPC-404."""
-    try:
-        if role is None:
-            role = Index.from_text(read_text(folder / INDEX, MOST["index"]), folder / INDEX).role
-        return read(folder, role)
-    except MpcifyError as error:
-        remedy = ONCE_MORE if error.remedy == AGAIN else error.remedy
-        raise MpcifyError(error.code, error.where, error.what, remedy) from None
 
 
 def contents(exported: Folder) -> str:

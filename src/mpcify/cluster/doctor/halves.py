@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mpcify.cluster.addresses import Address
 from mpcify.cluster.config import EXPORTED, THIN_FILE
-from mpcify.cluster.deployment import Deployment
+from mpcify.cluster.deployment import Deployment, read_exported
 from mpcify.cluster.doctor.findings import Findings
-from mpcify.cluster.doctor.folder import check_engine, contents, guarded, listed, only_own, read_exported
+from mpcify.cluster.doctor.folder import check_engine, contents, guarded, listed, only_own
 from mpcify.cluster.doctor.machine import asked, check_processors, is_free
 from mpcify.cluster.gateway.token import DESK, NAME, read_token
 from mpcify.cluster.programs import Programs

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mpcify.cluster.deployment import read_exported
 from mpcify.cluster.gateway.token import read_token
 from mpcify.cluster.halves import BINARY, COST, ID, LENGTH, PROGRAM, ROUTE, Half, cost_from
 from mpcify.cluster.handshake import SAME
@@ -21,7 +22,6 @@ from mpcify.cluster.thin.line import MOST, Line, Place
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Session, Sessions, Sharing
 from mpcify.errors import MpcifyError
-from mpcify.graph.exported import read
 from mpcify.graph.graph import Graph
 from mpcify.inference import PrivateModel
 
@@ -33,7 +33,7 @@ def connect_thin(folder: str | Path, *, length: int | None = None, truncate: boo
     """The model of a thin client's folder: see `mpcify.connect`. Both places are asked whether they are ready."""
     thin = read_thin(folder)
     engine = thin.config.engine.build()
-    exported = read(thin.exported, CLIENT).serving(thin.config.lengths)
+    exported = read_exported(thin.exported, CLIENT).serving(thin.config.lengths)
     connection = ThinConnection(Programs(CLIENT, exported, engine), *places_of(thin))
     private = PrivateModel(exported, engine, connection, length=length, truncate=truncate)
     connection.ready()
