@@ -128,6 +128,31 @@ def test_a_store_that_runs_dry_makes_requests_wait_and_answers_them(
     close(parties)
 
 
+def test_the_dealer_deals_the_next_set_once_the_owner_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    links, prepare = connect(PARTIES, timeout=60), RingParty.prepare
+
+    def noted(party: RingParty, number: int) -> Any:
+        if party.role == "dealer":
+            happened.append(f"deals {number}")
+        return prepare(party, number)
+
+    def last(key: str, message: bytes) -> bytes:
+        if key.startswith("answered"):
+            time.sleep(0.05)  # in which a dealer that does not wait would begin
+            happened.append(key)
+        return message
+
+    monkeypatch.setattr(RingParty, "prepare", noted)
+    changing(links, "owner", last)
+    parties = opened(links)
+    for _ in range(2):
+        is_right(answer(parties, INPUTS)["client"][0])
+    parties["dealer"].seat.settle()
+    assert happened == ["deals 1", "answered#1", "deals 2", "answered#2", "deals 3"]
+    close(parties)
+
+
 def test_a_client_sends_ahead_no_more_than_one_message_that_the_owner_has_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,7 +209,7 @@ def test_a_message_of_another_length_ends_the_session_of_all_by_number(
     assert all(end.closed is not None for end in links.values())
 
 
-@pytest.mark.parametrize("sender, wanted", [*MESSAGES, ("dealer", "agree#1")])
+@pytest.mark.parametrize("sender, wanted", [*MESSAGES, ("dealer", "agree#1"), ("owner", "answered#1")])
 def test_a_message_that_is_lost_ends_the_session_of_all_in_time(sender: str, wanted: str) -> None:
     links = connect(PARTIES, timeout=0.5)
     changing(links, sender, lambda key, message: None if key == wanted else message)

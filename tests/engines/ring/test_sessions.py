@@ -141,13 +141,16 @@ def test_the_dealer_gets_its_keys_and_masked_weights_and_nothing_else() -> None:
         to_dealer = {(sender, key.split("#")[0]) for sender, receiver, key in session.messages if receiver == "dealer"}
         drawn = {data for (_, receiver, key), data in session.messages.items() if key == "key" and receiver != "dealer"}
         given = {data for (_, receiver, key), data in session.messages.items() if key == "key" and receiver == "dealer"}
+        said = {data for (_, receiver, key), data in session.messages.items() if key.startswith("answered")}
     assert to_dealer == {
         ("client", "key"),
         ("owner", "key"),
         ("client", "agree"),
         ("owner", "agree"),
         ("owner", "weight"),
+        ("owner", "answered"),
     }
+    assert said == {b""}
     assert len(drawn | given) == 4
     assert DRAWN == {"client": ("owner", "dealer"), "owner": ("client", "dealer"), "dealer": ()}
 
