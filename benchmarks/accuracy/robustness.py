@@ -42,8 +42,7 @@ def answers(folder: Path, sets: dict[str, Examples]) -> tuple[Logits, Sequence[s
         found = np.empty((len(rows), model.config.num_labels))
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
-            batch = {name: values.to(model.device) for name, values in collate([rows[i] for i in places]).items()}
-            found[places] = model(**model_inputs(model, batch)).logits.float().cpu()
+            found[places] = model(**model_inputs(model, collate([rows[i] for i in places]))).logits.float().cpu()
         return found
 
     return {name: logits(examples) for name, examples in sets.items()}, label_names(model)

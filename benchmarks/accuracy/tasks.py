@@ -103,7 +103,6 @@ TASKS = (
         ("dev", "test"),
         1,
         (("2quad-freediv", 1), ("softmax-freediv", 1)),
-        calibrated=(),
         data="sst2",
         base="mpnet",
         encrypted=Encrypted(limit=128, length=32),  # most sentences of dev fit into 32 tokens

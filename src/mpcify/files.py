@@ -82,7 +82,7 @@ def new_folder(path: str | Path, mode: int = 0o755) -> Iterator[Path]:
         draft.chmod(mode)
         for written in (*draft.rglob("*"), draft):
             flush(written)
-        refuse_taken(path)  # another process may have been faster
+        refuse_taken(target)  # another process may have been faster
         draft.rename(target)  # an empty folder gives way
         for holder in (target.parent, *(parent.parent for parent in made)):
             flush(holder)

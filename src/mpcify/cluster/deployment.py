@@ -128,8 +128,9 @@ def copied() -> Iterator[None]:
     try:
         yield
     except MpcifyError as error:
-        remedy = ONCE_MORE if error.remedy == AGAIN else error.remedy
-        raise MpcifyError(error.code, error.where, error.what, remedy) from None
+        if error.remedy != AGAIN:
+            raise
+        raise MpcifyError(error.code, error.where, error.what, ONCE_MORE) from None
 
 
 @copied()

@@ -84,7 +84,7 @@ def observe(
         hidden=[call.result for call in called("layer")],
         attention=[call.input for call in called("attention")],
         feed_forward=[call.result for call in called("feed forward")],
-        scores=[call.output[1] for call in called("scores") if len(call.output) > 1],  # MPNet's own attention has none
+        scores=[call.output[1] for call in called("scores") if call.output[1:]],  # MPNet's own attention has none
         attentions=[call.module for call in called("scores")],
         logits=logits,
     )

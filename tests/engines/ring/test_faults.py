@@ -128,14 +128,15 @@ def test_a_store_that_runs_dry_makes_requests_wait_and_answers_them(
     close(parties)
 
 
-def test_the_dealer_deals_the_next_set_once_the_owner_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_the_dealer_deals_the_next_set_once_the_owner_has_answered(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[str] = []
-    links, prepare = connect(PARTIES, timeout=60), RingParty.prepare
+    links, walk = connect(PARTIES, timeout=60), RingParty.walk
 
-    def noted(party: RingParty, number: int) -> Any:
+    def noted(party: RingParty, *given: Any) -> None:
         if party.role == "dealer":
-            happened.append(f"deals {number}")
-        return prepare(party, number)
+            happened.append("deals")
+        walk(party, *given)
 
     def last(key: str, message: bytes) -> bytes:
         if key.startswith("answered"):
@@ -143,13 +144,15 @@ def test_the_dealer_deals_the_next_set_once_the_owner_has_answered(monkeypatch: 
             happened.append(key)
         return message
 
-    monkeypatch.setattr(RingParty, "prepare", noted)
+    monkeypatch.setattr(RingParty, "walk", noted)
     changing(links, "owner", last)
-    parties = opened(links)
+    parties = opened(links, ahead)
     for _ in range(2):
+        parties["dealer"].seat.settle()  # what waits is dealt
         is_right(answer(parties, INPUTS)["client"][0])
     parties["dealer"].seat.settle()
-    assert happened == ["deals 1", "answered#1", "deals 2", "answered#2", "deals 3"]
+    first = ["deals"] * (ahead or 1)
+    assert happened == [*first, "answered#1", "deals", "answered#2", *["deals"][:ahead]]
     close(parties)
 
 
@@ -207,6 +210,13 @@ def test_a_message_of_another_length_ends_the_session_of_all_by_number(
     codes = {error.code for error in found.values() if isinstance(error, MpcifyError)}
     assert 707 in codes <= {706, 707}
     assert all(end.closed is not None for end in links.values())
+
+
+def test_what_ends_a_request_says_nothing_to_the_dealer() -> None:
+    links = connect(PARTIES, timeout=60)
+    changing(links, "owner", lambda key, message: b"\0" if key == "answered#1" else message)
+    found = outcome(links)
+    assert any(error.code == 707 for error in found.values() if isinstance(error, MpcifyError))
 
 
 @pytest.mark.parametrize("sender, wanted", [*MESSAGES, ("dealer", "agree#1"), ("owner", "answered#1")])

@@ -187,6 +187,7 @@ class RingParty(Party):
 
         with seat.failing():
             if self.role == "dealer":
+                self.await_answers()
                 dealer = Dealer(self.number, number, weights, (keys["client"], keys["owner"]), Outbox(give))
                 self.walk(dealer.out, costs, lambda step: self.deal(step, dealer))
                 return Prepared(None, costs.spent)
@@ -201,6 +202,14 @@ class RingParty(Party):
             for inbox in inboxes:
                 inbox.end()
             return Prepared(owner, costs.spent)
+
+    def await_answers(self) -> None:
+        """Returns once every request is answered, as the owner tells the dealer: dealing takes its cores and lines."""
+        links, seat = self.seat.links, self.seat
+        while seat.answered < seat.requests:
+            if links.receive("owner", seat.key("answered"), links.timeout * (len(self.levels) + 2)):
+                raise MpcifyError(707, WHERE, "a message from owner has another length", SAME)
+            seat.answered += 1
 
     def turns(self, kind: str, number: int) -> Iterator[str]:
         """The keys of a set's messages of a kind. The set's number stands at the end, so that keys do not grow with the
@@ -281,6 +290,7 @@ class RingParty(Party):
             if self.weights is None:
                 raise MpcifyError(503, WHERE, "a request was made before weights were placed", "call hold first")
             prepared = self.take()
+            self.seat.requests += 1
             role, costs = prepared.role, Costs(self.role, self.graph)
             if role is not None:
                 role.inputs, role.entered = inputs or {}, entered or {}
@@ -289,20 +299,13 @@ class RingParty(Party):
                     self.talk(role, key, level, costs)
                     for index in self.read_last.get(number, ()):
                         role.values.pop(index, None)
-            self.await_answer()
+            if self.role == "owner":
+                self.seat.links.send("dealer", self.seat.key("answered"), b"")
         self.top_up()
         return role, {
             name: replace(spent + prepared.costs[name], offline=prepared.costs[name])
             for name, spent in costs.spent.items()
         }
-
-    def await_answer(self) -> None:
-        """The owner tells the dealer that a request is answered: dealing before then takes its cores and its lines."""
-        key = self.seat.key("answered")
-        if self.role == "owner":
-            self.seat.links.send("dealer", key, b"")
-        elif self.role == "dealer":
-            self.seat.links.receive("owner", key)
 
     def talk(self, role: Client | Owner, key: str, level: list[Step], costs: Costs) -> None:
         """One exchange of messages, and what follows from it without another."""
