@@ -26,6 +26,7 @@ from mpcify.files import write_whole
 from mpcify.measure.provenance import provenance
 
 BATCH = 64
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Logits = dict[str, np.ndarray]  # by set: (N, labels)
 
 
@@ -33,7 +34,7 @@ Logits = dict[str, np.ndarray]  # by set: (N, labels)
 def answers(folder: Path, sets: dict[str, Examples]) -> tuple[Logits, Sequence[str]]:
     """A model's logits of each set, and its labels' names; a text that is longer than the model reads is cut."""
     print(folder, file=sys.stderr, flush=True)
-    model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(folder).to(DEVICE)
     processor, collate = read_processor(folder, model), collator(model)
 
     def logits(examples: Examples) -> np.ndarray:
@@ -107,7 +108,7 @@ def main() -> None:
         for name, recipe, seed, path in wanted:
             student, _ = answers(given.model(task, name), sets)
             found = report(teacher, student, labels)
-            made = {"format": 1, "task": task.name, "student": name, "recipe": recipe, "seed": seed}
+            made = {"format": 1, "task": task.name, "student": name, "recipe": recipe, "seed": seed, "device": DEVICE}
             write_whole(path, json.dumps({**made, **found, **provenance(seed)}, indent=1) + "\n")
 
 

@@ -2,10 +2,11 @@
 
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -119,6 +120,30 @@ def test_a_dealer_that_comes_back_deals_to_the_next_session(out: Path, expected:
             private(TEXTS)
         with private, serving(out / "dealer"):
             np.testing.assert_allclose(private(TEXTS)[0], expected, rtol=0, atol=CLOSE)
+
+
+def test_an_owner_that_stops_in_a_request_answers_it(
+    out: Path, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, begun, asked = RingParty.request, threading.Event(), 0
+
+    def slowly(party: RingParty, *given: Any, **named: Any) -> Any:
+        nonlocal asked
+        if party.role == "owner":
+            asked += 1
+            begun.set()
+            time.sleep(0.2)
+        return request(party, *given, **named)
+
+    monkeypatch.setattr(RingParty, "request", slowly)
+    with serving(out / "dealer"), ExitStack() as stopping, ThreadPoolExecutor(1) as pool:
+        stopping.enter_context(serving(out / "owner"))
+        with connect(out / "client") as private:
+            answer = pool.submit(private, TEXTS[:1])
+            assert begun.wait(BOUND)
+            stopping.close()
+            np.testing.assert_allclose(answer.result(BOUND)[0], expected[:1], rtol=0, atol=CLOSE)
+    assert asked == 1
 
 
 def test_a_dealer_that_is_late_delays_a_request_and_one_that_falls_silent_ends_it(
