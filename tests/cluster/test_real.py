@@ -87,7 +87,7 @@ def ends_by_number(parties: RealParties, key: str, alter: Callable[[bytes], byte
     altered: list[str] = []
 
     def tamper(post: Post, peer: str, sent: str, message: bytes) -> None:
-        if sent.startswith(key) and peer == "owner" and not altered:
+        if sent.startswith(key) and peer == "owner":  # in every session: after one that ended early another is opened
             altered.append(sent)
             message = alter(message)
         post(peer, sent, message)

@@ -43,7 +43,7 @@ def test_keys_give_the_messages_and_the_outputs(name: str) -> None:
     index = len(found["steps"]) - 1
     for role, value in found["value"].items():
         own = getattr(scene, role).values.get(index)
-        assert (own.tolist() if name == "Output" else part_of(own)) == value
+        assert (own.tolist() if name == "Output" else part_of(own, scene.steps[index])) == value
 
 
 def take(found: dict[str, Any], kind: str, step: str, data: bytes) -> None:

@@ -23,6 +23,7 @@ from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.prg import KEY, Place, Prg, Purpose, derive
 from mpcify.engines.ring.protocols.lookup import Output, OutputInParts, Table
 from mpcify.engines.ring.protocols.opening import Open
+from mpcify.engines.ring.protocols.products import Linear
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.sharing import SEED
 from mpcify.engines.ring.values import Masked
@@ -62,11 +63,11 @@ def described(step: Step) -> dict[str, Any]:
     return found
 
 
-def part_of(value: Any) -> Any:
-    """A role's side of a value."""
+def part_of(value: Any, last: Step) -> Any:
+    """A role's side of a step's value; of a product mod 2^RING, above which its words may hold anything."""
     if isinstance(value, Masked):
         return {"delta": hexed(value.delta), "mask": hexed(value.mask)}
-    return hexed(value)
+    return hexed(value & ((1 << RING) - 1) if isinstance(last, Linear) and value is not None else value)
 
 
 def chain_of(name: str, seed: int) -> tuple[Chain, list[Words]]:
@@ -90,7 +91,7 @@ def protocol(name: str, seed: int) -> dict[str, Any]:
     scene = Scene(chain.steps, secrets, chain.weigh(weights, secrets)).run()
     last = chain.steps[-1]
     said = {role: {str(index): data.hex() for index, data in scene.bytes_said(role).items()} for role in ROLES[:2]}
-    value = {role: part_of(getattr(scene, role).values.get(last.index)) for role in ROLES}
+    value = {role: part_of(getattr(scene, role).values.get(last.index), last) for role in ROLES}
     if isinstance(last, Output):
         value = {"client": scene.client.values[last.index].tolist()}
     return {
