@@ -1,6 +1,6 @@
 """One layer of BERT-base by hosts of their own over mutual TLS: engines in turns in one run, and what `estimate` says.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.reliability.layer [--shape bert-base] [--repeat 5] [--network 0.4,1]
+    OMP_NUM_THREADS=1 python -m benchmarks.reliability.layer [--shape bert-base] [--engine ring] [--repeat 5] [--network 0.4,1]
 
 Ten minutes on two cores that do nothing else; Linux, root. Every party of every engine has a network namespace, and all
 run from first to last, but only one engine's are asked at a time: once to warm up, then in turns. First their lines are
@@ -113,10 +113,12 @@ def beside(told: Mapping[str, Any], cost: Cost) -> dict[str, Any]:
     }
 
 
-def deployed(folder: Path, shape: Mapping[str, int], network: str) -> list[System]:
-    """Every system, with its estimate, and the logits in floats."""
+def deployed(folder: Path, shape: Mapping[str, int], network: str, only: str | None) -> list[System]:
+    """Every system, or those of one engine, with its estimate, and the logits in floats."""
     found = []
     for recipe, engine in SYSTEMS:
+        if only not in (None, engine):
+            continue
         place = folder / f"{engine}-{recipe}"
         place.mkdir()
         deployment(place, dict(shape), 1, engine, recipe)
@@ -157,13 +159,14 @@ def notice(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="bert-base")
+    parser.add_argument("--engine", choices=("spu", "ring"), help="this one alone")
     parser.add_argument("--repeat", type=int, default=5, help="turns that count")
     parser.add_argument("--network", default="0.4,1", help="round trip in ms, and Gbit/s")
     parser.add_argument("--out", type=Path, default=RESULTS / "reliability" / "layer.json")
     given = parser.parse_args()
     folder, load = Path(tempfile.mkdtemp()), os.getloadavg()[0]
     try:
-        systems = deployed(folder, SHAPES[given.shape], given.network)
+        systems = deployed(folder, SHAPES[given.shape], given.network, given.engine)
         runs = [measured(systems, network, given.repeat) for network in (None, given.network)]
     finally:
         shutil.rmtree(folder)
