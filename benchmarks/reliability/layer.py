@@ -1,6 +1,6 @@
 """One layer of BERT-base by hosts of their own over mutual TLS: engines in turns in one run, and what `estimate` says.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.reliability.layer [--shape bert-base] [--engine ring] [--repeat 5] [--network 0.4,1]
+    OMP_NUM_THREADS=1 python -m benchmarks.reliability.layer [--shape minilm] [--engine ring] [--repeat 5]
 
 Ten minutes on two cores that do nothing else; Linux, root. Every party of every engine has a network namespace, and all
 run from first to last, but only one engine's are asked at a time: once to warm up, then in turns. First their lines are

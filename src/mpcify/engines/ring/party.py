@@ -206,10 +206,9 @@ class RingParty(Party):
     def await_answers(self) -> None:
         """Returns once every request is answered, as the owner tells the dealer: dealing takes its cores and lines."""
         links, seat = self.seat.links, self.seat
-        while seat.answered < seat.requests:
+        while seat.turns.get("answered", 0) < seat.requests:
             if links.receive("owner", seat.key("answered"), links.timeout * (len(self.levels) + 2)):
                 raise MpcifyError(707, WHERE, "a message from owner has another length", SAME)
-            seat.answered += 1
 
     def turns(self, kind: str, number: int) -> Iterator[str]:
         """The keys of a set's messages of a kind. The set's number stands at the end, so that keys do not grow with the

@@ -46,7 +46,7 @@ class Seat:
         self.turns: dict[str, int] = {}
         self.failed: MpcifyError | None = None  # what ended the session
         self.halves: dict[bytes, None] = {}  # digests of the last ones of inputs that came
-        self.requests = self.answered = 0  # begun, and those that the owner told the dealer's worker the end of
+        self.requests = 0  # begun
         self.untaken = False  # whether the owner has yet to say that it took what the client sent ahead last
         self.taking_turns = threading.Lock()  # of requests, if all parties are in one process
         self.worker = OneThread(f"ring-{self.role}")
