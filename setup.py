@@ -13,8 +13,8 @@ setup(
     ext_modules=[
         Extension(
             "mpcify.engines.ring.kernels.native",
-            sources=[f"{FOLDER}/{name}.c" for name in ("products", "formulas")],
-            depends=[f"{FOLDER}/words.h"],
+            sources=[f"{FOLDER}/{name}.c" for name in ("products", "amx", "formulas")],
+            depends=[f"{FOLDER}/{name}.h" for name in ("words", "amx")],
             define_macros=[("SOURCES", f"0x{DIGEST}ULL")],
             extra_compile_args=["-std=c11", "-O3"],
             py_limited_api=True,  # it is loaded by ctypes and uses nothing of Python's: one file serves every version

@@ -1,8 +1,9 @@
 """Students: each teacher converted and distilled, by recipe and seed, and compared with it in plain.
 
-    python -m benchmarks.accuracy.students --data FOLDER [--task NAME] [--recipe NAME] [--seed N]
+    python -m benchmarks.accuracy.students --data FOLDER [--task NAME] [--recipe NAME] [--seed N] [--epochs N]
 
-Distills with the defaults of `mpcify distill`. The student without distillation is calibrated alone.
+Distills with the defaults of `mpcify distill`, but for --epochs where it is given. The student without distillation is
+calibrated alone.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ def distill(given: Options, task: Task, recipe: str, seed: int) -> Path:
         verb("convert", str(teacher), str(converted), "--recipe", given.named(recipe))
     words = ["--teacher", str(teacher), "--train", given.file(task, "train"), "--eval", given.file(task, "dev")]
     words += ["--seed", str(seed), *(["--base", given.base_of(task)] if task.table != "own" else [])]
+    words += ["--epochs", str(given.epochs)] if given.epochs is not None else []
     resumed = ["--resume"] if list(student.with_name(f"{student.name}-training").glob("checkpoint-*")) else []
     if not student.is_dir():
         forget(task.name, recipe, f"s{seed}")

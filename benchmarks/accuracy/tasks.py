@@ -135,6 +135,7 @@ class Options:
     work: Path
     recipe: str | None
     seed: int | None
+    epochs: float | None  # of a student's training, in place of the default
 
     @property
     def student(self) -> str:
@@ -202,6 +203,7 @@ def options(about: str) -> Options:
     parser.add_argument("--rows", type=int, metavar="N", help="Learn from N rows, drawn at random; needs --task.")
     parser.add_argument("--recipe")
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--epochs", type=float, help="Of the students' training, in place of the default.")
     given = parser.parse_args()
     if given.rows is not None and (given.task is None or given.rows < 1):
         parser.error("--rows: give a number above 0, and one --task")
@@ -210,7 +212,7 @@ def options(about: str) -> Options:
         tasks = tuple(task.first(given.rows) for task in tasks)
     for folder in (FOLDER, ROBUSTNESS, given.work):
         folder.mkdir(parents=True, exist_ok=True)
-    return Options(tasks, given.data, given.base, given.work, given.recipe, given.seed)
+    return Options(tasks, given.data, given.base, given.work, given.recipe, given.seed, given.epochs)
 
 
 def result(*parts: object, folder: Path | None = None) -> Path:

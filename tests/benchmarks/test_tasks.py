@@ -15,7 +15,7 @@ BY_NAME = {task.name: task for task in TASKS}
 
 
 def test_every_recipe_of_every_task_can_be_read(tmp_path: Path) -> None:
-    given = Options(TASKS, tmp_path, "base", tmp_path, None, None)
+    given = Options(TASKS, tmp_path, "base", tmp_path, None, None, None)
     recipes = {recipe for task in TASKS for recipe in (*task.calibrated, *(recipe for recipe, _ in task.students))}
     read_recipes = {recipe: read_recipe(given.named(recipe)) for recipe in recipes}
     assert recipes == set(EVERY)
@@ -37,7 +37,7 @@ def test_one_student_can_be_asked_for(
     recipe: str | None, seed: int | None, students: int, calibrated: int, tmp_path: Path
 ) -> None:
     task = BY_NAME["reviews"]
-    given = Options((task,), tmp_path, "base", tmp_path, recipe, seed)
+    given = Options((task,), tmp_path, "base", tmp_path, recipe, seed, None)
     assert len(list(given.students(task))) == students
     assert len(list(given.calibrated(task))) == calibrated
 

@@ -19,7 +19,7 @@ from mpcify.cluster.keys import KEY
 from mpcify.cluster.local import LocalParties
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
-from mpcify.engines.ring.kernels.products import Numpy, measured
+from mpcify.engines.ring.kernels.products import Blas, measured
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, read_all
 from tests.cluster.deployments import DealtConfig, all_serving, deploy, edit, quick
@@ -132,11 +132,11 @@ def test_the_doctor_tells_how_fast_the_ring_engine_multiplies_and_no_other(ring:
 
 
 def test_the_doctor_warns_of_a_machine_with_no_native_kernel(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_measured", lambda: [(Numpy(), 0.9)])
+    monkeypatch.setattr(products, "_measured", lambda: [(Blas(64, 3), 0.9)])
     found = kernels(examine(ring / "owner"))
     assert found.state == "warning"
-    assert found.value == "numpy 0.9 (up to 64 bits); billions of multiply-adds a second"
-    assert "numpy alone" in found.problem
+    assert found.value == "blas64 0.9 (up to 64 bits); billions of multiply-adds a second"
+    assert "native code" in found.problem
     assert "C compiler" in found.remedy
 
 

@@ -60,14 +60,12 @@ class RingConfig(EngineConfig):
         return RingRules(self.ring, self.force, self.ahead, self.delegated)
 
     def speed(self) -> Speed:
-        from mpcify.engines.ring.kernels.products import measured
+        from mpcify.engines.ring.kernels.products import SLOW, blas_alone, measured
 
-        kernels = measured()
-        told = (f"{name} {kernel['rate']:.1f} (up to {kernel['bits']} bits)" for name, kernel in kernels.items())
-        slow = "numpy alone multiplies matrices of integers, some 20 times slower than native code"
+        told = (f"{name} {kernel['rate']:.1f} (up to {kernel['bits']} bits)" for name, kernel in measured().items())
         remedy = "install mpcify's wheel, or a C compiler and then mpcify again"
         found = f"{', '.join(told)}; billions of multiply-adds a second"
-        return Speed(found, None if {*kernels} - {"numpy"} else (slow, remedy))
+        return Speed(found, (SLOW, remedy) if blas_alone() else None)
 
     def build(self) -> "RingEngine":
         from mpcify.engines.ring.engine import RingEngine

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from mpcify.engines.ring.kernels import products
 from mpcify.engines.ring.kernels.library import library
-from mpcify.engines.ring.kernels.products import Kernel, Numpy, Torch, kernel, measured, there
+from mpcify.engines.ring.kernels.products import BLAS, Blas, Kernel, Torch, kernel, measured, there
 from mpcify.errors import MpcifyError, MpcifyWarning
 
-NAMES = [*products.NATIVE, "torch", "numpy"]
+NAMES = [*products.NATIVE, "torch", *(f"blas{bits}" for bits in BLAS)]
 EXTREMES = [0, 1, -1, 2**52 - 1, 2**52, -(2**52), 2**51, 2**32 - 1, 2**32, 2**63 - 1, -(2**63)]
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 49])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -84,11 +84,20 @@ def test_a_batch_of_products_is_exact_and_so_is_one_with_a_transposed_matrix(
     assert same(each.products(left, turned, transpose=True), wanted, each.widest)
 
 
-@pytest.mark.parametrize("shape", [(130, 390, 25), (257, 1, 1), (1, 1200, 49)])
+@pytest.mark.parametrize("shape", [(130, 390, 25), (257, 1, 1), (1, 1200, 49), (3, 9000, 5)])
 def test_a_product_larger_than_a_block_is_exact(each: Kernel, shape: tuple[int, int, int]) -> None:
     m, p, q = shape
     left, right = drawn(1, m, p), drawn(2, p, q)
     assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+
+
+@pytest.mark.parametrize("bits", [8, 21, 22])
+def test_the_largest_sums_of_digits_are_exact(each: Kernel, bits: int) -> None:
+    """Words all of whose digits of so many bits are as far from 0 as they can be, in sums that exceed one block."""
+    word = sum(-(1 << place + bits - 1) for place in range(0, 64 - bits, bits))
+    left, right = np.full((2, 9000), word), np.full((9000, 3), word)
+    assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+    assert same(each.products(left, right), exactly(left, right), each.widest)
 
 
 def test_largest_words_wrap(each: Kernel) -> None:
@@ -140,14 +149,14 @@ def test_what_does_not_fit_is_refused(each: Kernel) -> None:
 
 
 def test_a_matrix_prepared_for_another_kernel_is_refused(each: Kernel) -> None:
-    other = Torch() if each.name == "numpy" else Numpy()
+    other = Torch() if each.name == "blas64" else Blas(64, 3)
     with pytest.raises(ValueError, match=f"not for {each.name}"):
         each.product(drawn(1, 3, 8), other.prepare(drawn(2, 8, 8)))
 
 
 def test_the_fastest_kernel_that_is_right_is_chosen() -> None:
     rates = measured()
-    assert set(rates) >= {"numpy"}
+    assert set(rates) >= {"blas42", "blas64"}
     for bits in (32, 52, 53, 64):
         right = {name: rate["rate"] for name, rate in rates.items() if rate["bits"] >= bits}
         assert kernel(bits).name == max(right, key=right.__getitem__)
@@ -166,21 +175,25 @@ def test_only_the_cpu_multiplies() -> None:
         kernel(64, "cuda")
 
 
-def test_without_the_library_torch_multiplies(forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("torch", "narrow"), [(11.0, "torch"), (0.3, "blas42")])  # with AVX-512, and without it
+def test_without_the_library_torch_or_blas_multiplies(
+    forgotten: None, monkeypatch: pytest.MonkeyPatch, torch: float, narrow: str
+) -> None:
     monkeypatch.setattr(products, "library", lambda: None)
-    rates = {"torch": 2.0, "numpy": 1.0}  # as with AVX-512; without it numpy may be the faster one
+    rates = {"torch": torch, "blas42": 6.0, "blas64": 3.0}
     monkeypatch.setattr(products, "_rate", lambda each: rates[each.name])
-    assert set(measured()) == {"torch", "numpy"}
-    assert kernel(48).name == "torch"
+    assert set(measured()) == {"torch", "blas42", "blas64"}
+    assert kernel(42).name == narrow
+    assert kernel(43).name == {"blas42": "blas64"}.get(narrow, narrow)
 
 
-def test_with_neither_library_nor_torch_numpy_multiplies_and_says_so(
+def test_with_neither_library_nor_torch_blas_multiplies_and_says_so(
     forgotten: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "library", lambda: None)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.warns(MpcifyWarning, match="Do this: install a C compiler"):
-        assert kernel(48).name == "numpy"
+        assert kernel(48).name == "blas64"
 
 
 def test_a_party_without_torch_multiplies() -> None:

@@ -2,17 +2,19 @@
 
 The right matrix is packed in panels of 24 columns, each row by row; the last panel holds what is left, filled with
 zeros to a multiple of 8 columns. The left one is packed as it is used, in groups of 8, 4, 2 or 1 rows, each column by
-column. `kind` says how a word is multiplied: IFMA mod 2^52, the others mod 2^64. */
+column. `kind` says how a word is multiplied: IFMA mod 2^52, the others mod 2^64; or, above AMX, that `amx.c` does it,
+by as many digits as are added to that. */
 
+#include <stdlib.h>
 #include <string.h>
 
-#include "words.h"
+#include "amx.h"
 
 #ifdef X86
 #include <immintrin.h>
 #endif
 
-enum { PORTABLE, AVX2, AVX512, IFMA };
+enum { PORTABLE, AVX2, AVX512, IFMA, AMX };
 enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384 };
 
 /* out (rows × columns, rows `stride` apart) += left (depth × rows) times right (depth × columns, filled to lanes);
@@ -159,11 +161,16 @@ int kind_named(const char *name) {
     if (!strcmp(name, "avx512") && wide) return AVX512;
     if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2")) return AVX2;
 #endif
+    if (!strncmp(name, "amx", 3) && amx_there()) return AMX + atoi(name + 3) / 8;
     return strcmp(name, "portable") ? -1 : PORTABLE;
 }
 
-/* Packs right (p × q, or q × p that stands transposed) in panels: p · filled(q) words. */
-void pack_right(const word *right, word *panels, size p, size q, int transposed) {
+/* Packs right (p × q, or q × p that stands transposed) in panels. */
+void pack_right(int kind, const word *right, word *panels, size p, size q, int transposed) {
+    if (kind > AMX) {
+        amx_pack_right(kind - AMX, right, panels, p, q, transposed);
+        return;
+    }
     for (size start = 0; start < q; start += PANEL) {
         const int columns = (int)least(PANEL, q - start);
         const size width = filled(columns);
@@ -190,11 +197,19 @@ static void pack_left(const word *left, word *packed, size m, size stride, size 
 }
 
 /* Words that a right matrix takes in panels, and words that `product` takes for a block of the left one. */
-size panel_words(size p, size q) { return p * filled(q); }
-size block_words(size m, size p) { return least(m, BLOCK) * least(p, DEPTH); }
+size panel_words(int kind, size p, size q) {
+    return kind > AMX ? amx_panel_words(kind - AMX, p, q) : p * filled(q);
+}
+size block_words(int kind, size m, size p) {
+    return kind > AMX ? amx_block_words(kind - AMX, m, p) : least(m, BLOCK) * least(p, DEPTH);
+}
 
-/* out (m × q) = left (m × p) times a right matrix in panels. scratch: block_words(m, p). */
+/* out (m × q) = left (m × p) times a right matrix in panels. scratch: block_words(kind, m, p). */
 void product(int kind, const word *left, const word *panels, word *out, size m, size p, size q, word *scratch) {
+    if (kind > AMX) {
+        amx_product(kind - AMX, left, panels, out, m, p, q, scratch);
+        return;
+    }
     tile *const multiply = tile_of(kind);
     if (p == 0) memset(out, 0, sizeof(word) * (size_t)(m * q));
     for (size k = 0; k < p; k += DEPTH) {
@@ -216,11 +231,11 @@ void product(int kind, const word *left, const word *panels, word *out, size m, 
     }
 }
 
-/* `count` products of matrices that lie one after another. scratch: panel_words(p, q) + block_words(m, p). */
+/* `count` products of matrices that lie one after another. scratch: panel_words(kind, p, q) + block_words(kind, m, p). */
 void products(int kind, const word *left, const word *right, word *out, size count, size m, size p, size q,
               int transposed, word *scratch) {
     for (size i = 0; i < count; i++) {
-        pack_right(right + i * p * q, scratch, p, q, transposed);
-        product(kind, left + i * m * p, scratch, out + i * m * q, m, p, q, scratch + panel_words(p, q));
+        pack_right(kind, right + i * p * q, scratch, p, q, transposed);
+        product(kind, left + i * m * p, scratch, out + i * m * q, m, p, q, scratch + panel_words(kind, p, q));
     }
 }

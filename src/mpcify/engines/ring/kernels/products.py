@@ -5,6 +5,7 @@ A kernel is right for rings of up to `widest` bits: above them its words may hol
 
 import ctypes
 import importlib
+import itertools
 import math
 import sys
 import time
@@ -22,9 +23,12 @@ from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 
-NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52}  # the kinds of products.c, and the widest ring of each
+# the kinds of products.c, and the widest ring of each; amx: digits of 8 bits in the processor's matrix unit
+NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52, **{f"amx{bits}": bits for bits in (32, 40, 48, 56, 64)}}
+BLAS = {42: 2, 64: 3}  # rings, and digits of a word in them
 SHAPE = (64, 256, 192)  # of the product that is measured
 REPEATS = 3
+SLOW = "products of floats in place of integers take about five times as long as native code"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +86,15 @@ class Native(Kernel):
     def prepare(self, right: np.ndarray) -> Prepared:
         right = words(right)
         p, q = map(ctypes.c_int64, right.shape)
-        panels = aligned(self._code.panel_words(p, q))
-        self._code.pack_right(pointer(right), pointer(panels), p, q, 0)
+        panels = aligned(self._code.panel_words(self._kind, p, q))
+        self._code.pack_right(self._kind, pointer(right), pointer(panels), p, q, 0)
         return Prepared(self.name, right.shape, panels)
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
         _fit(self, left, right)
         left, output = words(left), np.empty((left.shape[0], right.shape[1]), np.int64)
         m, p, q = map(ctypes.c_int64, (*left.shape, right.shape[1]))
-        scratch = aligned(self._code.block_words(m, p))
+        scratch = aligned(self._code.block_words(self._kind, m, p))
         self._code.product(self._kind, pointer(left), pointer(right.words), pointer(output), m, p, q, pointer(scratch))
         return output
 
@@ -99,7 +103,7 @@ class Native(Kernel):
         left, right = words(left), words(right)
         count = math.prod(left.shape[:-2])
         sizes = m, p, q = tuple(map(ctypes.c_int64, (*left.shape[-2:], output.shape[-1])))
-        scratch = aligned(self._code.panel_words(p, q) + self._code.block_words(m, p))
+        scratch = aligned(self._code.panel_words(self._kind, p, q) + self._code.block_words(self._kind, m, p))
         places = pointer(left), pointer(right), pointer(output), ctypes.c_int64(count)
         self._code.products(self._kind, *places, *sizes, int(transpose), pointer(scratch))
         return output
@@ -132,23 +136,51 @@ class Torch(Kernel):
 
 
 @final
-class Numpy(Kernel):
-    """numpy's own product of integers, which no library of matrices speeds up: the last resort."""
+class Blas(Kernel):
+    """Numpy's product of floats: of signed digits of words, x = Σ dᵢ·2^(bits·i) with |dᵢ| ≤ 2^(bits−1).
 
-    name, widest = "numpy", 64
+        a·b = Σ_w 2^(bits·w) · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits,
+
+    where a product of digits sums up at most `depth` terms, which stays within 2^53 and is exact.
+    """
+
+    def __init__(self, widest: int, digits: int) -> None:
+        self.name, self.widest, self.digits = f"blas{widest}", widest, digits
+        self.bits = -(-widest // digits)
+        self.depth = 1 << 53 - 2 * (self.bits - 1)
 
     def prepare(self, right: np.ndarray) -> Prepared:
-        p, q = right.shape
-        return Prepared(self.name, (p, q), words(right).view(np.uint64))
+        return Prepared(self.name, right.shape, self._split(right, np.float32))  # holds 24 bits, in half the room
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
         _fit(self, left, right)
-        return (words(left).view(np.uint64) @ right.words).view(np.int64)
+        return self._times(left, right.words)
 
     def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
         _oriented(left, right, transpose)
-        other = words(right).view(np.uint64)
-        return (words(left).view(np.uint64) @ (other.mT if transpose else other)).view(np.int64)
+        return self._times(left, self._split(right.mT if transpose else right, np.float64))
+
+    def _split(self, array: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+        """The digits of words, the lowest first: what is above the last is left out."""
+        rest, found = words(array), np.empty((self.digits, *array.shape), kind)
+        half = 1 << self.bits - 1
+        for digit in found:
+            low = (rest + half & 2 * half - 1) - half
+            digit[...] = low
+            rest = rest - low >> self.bits
+        return found
+
+    def _times(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """left @ right, for the digits of a right matrix or of many."""
+        output = np.zeros((*left.shape[:-1], right.shape[-1]), np.int64)
+        mine = self._split(left, np.float64)
+        for start in range(0, left.shape[-1], self.depth):
+            part = slice(start, start + self.depth)
+            theirs = right[..., part, :].astype(np.float64, copy=False)
+            for i, j in itertools.product(range(self.digits), repeat=2):
+                if i + j < self.digits:
+                    output += (mine[i, ..., part] @ theirs[j]).astype(np.int64) << self.bits * (i + j)
+        return output
 
 
 def there() -> list[Kernel]:
@@ -164,7 +196,7 @@ def there() -> list[Kernel]:
         with suppress(MpcifyError):
             require("torch")
             kernels.append(Torch())
-    return [*kernels, Numpy()]
+    return [*kernels, *(Blas(widest, digits) for widest, digits in BLAS.items())]
 
 
 def _rate(kernel: Kernel) -> float:
@@ -197,12 +229,16 @@ def measured() -> dict[str, dict[str, float]]:
     return {kernel.name: {"bits": kernel.widest, "rate": rate} for kernel, rate in _fastest_first()}
 
 
+def blas_alone() -> bool:
+    """Whether there are neither native kernels nor torch."""
+    return all(isinstance(kernel, Blas) for kernel, _ in _fastest_first())
+
+
 def kernel(bits: int, device: str = "cpu") -> Kernel:
     """The fastest kernel for a ring of `bits`, by one short measurement a process. Raises MPC-501 off the CPU."""
     if device != "cpu":
         raise MpcifyError(501, f"device {device}", "products in the ring run on the CPU", "use --device cpu")
     fastest = next(kernel for kernel, _ in _fastest_first() if kernel.widest >= bits)
-    if fastest.name == "numpy":
-        what = "numpy multiplies matrices of integers, some 20 times slower than native code"
-        warnings.warn(f"{what}. Do this: install a C compiler, then mpcify again", MpcifyWarning, stacklevel=2)
+    if blas_alone():
+        warnings.warn(f"{SLOW}. Do this: install a C compiler, then mpcify again", MpcifyWarning, stacklevel=2)
     return fastest

@@ -1,0 +1,15 @@
+/* Products by signed digits of 8 bits, in the processor's matrix unit (AMX). `digits`: 4 to 8, for a ring of 8 bits each.
+
+Pieces are rows of 64 bytes that begin on a line of the cache; sizes are in words. */
+
+#include "words.h"
+
+enum { AMX_ROWS = 128, AMX_DEPTH = 768 }; /* of a block of the left matrix */
+
+/* Whether this processor has it, and the operating system lets this process use it. */
+int amx_there(void);
+
+size amx_panel_words(int digits, size p, size q);
+size amx_block_words(int digits, size m, size p);
+void amx_pack_right(int digits, const word *right, word *panels, size p, size q, int transposed);
+void amx_product(int digits, const word *left, const word *panels, word *out, size m, size p, size q, word *scratch);
