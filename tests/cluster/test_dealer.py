@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mpcify.cli.main import run
 from mpcify.cluster.authority import ISSUER
@@ -19,7 +20,8 @@ from mpcify.cluster.keys import KEY
 from mpcify.cluster.local import LocalParties
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
-from mpcify.engines.ring.kernels.products import Blas, measured
+from mpcify.engines.ring.kernels.digits import Blas
+from mpcify.engines.ring.kernels.products import measured
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, read_all
 from tests.cluster.deployments import DealtConfig, all_serving, deploy, edit, quick
@@ -132,12 +134,22 @@ def test_the_doctor_tells_how_fast_the_ring_engine_multiplies_and_no_other(ring:
 
 
 def test_the_doctor_warns_of_a_machine_with_no_native_kernel(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_measured", lambda: [(Blas(64, 3), 0.9)])
+    monkeypatch.setattr(products, "_measured", lambda: [(Blas(64), 0.9)])
     found = kernels(examine(ring / "owner"))
     assert found.state == "warning"
     assert found.value == "blas64 0.9 (up to 64 bits); billions of multiply-adds a second"
     assert "native code" in found.problem
     assert "C compiler" in found.remedy
+
+
+def test_a_gpu_is_one_party_s_own_and_the_doctor_says_if_it_is_not_there(
+    ring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    edit(ring / "owner", device="cuda")
+    found = examine(ring / "owner")
+    assert kernels(found).problem == "MPC-501 device cuda: torch finds no GPU here"
+    assert read_deployment(ring / "owner").engine.shared() == read_deployment(ring / "client").engine.shared()
 
 
 def memory_of(folder: Path) -> Finding:

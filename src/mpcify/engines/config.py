@@ -46,7 +46,7 @@ class EngineConfig(ABC):
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
-    device: str = setting("cpu", "Where the engine computes: cpu (default).")
+    device: str = setting("cpu", "Where the engine computes: cpu (default); ring: also cuda.")
     force: bool = setting(False, "Run though declared ranges overflow the ring.")
 
     def __post_init__(self) -> None:

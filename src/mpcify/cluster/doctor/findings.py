@@ -45,12 +45,16 @@ class Findings:
             self.all.append(Finding(name, True, value=told(found)))
             return found
         except MpcifyError as error:
-            self.wrong(name, f"MPC-{error.code} {error.where}: {error.what}", error.remedy)
+            self.refused(name, error)
         except OSError as error:
             self.wrong(name, f"the system refuses it: {error.strerror}", "run as the user that the party runs as")
         except Exception as error:
             self.wrong(name, f"the check itself failed ({type(error).__name__})", "report it, with the command")
         return None
+
+    def refused(self, name: str, error: MpcifyError) -> None:
+        """Something is wrong that has a number."""
+        self.wrong(name, f"MPC-{error.code} {error.where}: {error.what}", error.remedy)
 
     def wrong(self, name: str, problem: str, remedy: str) -> None:
         """Something is wrong."""

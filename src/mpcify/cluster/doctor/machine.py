@@ -56,7 +56,11 @@ def check_processors(findings: Findings) -> None:
 
 def check_speed(engine: EngineConfig, findings: Findings) -> None:
     """Tells what the engine has to compute with, if it has a choice, and warns if that is slow."""
-    speed = engine.speed()
+    try:
+        speed = engine.speed()
+    except MpcifyError as error:  # it shall compute on what is not there
+        findings.refused("kernels", error)
+        return
     if speed is None:
         return
     findings.check("kernels", lambda: speed.found)

@@ -23,10 +23,12 @@ class RingConfig(EngineConfig):
 
     ring: the widest ring that an operation may take; each gets the narrowest that its declared ranges prove. ahead: how
     many requests' randomness waits prepared. inputs: who knows them: the client, or no party, if they come from thin
-    clients in two shares. Raises MPC-501 for a ring, a number of sets or a sort of inputs that there are not.
+    clients in two shares. device: cuda multiplies by weights there; parties may differ in it. Raises
+    MPC-501 for a ring, a number of sets or a sort of inputs that there are not.
     """
 
     name = "ring"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     ring: int = setting(64, "Width of the ring: 64 (default), 48 or 32; ring: of the widest, also 56 or 40.", "BITS")
     ahead: int = setting(1, "ring: requests whose randomness is dealt ahead (default: 1).", "N")
@@ -62,7 +64,8 @@ class RingConfig(EngineConfig):
     def speed(self) -> Speed:
         from mpcify.engines.ring.kernels.products import SLOW, blas_alone, measured
 
-        told = (f"{name} {kernel['rate']:.1f} (up to {kernel['bits']} bits)" for name, kernel in measured().items())
+        kernels = measured(self.device).items()
+        told = (f"{name} {kernel['rate']:.1f} (up to {kernel['bits']} bits)" for name, kernel in kernels)
         remedy = "install mpcify's wheel, or a C compiler and then mpcify again"
         found = f"{', '.join(told)}; billions of multiply-adds a second"
         return Speed(found, (SLOW, remedy) if blas_alone() else None)

@@ -19,6 +19,7 @@ from mpcify.engines.engine import Arrays, Engine, Party, Program, Session, check
 from mpcify.engines.interpret import check_arrays
 from mpcify.engines.ring.config import PARTIES, RingConfig
 from mpcify.engines.ring.kernels import formulas
+from mpcify.engines.ring.kernels.products import kernel
 from mpcify.engines.ring.party import RingParty
 from mpcify.engines.ring.plan import Plan
 from mpcify.engines.ring.roles import chunks
@@ -33,13 +34,18 @@ from mpcify.network.memory import connect
 
 
 class RingEngine(Engine):
-    """Additive shares of client and owner, randomness of a dealer: semi-honest, no two of them collude."""
+    """Additive shares of client and owner, randomness of a dealer: semi-honest, no two of them collude.
+
+    Raises MPC-501 for a device that is not there.
+    """
 
     undeclared = "refuse"
 
     def __init__(self, config: RingConfig) -> None:
         self.config: RingConfig = config
         self.rules: RingRules = config.rules()
+        if config.device != "cpu":
+            kernel(config.ring, config.device)
 
     def compile(self, graph: Graph) -> "RingProgram":
         """Plans the graph, and proves that nothing wraps in its declared ranges (unless forced).

@@ -128,7 +128,7 @@ class RingParty(Party):
             held = encode(slot.derived.compute(owned), slot.scale)
             hidden = held - self.seat.keys["client"].words(place, Purpose.WEIGHT, shape)
             links.send("dealer", key, bytes(formulas.pack(hidden, slot.bits)))
-        return held if slot.vector else Multiplier(held, slot.bits)
+        return held if slot.vector else Multiplier(held, slot.bits, self.program.config.device)
 
     # Sets of randomness.
 

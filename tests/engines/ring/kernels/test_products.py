@@ -10,12 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
+from mpcify.engines.ring.kernels.digits import DIGITS, Blas, Cuda
+from mpcify.engines.ring.kernels.kernel import Kernel
 from mpcify.engines.ring.kernels.library import library
-from mpcify.engines.ring.kernels.products import BLAS, Blas, Kernel, Torch, kernel, measured, there
+from mpcify.engines.ring.kernels.products import Torch, kernel, measured, there
 from mpcify.errors import MpcifyError, MpcifyWarning
 
-NAMES = [*products.NATIVE, "torch", *(f"blas{bits}" for bits in BLAS)]
+NAMES = [*products.NATIVE, "torch", *(f"{where}{bits}" for where in ("blas", "cuda", "cpu") for bits in DIGITS)]
 EXTREMES = [0, 1, -1, 2**52 - 1, 2**52, -(2**52), 2**51, 2**32 - 1, 2**32, 2**63 - 1, -(2**63)]
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 49])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -23,10 +26,12 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(params=NAMES)
 def each(request: pytest.FixtureRequest) -> Kernel:
-    """Each kernel that this machine runs."""
-    import torch  # noqa: F401 - so that torch's kernel is there beside the native ones
+    """Each kernel that this machine runs; what a GPU does, on the processor too."""
+    import torch  # so that torch's kernel is there beside the native ones
 
-    found = [kernel for kernel in there() if kernel.name == request.param]
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    every = [*there(), *(Cuda(bits, device) for device in devices for bits in DIGITS)]
+    found = [kernel for kernel in every if kernel.name == request.param]
     if not found:
         pytest.skip(f"{request.param} does not run here")
     return found[0]
@@ -149,7 +154,7 @@ def test_what_does_not_fit_is_refused(each: Kernel) -> None:
 
 
 def test_a_matrix_prepared_for_another_kernel_is_refused(each: Kernel) -> None:
-    other = Torch() if each.name == "blas64" else Blas(64, 3)
+    other = Torch() if each.name == "blas64" else Blas(64)
     with pytest.raises(ValueError, match=f"not for {each.name}"):
         each.product(drawn(1, 3, 8), other.prepare(drawn(2, 8, 8)))
 
@@ -170,9 +175,19 @@ def test_a_process_measures_once_whoever_asks(forgotten: None, monkeypatch: pyte
     assert asked == [1]
 
 
-def test_only_the_cpu_multiplies() -> None:
-    with pytest.raises(MpcifyError, match="MPC-501 device cuda"):
-        kernel(64, "cuda")
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for act in (lambda: kernel(64, "cuda"), lambda: measured("cuda"), RingConfig(device="cuda").build):
+        with pytest.raises(MpcifyError, match="MPC-501 device cuda: torch finds no GPU here"):
+            act()
+
+
+def test_a_gpu_multiplies_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_on_gpu", lambda widest: Cuda(widest, "cpu"))
+    assert [kernel(bits, "cuda").name for bits in (38, 42, 43, 64)] == ["cpu42", "cpu42", "cpu64", "cpu64"]
+    assert [*measured("cuda")] == ["cpu42", "cpu64", *measured()]
 
 
 @pytest.mark.parametrize(("torch", "narrow"), [(11.0, "torch"), (0.3, "blas42")])  # with AVX-512, and without it

@@ -5,73 +5,28 @@ A kernel is right for rings of up to `widest` bits: above them its words may hol
 
 import ctypes
 import importlib
-import itertools
 import math
 import sys
 import time
 import warnings
-from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from threading import Lock
 from typing import Any, final
 
 import numpy as np
 
+from mpcify.engines.ring.kernels.digits import DIGITS, Blas, Cuda
+from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, fit, oriented
 from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 
 # the kinds of products.c, and the widest ring of each; amx: digits of 8 bits in the processor's matrix unit
 NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52, **{f"amx{bits}": bits for bits in (32, 40, 48, 56, 64)}}
-BLAS = {42: 2, 64: 3}  # rings, and digits of a word in them
 SHAPE = (64, 256, 192)  # of the product that is measured
 REPEATS = 3
 SLOW = "products of floats in place of integers take about five times as long as native code"
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A right matrix, shape (p, q), as the kernel of that name multiplies by it."""
-
-    kernel: str
-    shape: tuple[int, int]
-    words: Any
-
-
-class Kernel(ABC):
-    """A way to multiply matrices of int64 words mod 2^`widest`. Raises ValueError for shapes that do not fit."""
-
-    name: str
-    widest: int
-
-    @abstractmethod
-    def prepare(self, right: np.ndarray) -> Prepared:
-        """A right matrix (p, q) for many products; once per weight."""
-
-    @abstractmethod
-    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
-        """left @ right, (m, p) @ (p, q) → (m, q)."""
-
-    @abstractmethod
-    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
-        """left @ right, (…, m, p) @ (…, p, q) → (…, m, q), or left @ rightᵀ, right (…, q, p). Equal leading axes."""
-
-
-def _fit(kernel: Kernel, left: np.ndarray, right: Prepared) -> None:
-    if left.ndim != 2 or left.shape[1] != right.shape[0]:
-        raise ValueError(f"{left.shape} does not fit a product with {right.shape}")
-    if right.kernel != kernel.name:
-        raise ValueError(f"prepared for {right.kernel}, not for {kernel.name}")
-
-
-def _oriented(left: np.ndarray, right: np.ndarray, transpose: bool) -> tuple[int, ...]:
-    """The shape of a batched product."""
-    *leading, p, q = (*right.shape[:-2], *right.shape[:-3:-1]) if transpose else right.shape
-    if left.ndim < 2 or left.shape[:-2] != tuple(leading) or left.shape[-1] != p:
-        raise ValueError(f"{left.shape} does not fit a product with {right.shape}, transpose {transpose}")
-    return (*left.shape[:-1], q)
 
 
 @final
@@ -91,7 +46,7 @@ class Native(Kernel):
         return Prepared(self.name, right.shape, panels)
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
-        _fit(self, left, right)
+        fit(self, left, right)
         left, output = words(left), np.empty((left.shape[0], right.shape[1]), np.int64)
         m, p, q = map(ctypes.c_int64, (*left.shape, right.shape[1]))
         scratch = aligned(self._code.block_words(self._kind, m, p))
@@ -99,7 +54,7 @@ class Native(Kernel):
         return output
 
     def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
-        output = np.empty(_oriented(left, right, transpose), np.int64)
+        output = np.empty(oriented(left, right, transpose), np.int64)
         left, right = words(left), words(right)
         count = math.prod(left.shape[:-2])
         sizes = m, p, q = tuple(map(ctypes.c_int64, (*left.shape[-2:], output.shape[-1])))
@@ -126,61 +81,13 @@ class Torch(Kernel):
         return Prepared(self.name, (p, q), self._tensor(right))
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
-        _fit(self, left, right)
+        fit(self, left, right)
         return (self._tensor(left) @ right.words).numpy()
 
     def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
-        _oriented(left, right, transpose)
+        oriented(left, right, transpose)
         other = self._tensor(right)
         return (self._tensor(left) @ (other.mT if transpose else other)).numpy()
-
-
-@final
-class Blas(Kernel):
-    """Numpy's product of floats: of signed digits of words, x = Σ dᵢ·2^(bits·i) with |dᵢ| ≤ 2^(bits−1).
-
-        a·b = Σ_w 2^(bits·w) · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits,
-
-    where a product of digits sums up at most `depth` terms, which stays within 2^53 and is exact.
-    """
-
-    def __init__(self, widest: int, digits: int) -> None:
-        self.name, self.widest, self.digits = f"blas{widest}", widest, digits
-        self.bits = -(-widest // digits)
-        self.depth = 1 << 53 - 2 * (self.bits - 1)
-
-    def prepare(self, right: np.ndarray) -> Prepared:
-        return Prepared(self.name, right.shape, self._split(right, np.float32))  # holds 24 bits, in half the room
-
-    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
-        _fit(self, left, right)
-        return self._times(left, right.words)
-
-    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
-        _oriented(left, right, transpose)
-        return self._times(left, self._split(right.mT if transpose else right, np.float64))
-
-    def _split(self, array: np.ndarray, kind: type[np.floating]) -> np.ndarray:
-        """The digits of words, the lowest first: what is above the last is left out."""
-        rest, found = words(array), np.empty((self.digits, *array.shape), kind)
-        half = 1 << self.bits - 1
-        for digit in found:
-            low = (rest + half & 2 * half - 1) - half
-            digit[...] = low
-            rest = rest - low >> self.bits
-        return found
-
-    def _times(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """left @ right, for the digits of a right matrix or of many."""
-        output = np.zeros((*left.shape[:-1], right.shape[-1]), np.int64)
-        mine = self._split(left, np.float64)
-        for start in range(0, left.shape[-1], self.depth):
-            part = slice(start, start + self.depth)
-            theirs = right[..., part, :].astype(np.float64, copy=False)
-            for i, j in itertools.product(range(self.digits), repeat=2):
-                if i + j < self.digits:
-                    output += (mine[i, ..., part] @ theirs[j]).astype(np.int64) << self.bits * (i + j)
-        return output
 
 
 def there() -> list[Kernel]:
@@ -196,7 +103,7 @@ def there() -> list[Kernel]:
         with suppress(MpcifyError):
             require("torch")
             kernels.append(Torch())
-    return [*kernels, *(Blas(widest, digits) for widest, digits in BLAS.items())]
+    return [*kernels, *map(Blas, DIGITS)]
 
 
 def _rate(kernel: Kernel) -> float:
@@ -224,9 +131,12 @@ def _fastest_first() -> list[tuple[Kernel, float]]:
         return _measured()
 
 
-def measured() -> dict[str, dict[str, float]]:
-    """Of each kernel that is there, the fastest first: the widest ring, and billions of multiply-adds a second."""
-    return {kernel.name: {"bits": kernel.widest, "rate": rate} for kernel, rate in _fastest_first()}
+def measured(device: str = "cpu") -> dict[str, dict[str, float]]:
+    """Of each kernel that is there, the fastest first, but those of a GPU before: the widest ring, and billions of
+    multiply-adds a second. Raises MPC-501 for a GPU that is not there.
+    """
+    beside = [] if device == "cpu" else [(kernel, _rate(kernel)) for kernel in map(_on_gpu, DIGITS)]
+    return {kernel.name: {"bits": kernel.widest, "rate": rate} for kernel, rate in (*beside, *_fastest_first())}
 
 
 def blas_alone() -> bool:
@@ -234,10 +144,22 @@ def blas_alone() -> bool:
     return all(isinstance(kernel, Blas) for kernel, _ in _fastest_first())
 
 
+@cache
+def _on_gpu(widest: int) -> Kernel:
+    """Raises MPC-501 if there is no GPU, MPC-504 if torch is missing."""
+    require("torch")
+    if not importlib.import_module("torch").cuda.is_available():
+        raise MpcifyError(501, "device cuda", "torch finds no GPU here", "use --device cpu, or a build of torch for it")
+    return Cuda(widest)
+
+
 def kernel(bits: int, device: str = "cpu") -> Kernel:
-    """The fastest kernel for a ring of `bits`, by one short measurement a process. Raises MPC-501 off the CPU."""
+    """The fastest kernel for a ring of `bits`, by one short measurement a process; on a GPU the one that it has.
+
+    Raises MPC-501 if there is no GPU.
+    """
     if device != "cpu":
-        raise MpcifyError(501, f"device {device}", "products in the ring run on the CPU", "use --device cpu")
+        return _on_gpu(next(widest for widest in DIGITS if widest >= bits))
     fastest = next(kernel for kernel, _ in _fastest_first() if kernel.widest >= bits)
     if blas_alone():
         warnings.warn(f"{SLOW}. Do this: install a C compiler, then mpcify again", MpcifyWarning, stacklevel=2)

@@ -4,17 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpcify.engines.ring.kernels.products import Kernel, kernel
+from mpcify.engines.ring.kernels.kernel import Kernel
+from mpcify.engines.ring.kernels.products import kernel
 from mpcify.engines.ring.protocols.step import Step
 from mpcify.engines.ring.roles import Dealer, Peer, Role
 from mpcify.engines.ring.values import Masked
 
 
 class Multiplier:
-    """A matrix (p, q) by which many are multiplied mod 2^bits."""
+    """A matrix (p, q) by which many are multiplied mod 2^bits, on a device."""
 
-    def __init__(self, matrix: np.ndarray, bits: int) -> None:
-        self.kernel = kernel(bits)
+    def __init__(self, matrix: np.ndarray, bits: int, device: str = "cpu") -> None:
+        self.kernel = kernel(bits, device)
         self.prepared = self.kernel.prepare(matrix)
 
     def times(self, x: np.ndarray) -> np.ndarray:

@@ -1,0 +1,112 @@
+"""Products of words by products of floats, which every library of matrices has: in numpy, and on a GPU.
+
+A word is x = Σ dᵢ·2^(bits·i) with |dᵢ| ≤ 2^(bits−1), so
+
+    a·b = Σ_w 2^(bits·w) · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits.
+
+A product of two digits' matrices sums up 2^(53 − 2(bits−1)) terms at most: it stays within 2^53 and is exact.
+"""
+
+import importlib
+import itertools
+from abc import abstractmethod
+from typing import Any, final
+
+import numpy as np
+
+from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, fit, oriented
+from mpcify.engines.ring.kernels.library import words
+
+DIGITS = {42: 2, 64: 3}  # rings, the narrowest first, and the digits of a word in them
+
+
+class Digits(Kernel):
+    """Signed digits, multiplied as float64. Arrays: of the library that does it."""
+
+    def __init__(self, widest: int) -> None:
+        self.widest, self.digits = widest, DIGITS[widest]
+        self.bits = -(-widest // self.digits)
+        self.depth = 1 << 53 - 2 * (self.bits - 1)
+
+    @abstractmethod
+    def load(self, array: np.ndarray) -> Any:
+        """Words as an array of the library."""
+
+    @abstractmethod
+    def store(self, array: Any) -> np.ndarray:
+        """Words as they were."""
+
+    @abstractmethod
+    def cast(self, array: Any, kind: str) -> Any:
+        """An array of another kind: float64, int64 or int32."""
+
+    def prepare(self, right: np.ndarray) -> Prepared:
+        digits = [self.cast(digit, "int32") for digit in self.split(self.load(right))]
+        return Prepared(self.name, right.shape, digits)
+
+    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
+        fit(self, left, right)
+        return self.times(left, right.words)
+
+    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
+        oriented(left, right, transpose)
+        loaded = self.load(right)
+        return self.times(left, self.split(loaded.mT if transpose else loaded))
+
+    def split(self, rest: Any) -> list[Any]:
+        """The digits of words, the lowest first; what is above the last is left out."""
+        half, found = 1 << self.bits - 1, []
+        for _ in range(self.digits):
+            found.append((rest + half & 2 * half - 1) - half)
+            rest = rest - found[-1] >> self.bits
+        return found
+
+    def times(self, left: np.ndarray, right: list[Any]) -> np.ndarray:
+        """left @ right, for a right matrix's digits, or those of many."""
+        mine = [self.cast(digit, "float64") for digit in self.split(self.load(left))]
+        shape = (*left.shape[:-1], right[0].shape[-1])
+        output = self.load(np.zeros(shape, np.int64))
+        for start in range(0, left.shape[-1], self.depth):
+            part = slice(start, start + self.depth)
+            theirs = [self.cast(digit[..., part, :], "float64") for digit in right]
+            for i, j in itertools.product(range(self.digits), repeat=2):
+                if i + j < self.digits:
+                    output += self.cast(mine[i][..., part] @ theirs[j], "int64") << self.bits * (i + j)
+        return self.store(output)
+
+
+@final
+class Blas(Digits):
+    """In numpy, whose products of floats are a library's, and those of integers are not."""
+
+    def __init__(self, widest: int) -> None:
+        super().__init__(widest)
+        self.name = f"blas{widest}"
+
+    def load(self, array: np.ndarray) -> np.ndarray:
+        return words(array)
+
+    def store(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def cast(self, array: np.ndarray, kind: str) -> np.ndarray:
+        return array.astype(kind)
+
+
+@final
+class Cuda(Digits):
+    """In torch, on a GPU: what is prepared stays there. device: another of torch's, to try it."""
+
+    def __init__(self, widest: int, device: str = "cuda") -> None:
+        super().__init__(widest)
+        self.name, self.device = f"{device}{widest}", device
+        self._torch = importlib.import_module("torch")
+
+    def load(self, array: np.ndarray) -> Any:
+        return self._torch.from_numpy(np.require(words(array), requirements=["W"])).to(self.device)
+
+    def store(self, array: Any) -> np.ndarray:
+        return array.cpu().numpy()
+
+    def cast(self, array: Any, kind: str) -> Any:
+        return array.to(getattr(self._torch, kind))
