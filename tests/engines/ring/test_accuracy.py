@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from mpcify.engines.ring.config import KNOWN_TO
+from mpcify.engines.ring.kernels import products
+from mpcify.engines.ring.kernels.digits import Cuda
+from mpcify.engines.ring.protocols.products import Multiplier
 from mpcify.recipe import Recipe
 from tests.engines.ring import models
 from tests.makers import FAMILIES
@@ -61,3 +64,18 @@ def test_a_narrower_cap_costs_little(ring: int) -> None:
     with program.load(model.weights) as session:
         found, _ = session.run(model.inputs)
     np.testing.assert_allclose(found["logits"], model.plain["logits"], rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("ring", [64, 40])
+def test_a_party_whose_weights_are_on_a_gpu_answers_alike(monkeypatch: pytest.MonkeyPatch, ring: int) -> None:
+    """On a machine without one its products run where torch is."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(products, "_on_gpu", lambda widest: Cuda(widest, "cpu"))
+    model = models.student("bert", "2quad-freediv")
+    with model.compile(ring=ring, device="cuda").load(model.weights) as session:
+        kept = [held.kernel for held in session.parties["owner"].weights.values() if isinstance(held, Multiplier)]
+        found, _ = session.run(model.inputs)
+    assert kept
+    assert all(isinstance(kernel, Cuda) for kernel in kept)
+    np.testing.assert_allclose(found["logits"], model.plain["logits"], rtol=0, atol=2e-2)
