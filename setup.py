@@ -4,12 +4,27 @@ import hashlib
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 FOLDER = "src/mpcify/engines/ring/kernels"
 SOURCES = b"".join(path.read_bytes() for path in sorted(Path(FOLDER).glob("*.[ch]")))
 DIGEST = hashlib.sha256(SOURCES).hexdigest()[:16]  # by which `library.py` knows a library of other sources
 
+
+class Build(build_ext):
+    """Builds without what an older assembler does not know, rather than not at all."""
+
+    def build_extension(self, extension: Extension) -> None:
+        try:
+            super().build_extension(extension)
+        except CompileError:
+            extension.define_macros.append(("NO_AMX", "1"))
+            super().build_extension(extension)
+
+
 setup(
+    cmdclass={"build_ext": Build},
     ext_modules=[
         Extension(
             "mpcify.engines.ring.kernels.native",

@@ -138,18 +138,25 @@ def test_the_doctor_warns_of_a_machine_with_no_native_kernel(ring: Path, monkeyp
     found = kernels(examine(ring / "owner"))
     assert found.state == "warning"
     assert found.value == "blas64 0.9 (up to 64 bits); billions of multiply-adds a second"
-    assert "native code" in found.problem
+    assert "native kernels" in found.problem
     assert "C compiler" in found.remedy
 
 
 def test_a_gpu_is_one_party_s_own_and_the_doctor_says_if_it_is_not_there(
     ring: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    products._on_gpu.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     edit(ring / "owner", device="cuda")
     found = examine(ring / "owner")
     assert kernels(found).problem == "MPC-501 device cuda: torch finds no GPU here"
+    monkeypatch.setattr(torch.cuda, "is_available", failing)
+    assert kernels(examine(ring / "owner")).problem == "the check itself failed (RuntimeError)"
     assert read_deployment(ring / "owner").engine.shared() == read_deployment(ring / "client").engine.shared()
+
+
+def failing() -> bool:
+    raise RuntimeError("a driver that is broken")
 
 
 def memory_of(folder: Path) -> Finding:

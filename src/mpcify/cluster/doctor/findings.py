@@ -38,23 +38,22 @@ class Findings:
     def __init__(self) -> None:
         self.all: list[Finding] = []
 
-    def check(self, name: str, look: Callable[[], T], told: Callable[[T], str] = str) -> T | None:
-        """What `look` gives; None if it raises, which is a finding. told: the value that the finding has of it."""
+    def check(self, name: str, look: Callable[[], T], told: Callable[[T], str | None] = str) -> T | None:
+        """What `look` gives; None if it raises, which is a finding. told: the value that the finding has of it; None if
+        it is none.
+        """
         try:
             found = look()
-            self.all.append(Finding(name, True, value=told(found)))
+            if (value := told(found)) is not None:
+                self.all.append(Finding(name, True, value=value))
             return found
         except MpcifyError as error:
-            self.refused(name, error)
+            self.wrong(name, f"MPC-{error.code} {error.where}: {error.what}", error.remedy)
         except OSError as error:
             self.wrong(name, f"the system refuses it: {error.strerror}", "run as the user that the party runs as")
         except Exception as error:
             self.wrong(name, f"the check itself failed ({type(error).__name__})", "report it, with the command")
         return None
-
-    def refused(self, name: str, error: MpcifyError) -> None:
-        """Something is wrong that has a number."""
-        self.wrong(name, f"MPC-{error.code} {error.where}: {error.what}", error.remedy)
 
     def wrong(self, name: str, problem: str, remedy: str) -> None:
         """Something is wrong."""

@@ -56,15 +56,8 @@ def check_processors(findings: Findings) -> None:
 
 def check_speed(engine: EngineConfig, findings: Findings) -> None:
     """Tells what the engine has to compute with, if it has a choice, and warns if that is slow."""
-    try:
-        speed = engine.speed()
-    except MpcifyError as error:  # it shall compute on what is not there
-        findings.refused("kernels", error)
-        return
-    if speed is None:
-        return
-    findings.check("kernels", lambda: speed.found)
-    if speed.slow:
+    speed = findings.check("kernels", engine.speed, lambda speed: None if speed is None else speed.found)
+    if speed and speed.slow:
         findings.warn(*speed.slow)
 
 

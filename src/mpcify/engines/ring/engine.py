@@ -36,7 +36,7 @@ from mpcify.network.memory import connect
 class RingEngine(Engine):
     """Additive shares of client and owner, randomness of a dealer: semi-honest, no two of them collude.
 
-    Raises MPC-501 for a device that is not there.
+    Raises MPC-501 for a device that is not there, MPC-504 if torch is missing for it.
     """
 
     undeclared = "refuse"

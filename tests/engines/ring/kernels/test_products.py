@@ -98,11 +98,34 @@ def test_a_product_larger_than_a_block_is_exact(each: Kernel, shape: tuple[int, 
 
 @pytest.mark.parametrize("bits", [8, 21, 22])
 def test_the_largest_sums_of_digits_are_exact(each: Kernel, bits: int) -> None:
-    """Words all of whose digits of so many bits are as far from 0 as they can be, in sums that exceed one block."""
-    word = sum(-(1 << place + bits - 1) for place in range(0, 64 - bits, bits))
-    left, right = np.full((2, 9000), word), np.full((9000, 3), word)
+    """Words whose digits of so many bits are odd and about as far from 0 as can be, in sums longer than a block."""
+    random = np.random.default_rng(bits)
+
+    def extreme(*shape: int) -> np.ndarray:
+        digits = (2 * random.integers(0, 32, shape) + 1 - (1 << bits - 1) for _ in range(64 // bits))
+        return sum((digit << bits * place for place, digit in enumerate(digits)), np.zeros(shape, np.int64))
+
+    left, right = extreme(2, 40_001), extreme(40_001, 3)
     assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
     assert same(each.products(left, right), exactly(left, right), each.widest)
+
+
+@pytest.mark.parametrize("widest", DIGITS)
+def test_sums_of_products_of_digits_stay_within_the_integers_that_floats_have(widest: int) -> None:
+    kernel = Blas(widest)
+    assert kernel.bits * kernel.digits >= widest
+    assert kernel.depth * (1 << kernel.bits - 1) ** 2 <= 2**53
+    extremes = np.concatenate([kernel.split(np.array(EXTREMES)), kernel.split(drawn(1, 1000))], axis=-1)
+    assert extremes.min() >= -(1 << kernel.bits - 1)
+    assert extremes.max() < 1 << kernel.bits - 1
+
+
+def test_a_gpu_whose_products_are_not_exact_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cast = Cuda.cast
+    monkeypatch.setattr(Cuda, "cast", lambda self, array, kind: cast(self, array, kind.replace("float64", "float32")))
+    for widest in DIGITS:
+        with pytest.raises(MpcifyError, match="MPC-501 device cpu: its products of floats are not exact"):
+            Cuda(widest, "cpu")
 
 
 def test_largest_words_wrap(each: Kernel) -> None:
@@ -178,6 +201,7 @@ def test_a_process_measures_once_whoever_asks(forgotten: None, monkeypatch: pyte
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    products._on_gpu.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for act in (lambda: kernel(64, "cuda"), lambda: measured("cuda"), RingConfig(device="cuda").build):
         with pytest.raises(MpcifyError, match="MPC-501 device cuda: torch finds no GPU here"):

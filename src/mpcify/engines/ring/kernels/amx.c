@@ -2,14 +2,17 @@
 
        a·b = Σ_w 2^8w · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits,
 
-   and the unit multiplies digits: a tile of 16 rows and 64 columns, and one of 64 rows and 16 columns, of which four rows
-   stand in a line, column by column, give sums of 32 bits. A sum has AMX_DEPTH · 8 products of at most 2^14 each, so that
+   and the unit multiplies tiles of digits, 16 × 64 by 64 × 16, to 16 × 16 sums of 32 bits. Of the right one, four rows
+   stand in a line of memory: the first column's four digits, then the second's. A sum has AMX_DEPTH · 8 products of at most 2^14 each, so that
    it stays below 2^27. Of its eight tiles six hold sums of different w; those of more take a second pass. */
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* syscall */
+#endif
 #include "amx.h"
 
-#if defined(X86) && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
+#if !defined(NO_AMX) && defined(X86) && defined(__linux__) && \
+    (defined(__clang_major__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 
 #include <cpuid.h>
 #include <immintrin.h>
@@ -34,7 +37,8 @@ int amx_there(void) {
     enum { ASK_FOR = 0x1023, TILES = 18, TILE_BIT = 1 << 24, INT8_BIT = 1 << 25 };
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & TILE_BIT) || !(d & INT8_BIT)) return 0;
-    if (!__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bw")) return 0;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq")) return 0;
+    if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")) return 0;
     return syscall(SYS_arch_prctl, ASK_FOR, TILES) == 0;
 }
 
@@ -69,8 +73,8 @@ static CODE void pack_left(int digits, const word *left, int8_t *to, size m, siz
         }
 }
 
-/* Tiles of 64 × 16 words that stand as they are, q words from row to row. */
-static CODE void stand(int digits, const word *from, int8_t *to, size depth, size columns, size q) {
+/* Packs a tile of 64 × 16 words, q words from row to row. */
+static CODE void pack_tile(int digits, const word *from, int8_t *to, size depth, size columns, size q) {
     const __m512i signs = _mm512_set1_epi64((long long)SIGNS), byte = _mm512_set1_epi64(255);
     for (size quad = 0; 4 * quad < depth; quad++)
         for (size column = 0; column < columns; column += 8) {
@@ -93,8 +97,8 @@ static CODE void stand(int digits, const word *from, int8_t *to, size depth, siz
         }
 }
 
-/* Tiles of 64 × 16 words that stand transposed, p words from column to column. */
-INLINE CODE void turn(int digits, const word *from, int8_t *to, size depth, size columns, size p) {
+/* Packs a tile of 64 × 16 words that stands transposed, p words from column to column. */
+INLINE CODE void pack_turned_tile(int digits, const word *from, int8_t *to, size depth, size columns, size p) {
     for (size column = 0; column < columns; column++) {
         int8_t line[MOST][DEEP] = {{0}};
         lines(digits, from + column * p, depth, line[0], DEEP);
@@ -112,11 +116,11 @@ CODE void amx_pack_right(int digits, const word *right, word *panels, size p, si
             const int whole = columns == SIDE && depth == DEEP;
             if (!whole) memset(to, 0, (size_t)(digits * TILE));
             if (transposed && whole)
-                turn(digits, right + column * p + k, to, DEEP, SIDE, p);
+                pack_turned_tile(digits, right + column * p + k, to, DEEP, SIDE, p);
             else if (transposed)
-                turn(digits, right + column * p + k, to, depth, columns, p);
+                pack_turned_tile(digits, right + column * p + k, to, depth, columns, p);
             else
-                stand(digits, right + k * q + column, to, depth, columns, q);
+                pack_tile(digits, right + k * q + column, to, depth, columns, q);
         }
 }
 
@@ -158,7 +162,7 @@ INLINE CODE void add_up(const int first, const int last, sums found, word *out, 
 }
 
 /* A block of 16 × 16 whose number of digits is a constant. */
-INLINE CODE void square(const int digits, const int8_t *left, const int8_t *right, word *out, size stride, size rows,
+INLINE CODE void block_of(const int digits, const int8_t *left, const int8_t *right, word *out, size stride, size rows,
                         size columns, size depth, int fresh) {
     const int some = digits < SUMS ? digits : SUMS;
     _Alignas(64) sums found;
@@ -175,7 +179,7 @@ INLINE CODE void square(const int digits, const int8_t *left, const int8_t *righ
 
 #define DIGITS(count)                                                                                                  \
     case count:                                                                                                        \
-        square(count, from, tiles, to, q, rows, columns, pieces(depth, DEEP), k == 0);                                 \
+        block_of(count, from, tiles, to, q, rows, columns, pieces(depth, DEEP), k == 0);                                 \
         break;
 
 CODE void amx_product(int digits, const word *left, const word *panels, word *out, size m, size p, size q,
@@ -189,6 +193,7 @@ CODE void amx_product(int digits, const word *left, const word *panels, word *ou
         for (size block = 0; block < m; block += AMX_ROWS) {
             const size end = least(m, block + AMX_ROWS);
             pack_left(digits, left + block * p + k, packed, end - block, p, depth);
+            __asm__ volatile("" ::: "memory"); /* gcc's loads of tiles do not say that they read it */
             for (size column = 0; column < q; column += SIDE) {
                 const size columns = least(SIDE, q - column), above = column / SIDE * pieces(p, DEEP) + k / DEEP;
                 const int8_t *tiles = (const int8_t *)panels + above * digits * TILE, *from = packed;

@@ -1,12 +1,14 @@
-/* Products by signed digits of 8 bits, in the processor's matrix unit (AMX). `digits`: 4 to 8, for a ring of 8 bits each.
+/* Products by signed digits of 8 bits, in the processor's matrix unit (AMX). `digits`: 4 to 8, for a ring of 8 · digits bits.
 
-Pieces are rows of 64 bytes that begin on a line of the cache; sizes are in words. */
+What is packed begins on a line of the cache; sizes are in words. */
 
 #include "words.h"
 
 enum { AMX_ROWS = 128, AMX_DEPTH = 768 }; /* of a block of the left matrix */
 
-/* Whether this processor has it, and the operating system lets this process use it. */
+/* Whether this processor has it, and the operating system lets this process use it. Asking is for good, for all its
+   threads and children: each then needs 8 KB more to be interrupted in, and an alternate stack for signals that has not as
+   much room is refused. */
 int amx_there(void);
 
 size amx_panel_words(int digits, size p, size q);

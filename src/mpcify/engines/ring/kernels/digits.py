@@ -1,5 +1,7 @@
 """Products of words by products of floats, which every library of matrices has: in numpy, and on a GPU.
 
+numpy's takes as many threads as that library does.
+
 A word is x = Σ dᵢ·2^(bits·i) with |dᵢ| ≤ 2^(bits−1), so
 
     a·b = Σ_w 2^(bits·w) · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits.
@@ -8,7 +10,6 @@ A product of two digits' matrices sums up 2^(53 − 2(bits−1)) terms at most: 
 """
 
 import importlib
-import itertools
 from abc import abstractmethod
 from typing import Any, final
 
@@ -16,8 +17,16 @@ import numpy as np
 
 from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, fit, oriented
 from mpcify.engines.ring.kernels.library import words
+from mpcify.errors import MpcifyError
 
 DIGITS = {42: 2, 64: 3}  # rings, the narrowest first, and the digits of a word in them
+
+
+def odd(rows: int, columns: int, bits: int) -> np.ndarray:
+    """Words of one digit, negative, odd and about as far from 0 as it may be: a sum of their products takes all the
+    bits that it can, and a bit lost shows.
+    """
+    return 2 * np.arange(rows * columns).reshape(rows, columns) % 64 + 1 - (1 << bits - 1)
 
 
 class Digits(Kernel):
@@ -68,10 +77,10 @@ class Digits(Kernel):
         output = self.load(np.zeros(shape, np.int64))
         for start in range(0, left.shape[-1], self.depth):
             part = slice(start, start + self.depth)
-            theirs = [self.cast(digit[..., part, :], "float64") for digit in right]
-            for i, j in itertools.product(range(self.digits), repeat=2):
-                if i + j < self.digits:
-                    output += self.cast(mine[i][..., part] @ theirs[j], "int64") << self.bits * (i + j)
+            for j, digit in enumerate(right):
+                theirs = self.cast(digit[..., part, :], "float64")
+                for i in range(self.digits - j):
+                    output += self.cast(mine[i][..., part] @ theirs, "int64") << self.bits * (i + j)
         return self.store(output)
 
 
@@ -95,12 +104,19 @@ class Blas(Digits):
 
 @final
 class Cuda(Digits):
-    """In torch, on a GPU: what is prepared stays there. device: another of torch's, to try it."""
+    """In torch, on a GPU: what is prepared stays there. device: another of torch's, to try it.
+
+    Raises MPC-501 if its products of floats are not exact.
+    """
 
     def __init__(self, widest: int, device: str = "cuda") -> None:
         super().__init__(widest)
         self.name, self.device = f"{device}{widest}", device
         self._torch = importlib.import_module("torch")
+        left, right = odd(8, self.depth, self.bits), odd(self.depth, 8, self.bits)
+        if not np.array_equal(self.product(left, self.prepare(right)), left @ right):
+            what = "its products of floats are not exact: each should be rounded at 53 bits"
+            raise MpcifyError(501, f"device {device}", what, "use --device cpu")
 
     def load(self, array: np.ndarray) -> Any:
         return self._torch.from_numpy(np.require(words(array), requirements=["W"])).to(self.device)

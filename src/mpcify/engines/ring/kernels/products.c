@@ -161,7 +161,8 @@ int kind_named(const char *name) {
     if (!strcmp(name, "avx512") && wide) return AVX512;
     if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2")) return AVX2;
 #endif
-    if (!strncmp(name, "amx", 3) && amx_there()) return AMX + atoi(name + 3) / 8;
+    const int digits = strncmp(name, "amx", 3) ? 0 : atoi(name + 3) / 8;
+    if (digits >= 4 && digits <= 8 && amx_there()) return AMX + digits;
     return strcmp(name, "portable") ? -1 : PORTABLE;
 }
 

@@ -26,7 +26,7 @@ from mpcify.extras import require
 NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52, **{f"amx{bits}": bits for bits in (32, 40, 48, 56, 64)}}
 SHAPE = (64, 256, 192)  # of the product that is measured
 REPEATS = 3
-SLOW = "products of floats in place of integers take about five times as long as native code"
+SLOW = "without native kernels a product takes several times as long"
 
 
 @final
@@ -133,7 +133,7 @@ def _fastest_first() -> list[tuple[Kernel, float]]:
 
 def measured(device: str = "cpu") -> dict[str, dict[str, float]]:
     """Of each kernel that is there, the fastest first, but those of a GPU before: the widest ring, and billions of
-    multiply-adds a second. Raises MPC-501 for a GPU that is not there.
+    multiply-adds a second. Raises MPC-501 for a GPU that is not there, MPC-504 for torch.
     """
     beside = [] if device == "cpu" else [(kernel, _rate(kernel)) for kernel in map(_on_gpu, DIGITS)]
     return {kernel.name: {"bits": kernel.widest, "rate": rate} for kernel, rate in (*beside, *_fastest_first())}
@@ -146,7 +146,7 @@ def blas_alone() -> bool:
 
 @cache
 def _on_gpu(widest: int) -> Kernel:
-    """Raises MPC-501 if there is no GPU, MPC-504 if torch is missing."""
+    """Raises MPC-501 if there is no GPU that multiplies exactly, MPC-504 if torch is missing."""
     require("torch")
     if not importlib.import_module("torch").cuda.is_available():
         raise MpcifyError(501, "device cuda", "torch finds no GPU here", "use --device cpu, or a build of torch for it")
@@ -156,7 +156,7 @@ def _on_gpu(widest: int) -> Kernel:
 def kernel(bits: int, device: str = "cpu") -> Kernel:
     """The fastest kernel for a ring of `bits`, by one short measurement a process; on a GPU the one that it has.
 
-    Raises MPC-501 if there is no GPU.
+    Raises MPC-501 if there is no GPU, MPC-504 if torch is missing.
     """
     if device != "cpu":
         return _on_gpu(next(widest for widest in DIGITS if widest >= bits))
