@@ -20,7 +20,7 @@ from mpcify.cluster.keys import KEY
 from mpcify.cluster.local import LocalParties
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
-from mpcify.engines.ring.kernels.digits import Blas
+from mpcify.engines.ring.kernels.floats import Blas
 from mpcify.engines.ring.kernels.products import measured
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, read_all

@@ -8,7 +8,7 @@ import pytest
 
 from mpcify.engines.ring.config import KNOWN_TO
 from mpcify.engines.ring.kernels import products
-from mpcify.engines.ring.kernels.digits import Cuda
+from mpcify.engines.ring.kernels.floats import Cuda
 from mpcify.engines.ring.protocols.products import Multiplier
 from mpcify.recipe import Recipe
 from tests.engines.ring import models

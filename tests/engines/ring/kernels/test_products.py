@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
-from mpcify.engines.ring.kernels.digits import DIGITS, Blas, Cuda
+from mpcify.engines.ring.kernels.floats import DIGITS, Blas, Cuda
 from mpcify.engines.ring.kernels.kernel import Kernel
 from mpcify.engines.ring.kernels.library import library
 from mpcify.engines.ring.kernels.products import Torch, kernel, measured, there

@@ -16,7 +16,7 @@ from typing import Any, final
 
 import numpy as np
 
-from mpcify.engines.ring.kernels.digits import DIGITS, Blas, Cuda
+from mpcify.engines.ring.kernels.floats import DIGITS, Blas, Cuda
 from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, fit, oriented
 from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
 from mpcify.errors import MpcifyError, MpcifyWarning

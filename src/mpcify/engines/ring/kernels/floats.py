@@ -29,7 +29,7 @@ def odd(rows: int, columns: int, bits: int) -> np.ndarray:
     return 2 * np.arange(rows * columns).reshape(rows, columns) % 64 + 1 - (1 << bits - 1)
 
 
-class Digits(Kernel):
+class Floats(Kernel):
     """Signed digits, multiplied as float64. Arrays: of the library that does it."""
 
     def __init__(self, widest: int) -> None:
@@ -85,7 +85,7 @@ class Digits(Kernel):
 
 
 @final
-class Blas(Digits):
+class Blas(Floats):
     """In numpy, whose products of floats are a library's, and those of integers are not."""
 
     def __init__(self, widest: int) -> None:
@@ -103,7 +103,7 @@ class Blas(Digits):
 
 
 @final
-class Cuda(Digits):
+class Cuda(Floats):
     """In torch, on a GPU: what is prepared stays there. device: another of torch's, to try it.
 
     Raises MPC-501 if its products of floats are not exact.
