@@ -17,6 +17,7 @@ from transformers import (
     default_data_collator,
 )
 
+from mpcify import progress
 from mpcify.conversion.convert import convert, load
 from mpcify.conversion.rows import mixed_rows
 from mpcify.conversion.student import ranges_of, set_ranges
@@ -336,6 +337,17 @@ def test_stdout_stays_clean(trainer_of: Make, capfd: pytest.CaptureFixture[str])
     out, err = capfd.readouterr()
     assert out == ""
     assert "epoch 1/1 selection: divergence" in err
+    assert "distillation, steps" not in err  # too short for that
+
+
+def test_steps_are_told_now_and_then_where_nobody_watches(
+    trainer_of: Make, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    made = trainer_of(num_train_epochs=1)
+    made.train()
+    steps = made.state.max_steps
+    assert f"distillation, steps: {steps} of {steps}" in capfd.readouterr().err
 
 
 def test_a_checkpoint_holds_no_arguments_and_loads_as_a_student(trainer_of: Make) -> None:

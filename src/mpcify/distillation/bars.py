@@ -9,6 +9,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import TrainerCallback
 from transformers.utils import logging
 
+from mpcify.progress import Progress, lines
+
 
 @contextmanager
 def without_bars() -> Iterator[None]:
@@ -23,18 +25,23 @@ def without_bars() -> Iterator[None]:
 
 
 class EpochProgress(TrainerCallback):
-    """A progress bar and a line an epoch, on stderr: stdout belongs to the answer."""
+    """A progress bar, or a line now and then if nobody watches, and a line an epoch, on stderr: stdout belongs to the
+    answer.
+    """
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.line: Progress = lambda done: None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Opens the bar as the run begins, or is taken up again."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="distill", unit="step", disable=None)
+        self.line = lines("distillation, steps", state.max_steps) if self.bar.disable else lambda done: None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """One step further."""
         self.bar.update(1)
+        self.line(state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
         """A line of what was measured."""
