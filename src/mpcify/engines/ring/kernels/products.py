@@ -24,7 +24,10 @@ from mpcify.extras import require
 
 # the kinds of products.c, and the widest ring of each; amx: digits of 8 bits in the processor's matrix unit
 NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52, **{f"amx{bits}": bits for bits in (32, 40, 48, 56, 64)}}
-SHAPE = (64, 256, 192)  # of the product that is measured
+INT8 = (32, 40, 48)  # rings; of wider ones the digits are too many
+WORD = 8  # bytes
+SIGNS = -0x7F7F7F7F7F7F7F80  # 0x80…80
+SHAPE = (128, 512, 256)  # of the product that is measured
 REPEATS = 3
 SLOW = "without native kernels a product takes several times as long"
 
@@ -90,6 +93,58 @@ class Torch(Kernel):
         return (self._tensor(left) @ (other.mT if transpose else other)).numpy()
 
 
+@final
+class Int8(Kernel):
+    """torch's product of 8-bit integers, of signed digits: fast where a processor multiplies those in hardware.
+
+    Σ_w 2^8w · (a₀ … a_w)·(b_w … b₀)ᵀ, digits side by side along the inner axis: a sum of 32 bits has at most 2^17 − 1
+    products of two digits. Many products of small matrices, of which each would be split anew, are torch's of int64.
+    """
+
+    def __init__(self, widest: int) -> None:
+        self.name, self.widest, self.digits = f"torch{widest}", widest, widest // 8
+        self.depth = ((1 << 17) - 1) // self.digits
+        self._small = Torch()
+        self._torch = importlib.import_module("torch")
+
+    def _split(self, array: np.ndarray) -> Any:
+        """The digits of words, the lowest first, along a new last axis: x = Σ dᵢ·2^8i, −128 ≤ dᵢ < 128."""
+        signs = np.int64(SIGNS)
+        digits = ((words(array) + signs) ^ signs).view(np.int8).reshape(*array.shape, WORD)
+        return self._torch.from_numpy(digits[..., : self.digits])
+
+    def _stacked(self, right: np.ndarray) -> list[Any]:
+        """A right matrix's digits below each other, the highest first; a part for each `depth` of its rows."""
+        digits, starts = self._split(right), range(0, right.shape[0], self.depth)
+        return [
+            self._torch.cat([digits[start : start + self.depth, :, i] for i in reversed(range(self.digits))])
+            for start in starts
+        ]
+
+    def _times(self, left: np.ndarray, right: list[Any], columns: int) -> np.ndarray:
+        output = self._torch.zeros(left.shape[0], columns, dtype=self._torch.int64)
+        digits = self._split(left)
+        for number, stack in enumerate(right):
+            part = digits[:, number * self.depth : (number + 1) * self.depth]
+            mine = self._torch.cat([part[..., i] for i in range(self.digits)], 1)
+            depth = part.shape[1]
+            for w in range(self.digits):
+                theirs = stack[(self.digits - 1 - w) * depth :]
+                found = self._torch._int_mm(mine[:, : (w + 1) * depth].contiguous(), theirs)
+                output += found.to(self._torch.int64) << 8 * w
+        return output.numpy()
+
+    def prepare(self, right: np.ndarray) -> Prepared:
+        return Prepared(self.name, right.shape, self._stacked(right))
+
+    def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
+        fit(self, left, right)
+        return self._times(left, right.words, right.shape[1])
+
+    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
+        return self._small.products(left, right, transpose)
+
+
 def there() -> list[Kernel]:
     """Every kernel that this machine runs.
 
@@ -102,7 +157,7 @@ def there() -> list[Kernel]:
     if {kernel.name for kernel in kernels} <= {"portable"} or sys.modules.get("torch"):
         with suppress(MpcifyError):
             require("torch")
-            kernels.append(Torch())
+            kernels += [Torch(), *map(Int8, INT8)]
     return [*kernels, *map(Blas, DIGITS)]
 
 
