@@ -63,9 +63,10 @@ def against_plain(model, recipe, **settings):
 )
 def test_private_answers_are_the_plain_ones(family, recipe, teacher):
     expected, fixed, private, cost = against_plain(teacher(family), recipe)
-    # what 18 fraction bits leave of a logit after two layers with SPU's rsqrt, tanh and exp: up to 2.1e-2 was seen
-    np.testing.assert_allclose(private, expected, atol=3e-2)
-    np.testing.assert_allclose(fixed, private, atol=2e-2)
+    # 2e-2: what 18 fraction bits leave of a logit after two layers with SPU's rsqrt, tanh and exp, in integers as well,
+    # and SPU's random truncations change little of it: 1e-3
+    np.testing.assert_allclose(fixed, expected, atol=2e-2)
+    np.testing.assert_allclose(private, fixed, atol=1e-3)
     assert np.ptp(expected, axis=0).max() > 0.1  # the two requests differ, so that agreement means something
     assert set(cost.bytes_per_party) == {"client", "owner", "helper"}
     assert cost.bytes == sum(cost.bytes_per_party.values())
