@@ -67,7 +67,6 @@ class Native(Kernel):
         return output
 
 
-@final
 class Torch(Kernel):
     """torch's product of int64 tensors on the CPU, where torch is installed."""
 
@@ -94,18 +93,17 @@ class Torch(Kernel):
 
 
 @final
-class Int8(Kernel):
+class Int8(Torch):
     """torch's product of 8-bit integers, of signed digits: fast where a processor multiplies those in hardware.
 
     Σ_w 2^8w · (a₀ … a_w)·(b_w … b₀)ᵀ, digits side by side along the inner axis: a sum of 32 bits has at most 2^17 − 1
-    products of two digits. Many products of small matrices, of which each would be split anew, are torch's of int64.
+    products of two digits. Many products of small matrices, of which each would be split anew, are those of int64.
     """
 
     def __init__(self, widest: int) -> None:
+        super().__init__()
         self.name, self.widest, self.digits = f"torch{widest}", widest, widest // 8
         self.depth = ((1 << 17) - 1) // self.digits
-        self._small = Torch()
-        self._torch = importlib.import_module("torch")
 
     def _split(self, array: np.ndarray) -> Any:
         """The digits of words, the lowest first, along a new last axis: x = Σ dᵢ·2^8i, −128 ≤ dᵢ < 128."""
@@ -140,9 +138,6 @@ class Int8(Kernel):
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
         fit(self, left, right)
         return self._times(left, right.words, right.shape[1])
-
-    def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
-        return self._small.products(left, right, transpose)
 
 
 def there() -> list[Kernel]:
