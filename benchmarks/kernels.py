@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m benchmarks.kernels [--repeat 20] [--out FILE.json]
 
-Products in billions of multiply-adds a second, beside torch's of float32, which the plaintext model takes; formulas in
-billions of bytes read and written a second, in C and in numpy. Medians of a few runs in turns.
+Products in billions of multiply-adds a second, beside torch's of float32, which the plaintext model takes, of words of
+all digits and (`weights`) with a matrix of WEIGHT bits, as the owner's is in a request; formulas in billions of bytes read and written a second, in C and in numpy. Medians of a few runs in turns.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from mpcify.measure.provenance import provenance
 
 PRODUCTS = {"qkv": (128, 768, 2304), "first": (128, 768, 3072), "second": (128, 3072, 768)}
 HEADS = (12, 128, 64, 128)  # scores: a product a head
+WEIGHT = 15  # bits, a sign among them
 WORDS = (128, 3072)
 OPENING = (16, 38)  # shift and ring
 KAPPA = OPENING[1] - OPENING[0]  # bits of what is opened, and sent
@@ -56,8 +57,9 @@ def products(random: np.random.Generator, repeat: int) -> dict[str, dict[str, fl
         floats = torch.randn(m, p), torch.randn(p, q)
         runs: dict[str, Run] = {"float32": lambda floats=floats: floats[0] @ floats[1]}
         for kernel in there():
-            prepared = kernel.prepare(right)
-            runs[kernel.name] = lambda of=kernel, left=left, prepared=prepared: of.product(left, prepared)
+            for words_of, matrix in (("", right), (", weights", right >> 64 - WEIGHT)):
+                prepared = kernel.prepare(matrix)
+                runs[kernel.name + words_of] = lambda of=kernel, left=left, by=prepared: of.product(left, by)
         found[name] = rates(runs, dict.fromkeys(runs, m * p * q), repeat)
     count, m, p, q = HEADS
     left, right = words(count, m, p), words(count, q, p)

@@ -20,7 +20,8 @@ def test_each_product_and_formula_has_a_rate_of_each_kernel(tmp_path: Path, monk
     assert found["format"] == 1
     assert {"commit", "machine", "seed", "command"} <= found.keys()
     assert found["products"].keys() == {"small", "scores"}
-    for rates in found["products"].values():
-        assert rates.keys() == {"float32", *(kernel.name for kernel in there())}
+    names = [kernel.name for kernel in there()]
+    assert found["products"]["small"].keys() == {"float32", *names, *(f"{name}, weights" for name in names)}
+    assert found["products"]["scores"].keys() == {"float32", *names}
     assert {tuple(rates) for rates in found["formulas"].values()} == {("native", "numpy")}
     assert "square" in found["formulas"]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mpcify.engines.ring.config import RingConfig
 from mpcify.engines.ring.kernels import products
 from mpcify.engines.ring.kernels.floats import DIGITS, Blas, Cuda
-from mpcify.engines.ring.kernels.kernel import Kernel
+from mpcify.engines.ring.kernels.kernel import Kernel, digits_held
 from mpcify.engines.ring.kernels.library import library
-from mpcify.engines.ring.kernels.products import Torch, kernel, measured, there
+from mpcify.engines.ring.kernels.products import Int8, Torch, kernel, measured, there
 from mpcify.errors import MpcifyError, MpcifyWarning
 
 NAMES = [
@@ -94,6 +94,39 @@ def test_a_batch_of_products_is_exact_and_so_is_one_with_a_transposed_matrix(
     assert same(each.products(left, turned, transpose=True), wanted, each.widest)
 
 
+@pytest.mark.parametrize("bits", [8, 21, 22])
+def test_words_hold_in_as_many_digits_as_they_need(bits: int) -> None:
+    half = 1 << bits - 1
+    for count in range(1, 64 // bits):
+        highest = sum(half - 1 << bits * place for place in range(count))
+        lowest = -sum(half << bits * place for place in range(count))
+        for word, digits in ((highest, count), (highest + 1, count + 1), (lowest, count), (lowest - 1, count + 1)):
+            assert digits_held(np.array([[0, word]]), bits, 9) == digits
+            assert digits_held(np.array([[0, word]]), bits, count) == count
+    assert digits_held(np.zeros((0, 3), np.int64), bits, 9) == 1
+
+
+@many
+@given(m=SIZES, p=SIZES, q=SIZES, seed=SEEDS, bits=st.sampled_from([8, 21, 22]), count=st.integers(1, 4))
+def test_a_product_with_a_matrix_of_few_digits_is_exact(
+    each: Kernel, m: int, p: int, q: int, seed: int, bits: int, count: int
+) -> None:
+    """As an owner's weights are; the largest and the least word of so many digits are among them, and those beyond."""
+    random, half, ones = np.random.default_rng(seed), 1 << bits - 1, sum(1 << bits * i for i in range(min(count, 2)))
+    ends = [-half * ones - 1, -half * ones, -1, 0, 1, (half - 1) * ones, (half - 1) * ones + 1]
+    left, right = drawn(seed, m, p), random.choice(ends[random.integers(0, 2) : 7 - random.integers(0, 2)], (p, q))
+    assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+
+
+def test_a_matrix_of_few_digits_takes_fewer_products() -> None:
+    weights, hidden = drawn(1, 40, 30) % 2**14, drawn(2, 40, 30)
+    for kernel, few, every in ((Blas(42), 1, 2), (Blas(64), 1, 3), (Cuda(42, "cpu"), 1, 2)):
+        assert [len(kernel.prepare(right).words) for right in (weights, hidden)] == [few, every]
+    assert [Int8(40).prepare(right).words[0].shape for right in (weights, hidden)] == [(80, 30), (200, 30)]
+    for native in (kernel for kernel in there() if kernel.name in ("amx32", "amx40", "amx48")):
+        assert native.prepare(weights).words[0].size * native.widest == native.prepare(hidden).words[0].size * 16
+
+
 @pytest.mark.parametrize("shape", [(130, 390, 25), (257, 1, 1), (1, 1200, 49), (3, 9000, 5)])
 def test_a_product_larger_than_a_block_is_exact(each: Kernel, shape: tuple[int, int, int]) -> None:
     m, p, q = shape
@@ -120,7 +153,8 @@ def test_sums_of_products_of_digits_stay_within_the_integers_that_floats_have(wi
     kernel = Blas(widest)
     assert kernel.bits * kernel.digits >= widest
     assert kernel.depth * (1 << kernel.bits - 1) ** 2 <= 2**53
-    extremes = np.concatenate([kernel.split(np.array(EXTREMES)), kernel.split(drawn(1, 1000))], axis=-1)
+    words = np.concatenate([np.array(EXTREMES), drawn(1, 1000)])
+    extremes = np.concatenate(kernel.split(words, kernel.digits))
     assert extremes.min() >= -(1 << kernel.bits - 1)
     assert extremes.max() < 1 << kernel.bits - 1
 

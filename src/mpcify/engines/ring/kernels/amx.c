@@ -1,6 +1,6 @@
 /* A word is Σ dᵢ·2^8i with dᵢ from −128 to 127: with s = 0x80…80, the bytes of (x + s) ^ s. So
 
-       a·b = Σ_w 2^8w · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits,
+       a·b = Σ_w 2^8w · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits, j below how many b has,
 
    and the unit multiplies tiles of digits, 16 × 64 by 64 × 16, to 16 × 16 sums of 32 bits. Of the right one, four rows
    stand in a line of memory: the first column's four digits, then the second's. A sum has AMX_DEPTH · 8 products of at most 2^14 each, so that
@@ -46,7 +46,12 @@ INLINE size pieces(size count, size of) { return (count + of - 1) / of; }
 INLINE word split(word x) { return (x + SIGNS) ^ SIGNS; }
 
 static size bytes(int digits, size rows, size deep) { return pieces(rows, SIDE) * pieces(deep, DEEP) * digits * TILE; }
-size amx_panel_words(int digits, size p, size q) { return bytes(digits, q, p) / (size)sizeof(word); }
+/* The digits of a right matrix that are packed: 2, 3 or all, for each of which there is code. */
+INLINE int kept(int digits, int held) { return held > 3 || digits > SUMS ? digits : held > 2 ? 3 : 2; }
+
+size amx_panel_words(int digits, int held, size p, size q) {
+    return bytes(kept(digits, held), q, p) / (size)sizeof(word);
+}
 size amx_block_words(int digits, size m, size p) {
     return bytes(digits, least(m, AMX_ROWS), least(p, AMX_DEPTH)) / (size)sizeof(word);
 }
@@ -108,7 +113,8 @@ INLINE CODE void pack_turned_tile(int digits, const word *from, int8_t *to, size
     }
 }
 
-CODE void amx_pack_right(int digits, const word *right, word *panels, size p, size q, int transposed) {
+CODE void amx_pack_right(int digits, int held, const word *right, word *panels, size p, size q, int transposed) {
+    digits = kept(digits, held);
     int8_t *to = (int8_t *)panels;
     for (size column = 0; column < q; column += SIDE)
         for (size k = 0; k < p; k += DEEP, to += digits * TILE) {
@@ -131,15 +137,16 @@ CODE void amx_pack_right(int digits, const word *right, word *panels, size p, si
         break;
 
 /* The sums of w from `first` to `last` for 16 rows and 16 columns, over `depth` tiles. */
-INLINE CODE void sum_up(const int digits, const int first, const int last, const int8_t *left, const int8_t *right,
-                        size depth, sums found) {
+INLINE CODE void sum_up(const int digits, const int held, const int first, const int last, const int8_t *left,
+                        const int8_t *right, size depth, sums found) {
     EVERY(_tile_zero)
-    for (size k = 0; k < depth; k++, left += digits * TILE, right += digits * TILE) {
+    for (size k = 0; k < depth; k++, left += digits * TILE, right += held * TILE) {
 #pragma GCC unroll 8
         for (int i = 0; i < last; i++) {
+            const int end = held < last - i ? held : last - i;
             _tile_loadd(LEFT, left + i * TILE, DEEP);
 #pragma GCC unroll 8
-            for (int j = i < first ? first - i : 0; i + j < last; j++) {
+            for (int j = i < first ? first - i : 0; j < end; j++) {
                 _tile_loadd(RIGHT, right + j * TILE, DEEP);
                 switch (i + j - first) { SUM(0) SUM(1) SUM(2) SUM(3) SUM(4) SUM(5) }
             }
@@ -161,29 +168,31 @@ INLINE CODE void add_up(const int first, const int last, sums found, word *out, 
         }
 }
 
-/* A block of 16 × 16 whose number of digits is a constant. */
-INLINE CODE void block_of(const int digits, const int8_t *left, const int8_t *right, word *out, size stride, size rows,
-                        size columns, size depth, int fresh) {
+/* A block of 16 × 16 whose numbers of digits are constants. */
+INLINE CODE void block_of(const int digits, const int held, const int8_t *left, const int8_t *right, word *out,
+                          size stride, size rows, size columns, size depth, int fresh) {
     const int some = digits < SUMS ? digits : SUMS;
     _Alignas(64) sums found;
-    sum_up(digits, 0, some, left, right, depth, found);
+    sum_up(digits, held, 0, some, left, right, depth, found);
     if (columns == SIDE)
         add_up(0, some, found, out, stride, rows, SIDE, fresh);
     else
         add_up(0, some, found, out, stride, rows, columns, fresh);
     if (digits > some) {
-        sum_up(digits, some, digits, left, right, depth, found);
+        sum_up(digits, held, some, digits, left, right, depth, found);
         add_up(some, digits, found, out, stride, rows, columns, 0);
     }
 }
 
-#define DIGITS(count)                                                                                                  \
-    case count:                                                                                                        \
-        block_of(count, from, tiles, to, q, rows, columns, pieces(depth, DEEP), k == 0);                                 \
+#define PAIR(digits, held)                                                                                             \
+    case 16 * (digits) + (held):                                                                                       \
+        block_of(digits, held, from, tiles, to, q, rows, columns, pieces(depth, DEEP), k == 0);                          \
         break;
+#define PAIRS(digits) PAIR(digits, 2) PAIR(digits, 3) PAIR(digits, digits)
 
-CODE void amx_product(int digits, const word *left, const word *panels, word *out, size m, size p, size q,
+CODE void amx_product(int digits, int held, const word *left, const word *panels, word *out, size m, size p, size q,
                       word *scratch) {
+    held = kept(digits, held);
     static const shapes all = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
     int8_t *const packed = (int8_t *)scratch;
     if (p == 0) memset(out, 0, sizeof(word) * (size_t)(m * q));
@@ -196,11 +205,11 @@ CODE void amx_product(int digits, const word *left, const word *panels, word *ou
             __asm__ volatile("" ::: "memory"); /* gcc's loads of tiles do not say that they read it */
             for (size column = 0; column < q; column += SIDE) {
                 const size columns = least(SIDE, q - column), above = column / SIDE * pieces(p, DEEP) + k / DEEP;
-                const int8_t *tiles = (const int8_t *)panels + above * digits * TILE, *from = packed;
+                const int8_t *tiles = (const int8_t *)panels + above * held * TILE, *from = packed;
                 for (size row = block; row < end; row += SIDE, from += pieces(depth, DEEP) * digits * TILE) {
                     const size rows = least(SIDE, end - row);
                     word *const to = out + row * q + column;
-                    switch (digits) { DIGITS(4) DIGITS(5) DIGITS(6) DIGITS(7) DIGITS(8) }
+                    switch (16 * digits + held) { PAIRS(4) PAIRS(5) PAIRS(6) PAIR(7, 7) PAIR(8, 8) }
                 }
             }
         }
@@ -211,13 +220,14 @@ CODE void amx_product(int digits, const word *left, const word *panels, word *ou
 #else
 
 int amx_there(void) { return 0; }
-size amx_panel_words(int digits, size p, size q) { return 0 * digits * p * q; }
+size amx_panel_words(int digits, int held, size p, size q) { return 0 * digits * held * p * q; }
 size amx_block_words(int digits, size m, size p) { return 0 * digits * m * p; }
-void amx_pack_right(int digits, const word *right, word *panels, size p, size q, int transposed) {
-    (void)digits, (void)right, (void)panels, (void)p, (void)q, (void)transposed;
+void amx_pack_right(int digits, int held, const word *right, word *panels, size p, size q, int transposed) {
+    (void)digits, (void)held, (void)right, (void)panels, (void)p, (void)q, (void)transposed;
 }
-void amx_product(int digits, const word *left, const word *panels, word *out, size m, size p, size q, word *scratch) {
-    (void)digits, (void)left, (void)panels, (void)out, (void)m, (void)p, (void)q, (void)scratch;
+void amx_product(int digits, int held, const word *left, const word *panels, word *out, size m, size p, size q,
+                 word *scratch) {
+    (void)digits, (void)held, (void)left, (void)panels, (void)out, (void)m, (void)p, (void)q, (void)scratch;
 }
 
 #endif

@@ -6,6 +6,8 @@ A word is x = Σ dᵢ·2^(bits·i) with |dᵢ| ≤ 2^(bits−1), so
 
     a·b = Σ_w 2^(bits·w) · Σ_{i+j=w} aᵢ·bⱼ,   w below the number of digits.
 
+What is prepared has no more digits than its largest word.
+
 A product of two digits' matrices sums up 2^(53 − 2(bits−1)) terms at most: it stays within 2^53 and is exact.
 """
 
@@ -15,7 +17,7 @@ from typing import Any, final
 
 import numpy as np
 
-from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, fit, oriented
+from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, digits_held, fit, oriented
 from mpcify.engines.ring.kernels.library import words
 from mpcify.errors import MpcifyError
 
@@ -50,8 +52,8 @@ class Floats(Kernel):
         """An array of another kind: float64, int64 or int32."""
 
     def prepare(self, right: np.ndarray) -> Prepared:
-        digits = [self.cast(digit, "int32") for digit in self.split(self.load(right))]
-        return Prepared(self.name, right.shape, digits)
+        digits = self.split(self.load(right), digits_held(right, self.bits, self.digits))
+        return Prepared(self.name, right.shape, [self.cast(digit, "int32") for digit in digits])
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
         fit(self, left, right)
@@ -60,19 +62,19 @@ class Floats(Kernel):
     def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
         oriented(left, right, transpose)
         loaded = self.load(right)
-        return self.times(left, self.split(loaded.mT if transpose else loaded))
+        return self.times(left, self.split(loaded.mT if transpose else loaded, self.digits))
 
-    def split(self, rest: Any) -> list[Any]:
+    def split(self, rest: Any, digits: int) -> list[Any]:
         """The digits of words, the lowest first; what is above the last is left out."""
         half, found = 1 << self.bits - 1, []
-        for _ in range(self.digits):
+        for _ in range(digits):
             found.append((rest + half & 2 * half - 1) - half)
             rest = rest - found[-1] >> self.bits
         return found
 
     def times(self, left: np.ndarray, right: list[Any]) -> np.ndarray:
         """left @ right, for a right matrix's digits, or those of many."""
-        mine = [self.cast(digit, "float64") for digit in self.split(self.load(left))]
+        mine = [self.cast(digit, "float64") for digit in self.split(self.load(left), self.digits)]
         shape = (*left.shape[:-1], right[0].shape[-1])
         output = self.load(np.zeros(shape, np.int64))
         for start in range(0, left.shape[-1], self.depth):

@@ -35,6 +35,20 @@ class Kernel(ABC):
         """left @ right, (…, m, p) @ (…, p, q) → (…, m, q), or left @ rightᵀ, right (…, q, p). Equal leading axes."""
 
 
+def digits_held(words: np.ndarray, bits: int, most: int) -> int:
+    """How many digits hold each word, up to `most`: x = Σ dᵢ·2^(bits·i), −2^(bits−1) ≤ dᵢ < 2^(bits−1).
+
+    An owner's weights have few, what hides them has all. So a product of full words with weights takes fewer products
+    of digits.
+    """
+    half, lowest, highest = 1 << bits - 1, int(words.min(initial=0)), int(words.max(initial=0))
+    for count in range(1, most):
+        ones = sum(1 << bits * place for place in range(count))
+        if -half * ones <= lowest and highest <= (half - 1) * ones:
+            return count
+    return most
+
+
 def fit(kernel: Kernel, left: np.ndarray, right: Prepared) -> None:
     """Raises ValueError unless `left` fits what was prepared, and for this kernel."""
     if left.ndim != 2 or left.shape[1] != right.shape[0]:

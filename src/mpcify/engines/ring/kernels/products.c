@@ -3,7 +3,7 @@
 The right matrix is packed in panels of 24 columns, each row by row; the last panel holds what is left, filled with
 zeros to a multiple of 8 columns. The left one is packed as it is used, in groups of 8, 4, 2 or 1 rows, each column by
 column. `kind` says how a word is multiplied: IFMA mod 2^52, the others mod 2^64; or, above AMX, that `amx.c` does it,
-by as many digits as are added to that. */
+by as many digits as are added to that. `held`: how many hold each word of the right matrix; the others do not ask. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@ by as many digits as are added to that. */
 #endif
 
 enum { PORTABLE, AVX2, AVX512, IFMA, AMX };
-enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384 };
+enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384, WORD_DIGITS = sizeof(word) };
 
 /* out (rows × columns, rows `stride` apart) += left (depth × rows) times right (depth × columns, filled to lanes);
    the first part of a sum overwrites `out`. */
@@ -167,9 +167,9 @@ int kind_named(const char *name) {
 }
 
 /* Packs right (p × q, or q × p that stands transposed) in panels. */
-void pack_right(int kind, const word *right, word *panels, size p, size q, int transposed) {
+void pack_right(int kind, int held, const word *right, word *panels, size p, size q, int transposed) {
     if (kind > AMX) {
-        amx_pack_right(kind - AMX, right, panels, p, q, transposed);
+        amx_pack_right(kind - AMX, held, right, panels, p, q, transposed);
         return;
     }
     for (size start = 0; start < q; start += PANEL) {
@@ -198,17 +198,18 @@ static void pack_left(const word *left, word *packed, size m, size stride, size 
 }
 
 /* Words that a right matrix takes in panels, and words that `product` takes for a block of the left one. */
-size panel_words(int kind, size p, size q) {
-    return kind > AMX ? amx_panel_words(kind - AMX, p, q) : p * filled(q);
+size panel_words(int kind, int held, size p, size q) {
+    return kind > AMX ? amx_panel_words(kind - AMX, held, p, q) : p * filled(q);
 }
 size block_words(int kind, size m, size p) {
     return kind > AMX ? amx_block_words(kind - AMX, m, p) : least(m, BLOCK) * least(p, DEPTH);
 }
 
 /* out (m × q) = left (m × p) times a right matrix in panels. scratch: block_words(kind, m, p). */
-void product(int kind, const word *left, const word *panels, word *out, size m, size p, size q, word *scratch) {
+void product(int kind, int held, const word *left, const word *panels, word *out, size m, size p, size q,
+             word *scratch) {
     if (kind > AMX) {
-        amx_product(kind - AMX, left, panels, out, m, p, q, scratch);
+        amx_product(kind - AMX, held, left, panels, out, m, p, q, scratch);
         return;
     }
     tile *const multiply = tile_of(kind);
@@ -232,11 +233,13 @@ void product(int kind, const word *left, const word *panels, word *out, size m, 
     }
 }
 
-/* `count` products of matrices that lie one after another. scratch: panel_words(kind, p, q) + block_words(kind, m, p). */
+/* `count` products of matrices that lie one after another, of words as they are.
+   scratch: panel_words(kind, WORD_DIGITS, p, q) + block_words(kind, m, p). */
 void products(int kind, const word *left, const word *right, word *out, size count, size m, size p, size q,
               int transposed, word *scratch) {
+    word *const block = scratch + panel_words(kind, WORD_DIGITS, p, q);
     for (size i = 0; i < count; i++) {
-        pack_right(kind, right + i * p * q, scratch, p, q, transposed);
-        product(kind, left + i * m * p, scratch, out + i * m * q, m, p, q, scratch + panel_words(kind, p, q));
+        pack_right(kind, WORD_DIGITS, right + i * p * q, scratch, p, q, transposed);
+        product(kind, WORD_DIGITS, left + i * m * p, scratch, out + i * m * q, m, p, q, block);
     }
 }

@@ -17,7 +17,7 @@ from typing import Any, final
 import numpy as np
 
 from mpcify.engines.ring.kernels.floats import DIGITS, Blas, Cuda
-from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, fit, oriented
+from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, digits_held, fit, oriented
 from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
@@ -27,8 +27,9 @@ NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52, **{f"amx{bits}":
 INT8 = (32, 40, 48)  # rings; of wider ones the digits are too many
 WORD = 8  # bytes
 SIGNS = -0x7F7F7F7F7F7F7F80  # 0x80…80
+SPREAD = 0x1E3779B97F4A7C15  # times whole numbers it gives words of every size
 SHAPE = (128, 512, 256)  # of the product that is measured
-REPEATS = 3
+REPEATS, ENOUGH = 3, 0.1  # how often it is, and after how many seconds no more
 SLOW = "without native kernels a product takes several times as long"
 
 
@@ -43,17 +44,19 @@ class Native(Kernel):
 
     def prepare(self, right: np.ndarray) -> Prepared:
         right = words(right)
+        held = ctypes.c_int(digits_held(right, 8, WORD))
         p, q = map(ctypes.c_int64, right.shape)
-        panels = aligned(self._code.panel_words(self._kind, p, q))
-        self._code.pack_right(self._kind, pointer(right), pointer(panels), p, q, 0)
-        return Prepared(self.name, right.shape, panels)
+        panels = aligned(self._code.panel_words(self._kind, held, p, q))
+        self._code.pack_right(self._kind, held, pointer(right), pointer(panels), p, q, 0)
+        return Prepared(self.name, right.shape, (panels, held))
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
         fit(self, left, right)
         left, output = words(left), np.empty((left.shape[0], right.shape[1]), np.int64)
         m, p, q = map(ctypes.c_int64, (*left.shape, right.shape[1]))
-        scratch = aligned(self._code.block_words(self._kind, m, p))
-        self._code.product(self._kind, pointer(left), pointer(right.words), pointer(output), m, p, q, pointer(scratch))
+        scratch, (panels, held) = aligned(self._code.block_words(self._kind, m, p)), right.words
+        places = pointer(left), pointer(panels), pointer(output)
+        self._code.product(self._kind, held, *places, m, p, q, pointer(scratch))
         return output
 
     def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
@@ -61,7 +64,8 @@ class Native(Kernel):
         left, right = words(left), words(right)
         count = math.prod(left.shape[:-2])
         sizes = m, p, q = tuple(map(ctypes.c_int64, (*left.shape[-2:], output.shape[-1])))
-        scratch = aligned(self._code.panel_words(self._kind, p, q) + self._code.block_words(self._kind, m, p))
+        sizes_of = self._code.panel_words(self._kind, WORD, p, q), self._code.block_words(self._kind, m, p)
+        scratch = aligned(sum(sizes_of))
         places = pointer(left), pointer(right), pointer(output), ctypes.c_int64(count)
         self._code.products(self._kind, *places, *sizes, int(transpose), pointer(scratch))
         return output
@@ -108,14 +112,14 @@ class Int8(Torch):
     def _split(self, array: np.ndarray) -> Any:
         """The digits of words, the lowest first, along a new last axis: x = Σ dᵢ·2^8i, −128 ≤ dᵢ < 128."""
         signs = np.int64(SIGNS)
-        digits = ((words(array) + signs) ^ signs).view(np.int8).reshape(*array.shape, WORD)
-        return self._torch.from_numpy(digits[..., : self.digits])
+        return self._torch.from_numpy(((words(array) + signs) ^ signs).view(np.int8).reshape(*array.shape, WORD))
 
     def _stacked(self, right: np.ndarray) -> list[Any]:
         """A right matrix's digits below each other, the highest first; a part for each `depth` of its rows."""
+        held = digits_held(right, 8, self.digits)
         digits, starts = self._split(right), range(0, right.shape[0], self.depth)
         return [
-            self._torch.cat([digits[start : start + self.depth, :, i] for i in reversed(range(self.digits))])
+            self._torch.cat([digits[start : start + self.depth, :, i] for i in reversed(range(held))])
             for start in starts
         ]
 
@@ -125,11 +129,13 @@ class Int8(Torch):
         for number, stack in enumerate(right):
             part = digits[:, number * self.depth : (number + 1) * self.depth]
             mine = self._torch.cat([part[..., i] for i in range(self.digits)], 1)
-            depth = part.shape[1]
-            for w in range(self.digits):
-                theirs = stack[(self.digits - 1 - w) * depth :]
-                found = self._torch._int_mm(mine[:, : (w + 1) * depth].contiguous(), theirs)
-                output += found.to(self._torch.int64) << 8 * w
+            depth, total = part.shape[1], self._torch.zeros_like(output)
+            held = stack.shape[0] // depth
+            for w in reversed(range(self.digits)):
+                least = max(w - held + 1, 0)  # below it the left digit has no partner
+                theirs = stack[(held - 1 - w + least) * depth :]
+                total.mul_(256).add_(self._torch._int_mm(mine[:, least * depth : (w + 1) * depth].contiguous(), theirs))
+            output += total
         return output.numpy()
 
     def prepare(self, right: np.ndarray) -> Prepared:
@@ -157,11 +163,11 @@ def there() -> list[Kernel]:
 
 
 def _rate(kernel: Kernel) -> float:
-    """Billions of multiply-adds a second of a product of SHAPE: the best of a few."""
+    """Billions of multiply-adds a second of a product of SHAPE, of words of all digits: the best of a few."""
     m, p, q = SHAPE
-    left, right = (np.arange(a * b, dtype=np.int64).reshape(a, b) for a, b in ((m, p), (p, q)))
-    prepared, seconds = kernel.prepare(right), []
-    for _ in range(REPEATS):
+    left, right = (np.arange(a * b, dtype=np.int64).reshape(a, b) * SPREAD for a, b in ((m, p), (p, q)))
+    prepared, seconds = kernel.prepare(right), list[float]()
+    while len(seconds) < REPEATS and sum(seconds) < ENOUGH:
         start = time.perf_counter()
         kernel.product(left, prepared)
         seconds.append(time.perf_counter() - start)
