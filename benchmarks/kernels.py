@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m benchmarks.kernels [--repeat 20] [--out FILE.json]
 
-Products in billions of multiply-adds a second, beside torch's of float32, which the plaintext model takes, of words of
-all digits and (`weights`) with a matrix of WEIGHT bits, as the owner's is in a request; formulas in billions of bytes read and written a second, in C and in numpy. Medians of a few runs in turns.
+Products in billions of multiply-adds a second, beside torch's of float32, which the plaintext model takes: of words of
+all digits, and (`weights`) with a matrix of WEIGHT bits, as the owner's is in a request. Formulas in billions of bytes
+read and written a second, in C and in numpy. Medians of a few runs in turns.
 """
 
 import argparse

@@ -120,10 +120,10 @@ def test_a_product_with_a_matrix_of_few_digits_is_exact(
 
 def test_a_matrix_of_few_digits_takes_fewer_products() -> None:
     weights, hidden = drawn(1, 40, 30) % 2**14, drawn(2, 40, 30)
-    for kernel, few, every in ((Blas(42), 1, 2), (Blas(64), 1, 3), (Cuda(42, "cpu"), 1, 2)):
-        assert [len(kernel.prepare(right).words) for right in (weights, hidden)] == [few, every]
+    for floats, few, every in ((Blas(42), 1, 2), (Blas(64), 1, 3), (Cuda(42, "cpu"), 1, 2)):
+        assert [len(floats.prepare(right).words) for right in (weights, hidden)] == [few, every]
     assert [Int8(40).prepare(right).words[0].shape for right in (weights, hidden)] == [(80, 30), (200, 30)]
-    for native in (kernel for kernel in there() if kernel.name in ("amx32", "amx40", "amx48")):
+    for native in (each for each in there() if each.name in ("amx32", "amx40", "amx48")):
         assert native.prepare(weights).words[0].size * native.widest == native.prepare(hidden).words[0].size * 16
 
 
