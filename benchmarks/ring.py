@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.ring [NAME ...] [--repeat N] [--out FOLDER] [--pictures FOLDER]
 
 NAME: layer-128 (the default: five minutes on two cores that do nothing else), layer-512, layer-128-batch-8,
-bert-base-128, or minilm-16, which shows that all of it runs. A run whose result is there is not run again. Encoder
+bert-base-128, layer-128-two-threads, where one thread has a product or two share it, or minilm-16, which shows that all
+of it runs. A run whose result is there is not run again. Encoder
 layers alone. Under the ring engine a request's randomness is dealt first and none in its time, so that its seconds
 online are those of client and owner alone, and those offline of all three. What one party takes is its processor time.
 Over a network: what is measured online, and what `estimate` adds for lines (0.4 ms and so many Gbit/s; wan: 40 ms and
@@ -34,7 +35,7 @@ from mpcify.conversion.convert import convert
 from mpcify.engines.cost import Cost, combined, median
 from mpcify.engines.engine import Arrays, Session
 from mpcify.engines.ring.engine import RingSession
-from mpcify.engines.ring.kernels import formulas, onepass, products
+from mpcify.engines.ring.kernels import formulas, onepass, products, threads
 from mpcify.engines.rules import Rules, Work
 from mpcify.files import write_whole
 from mpcify.graph.graph import Graph
@@ -44,6 +45,7 @@ from mpcify.measure.profile import PARTS, operation_costs, total
 from mpcify.measure.provenance import provenance
 
 SECTION = "layers"
+TWO_THREADS = "native, two threads"
 NETWORKS = ("0.4,1", "0.4,5", "0.4,10", "wan")
 
 
@@ -68,13 +70,16 @@ RUNS: Mapping[str, Asked] = {
     "bert-base-128": Asked(
         "bert-base", None, 128, repeat=2, exact=("puma",), students=("2quad-freediv",), kernels=("native",)
     ),
+    "layer-128-two-threads": Asked("bert-base", 1, 128, students=("2quad-freediv",), kernels=("native", TWO_THREADS)),
     "minilm-16": Asked("minilm", 1, 16, repeat=1),
 }
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one request took. processor: of this process, each role's while it answered, and all that was ahead."""
+    """What one request took. processor: of this process, each role's while it answered, and all that was ahead; none if
+    roles share threads.
+    """
 
     cost: Cost
     processor: Mapping[str, float]
@@ -95,7 +100,12 @@ class Rival:
 
     def kernels(self) -> Any:
         """What must hold while it runs."""
-        return torch_alone() if self.about["kernels"] == "torch" else nullcontext()
+        match self.about["kernels"]:
+            case "torch":
+                return torch_alone()
+            case kernels if kernels == TWO_THREADS:
+                return patch.object(threads, "threads", lambda: 2)
+        return nullcontext()
 
     def run(self) -> dict[str, np.ndarray]:
         """One request."""
@@ -160,9 +170,8 @@ def in_roles(session: RingSession, inputs: Arrays) -> tuple[dict[str, np.ndarray
     ahead = time.process_time() - start
     found = session.together(answer)
     spent = {role: seconds for role, (_, _, seconds) in found.items()}
-    return found["client"][0], Turn(
-        combined({role: cost for role, (_, cost, _) in found.items()}), {**spent, "ahead": ahead}
-    )
+    cost = combined({role: cost for role, (_, cost, _) in found.items()})
+    return found["client"][0], Turn(cost, {**spent, "ahead": ahead} if threads.threads() == 1 else {})
 
 
 @contextmanager
@@ -260,8 +269,9 @@ def compared(rows: Sequence[dict[str, Any]], plain: Mapping[str, float]) -> list
         cost, ratios = row["cost"], {"to": base["recipe"]}
         ratios |= {name: base["cost"][name] / cost[name] for name in ("seconds", "bytes", "rounds")}
         ratios["over"] = {name: seconds / row["over"][name] for name, seconds in least.items()}
-        if row["processor"]:
+        if row["engine"] == "ring":
             ratios["online"] = base["cost"]["seconds"] / cost["online"]["seconds"]
+        if row["processor"]:
             ratios["plaintext"] = row["processor"]["owner"] / plain[row["recipe"]]
         found.append({**row, "ratios": ratios})
     return found
@@ -293,7 +303,8 @@ def keep(name: str, asked: Asked, path: Path, picture: Path) -> None:
     def notice(line: str) -> None:
         print(f"{name}: {line}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
-    result = measure(asked, notice)
+    with patch.object(threads, "threads", lambda: 1):
+        result = measure(asked, notice)
     values = {"format": 1, **asdict(asked), "load_average": load, **result, **provenance(seed=0)}
     write_whole(path, json.dumps(values, indent=1) + "\n")
     bars = {

@@ -9,9 +9,15 @@ from benchmarks import readme
 from benchmarks.ring import NETWORKS, RUNS, Plaintext, Rival, compared, rivals_of, torch_alone
 from mpcify.bench.benchmark import model_of
 from mpcify.engines.cost import Cost
-from mpcify.engines.ring.kernels import formulas, products
+from mpcify.engines.ring.kernels import formulas, products, threads
 
 SMALL = RUNS["minilm-16"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a run of the benchmark."""
+    monkeypatch.setattr(threads, "threads", lambda: 1)
 
 
 def row(recipe: str, engine: str, seconds: float, ahead: float | None = None) -> dict[str, Any]:
@@ -68,6 +74,27 @@ def test_a_turn_has_the_processor_time_of_each_role_and_of_what_was_ahead() -> N
     assert inside == pytest.approx(found["cost"]["seconds"])
     for _, session, _ in rival.sections.values():
         session.close()
+
+
+def test_two_threads_share_products_and_then_no_role_has_a_processor_time_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "LEAST", 1)
+    parts: list[int] = []
+    shared = threads.shared
+    monkeypatch.setattr(products, "shared", lambda *given: (parts.append(threads.threads()), shared(*given))[1])
+    teacher, asked = model_of("minilm", 1, 8), RUNS["layer-128-two-threads"]
+    rivals = [Rival("2quad-freediv", "ring", kernels, teacher, SMALL) for kernels in asked.kernels]
+    outputs = [[rival.run() for _ in range(2)][1] for rival in rivals]
+    one, two = (rival.row(outputs[0], outputs[0]) for rival in rivals)
+    if products.kernel(48).name in products.NATIVE:
+        assert {*parts} == {1, 2}
+    assert (len(one["processor"]), two["processor"]) == (4, {})
+    *_, found = compared([row("puma", "spu", 6.0), one, two], {"2quad-freediv": 0.2})
+    assert found["ratios"]["online"] == pytest.approx(6.0 / two["cost"]["online"]["seconds"])
+    for rival in rivals:
+        for _, session, _ in rival.sections.values():
+            session.close()
 
 
 def test_plaintext_is_timed_in_the_encoder_and_leaves_the_model_as_it_was() -> None:

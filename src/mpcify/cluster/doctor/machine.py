@@ -18,11 +18,10 @@ from mpcify.cluster.doctor.folder import Parts, Programs
 from mpcify.engines.config import EngineConfig
 from mpcify.errors import MpcifyError
 from mpcify.graph.index import Role
+from mpcify.processors import CONTROL, THREADS, processors
 
-CONTROL = Path("/sys/fs/cgroup")  # where a container sees its own limits
 GIB = 1 << 30
 FLOAT = 4  # bytes
-THREADS = "OMP_NUM_THREADS"
 PATIENCE = 2.0  # seconds for an answer of this machine's own
 
 
@@ -59,15 +58,6 @@ def check_speed(engine: EngineConfig, findings: Findings) -> None:
     speed = findings.check("kernels", engine.speed, lambda speed: None if speed is None else speed.found)
     if speed and speed.slow:
         findings.warn(*speed.slow)
-
-
-def processors() -> float:
-    """How many processors this process may use; a container may have a part of one."""
-    count = float(len(os.sched_getaffinity(0)))
-    with suppress(OSError, ValueError):
-        quota, period = map(int, (CONTROL / "cpu.max").read_text().split())
-        return min(count, quota / period)
-    return count
 
 
 def least_memory(deployment: Deployment, programs: Programs) -> int:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpcify.engines.ring.config import RingConfig
-from mpcify.engines.ring.kernels import products
+from mpcify.engines.ring.kernels import products, threads
 from mpcify.engines.ring.kernels.floats import DIGITS, Blas, Cuda
 from mpcify.engines.ring.kernels.kernel import Kernel, digits_held
 from mpcify.engines.ring.kernels.library import library
@@ -188,6 +188,22 @@ def test_matrices_may_lie_in_memory_as_they_like(each: Kernel) -> None:
     assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
     assert same(each.products(left, right), exactly(left, right), each.widest)
     assert same(each.products(left, right.T, transpose=True), exactly(left, right), each.widest)
+
+
+@pytest.mark.parametrize("shape", [(130, 390, 25), (33, 70, 200), (5, 1200, 97), (3, 0, 100)])
+def test_a_product_that_threads_share_is_exact(
+    each: Kernel, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m, p, q = shape
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+    monkeypatch.setattr(products, "LEAST", 1)
+    threads._others.cache_clear()
+    left, right = drawn(1, 5, m, p), drawn(2, 5, p, q)
+    wanted = exactly(left, right)
+    assert same(each.product(left[0], each.prepare(right[0])), wanted[0], each.widest)
+    assert same(each.products(left, right), wanted, each.widest)
+    assert same(each.products(left, np.ascontiguousarray(right.swapaxes(-1, -2)), True), wanted, each.widest)
+    threads._others.cache_clear()
 
 
 def test_products_in_several_threads_do_not_disturb_each_other(each: Kernel) -> None:

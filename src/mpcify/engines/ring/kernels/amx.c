@@ -191,11 +191,10 @@ INLINE CODE void block_of(const int digits, const int held, const int8_t *left, 
 #define PAIRS(digits) PAIR(digits, 2) PAIR(digits, 3) PAIR(digits, digits)
 
 CODE void amx_product(int digits, int held, const word *left, const word *panels, word *out, size m, size p, size q,
-                      word *scratch) {
+                      size start, size stop, word *scratch) {
     held = kept(digits, held);
     static const shapes all = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
     int8_t *const packed = (int8_t *)scratch;
-    if (p == 0) memset(out, 0, sizeof(word) * (size_t)(m * q));
     _tile_loadconfig(&all);
     for (size k = 0; k < p; k += AMX_DEPTH) {
         const size depth = least(AMX_DEPTH, p - k);
@@ -203,7 +202,7 @@ CODE void amx_product(int digits, int held, const word *left, const word *panels
             const size end = least(m, block + AMX_ROWS);
             pack_left(digits, left + block * p + k, packed, end - block, p, depth);
             __asm__ volatile("" ::: "memory"); /* gcc's loads of tiles do not say that they read it */
-            for (size column = 0; column < q; column += SIDE) {
+            for (size column = start; column < stop; column += SIDE) {
                 const size columns = least(SIDE, q - column), above = column / SIDE * pieces(p, DEEP) + k / DEEP;
                 const int8_t *tiles = (const int8_t *)panels + above * held * TILE, *from = packed;
                 for (size row = block; row < end; row += SIDE, from += pieces(depth, DEEP) * digits * TILE) {
@@ -226,8 +225,8 @@ void amx_pack_right(int digits, int held, const word *right, word *panels, size 
     (void)digits, (void)held, (void)right, (void)panels, (void)p, (void)q, (void)transposed;
 }
 void amx_product(int digits, int held, const word *left, const word *panels, word *out, size m, size p, size q,
-                 word *scratch) {
-    (void)digits, (void)held, (void)left, (void)panels, (void)out, (void)m, (void)p, (void)q, (void)scratch;
+                 size start, size stop, word *scratch) {
+    (void)digits, (void)held, (void)left, (void)panels, (void)out, (void)m, (void)p, (void)q, (void)start, (void)stop, (void)scratch;
 }
 
 #endif

@@ -16,4 +16,4 @@ size amx_panel_words(int digits, int held, size p, size q);
 size amx_block_words(int digits, size m, size p);
 void amx_pack_right(int digits, int held, const word *right, word *panels, size p, size q, int transposed);
 void amx_product(int digits, int held, const word *left, const word *panels, word *out, size m, size p, size q,
-                 word *scratch);
+                 size start, size stop, word *scratch);

@@ -55,9 +55,9 @@ def words(array: np.ndarray) -> np.ndarray:
     return np.require(array, requirements=["C"])
 
 
-def pointer(array: np.ndarray) -> ctypes.c_void_p:
-    """Where a contiguous array begins; the caller keeps the array alive."""
-    return ctypes.c_void_p(array.ctypes.data)
+def pointer(array: np.ndarray, first: int = 0) -> ctypes.c_void_p:
+    """Where the item `first` of a contiguous array is; the caller keeps the array alive."""
+    return ctypes.c_void_p(array.ctypes.data + array.itemsize * first)
 
 
 def aligned(count: int) -> np.ndarray:

@@ -205,21 +205,24 @@ size block_words(int kind, size m, size p) {
     return kind > AMX ? amx_block_words(kind - AMX, m, p) : least(m, BLOCK) * least(p, DEPTH);
 }
 
-/* out (m × q) = left (m × p) times a right matrix in panels. scratch: block_words(kind, m, p). */
-void product(int kind, int held, const word *left, const word *panels, word *out, size m, size p, size q,
-             word *scratch) {
+/* Columns of out (m × q) = left (m × p) times a right matrix in panels: from `start`, the first of a panel, to `stop`,
+   the first of another, or q. scratch: block_words(kind, m, p). */
+void product(int kind, int held, const word *left, const word *panels, word *out, size m, size p, size q, size start,
+             size stop, word *scratch) {
+    if (p == 0)
+        for (size row = 0; row < m; row++)
+            memset(out + row * q + start, 0, sizeof(word) * (size_t)(stop - start));
     if (kind > AMX) {
-        amx_product(kind - AMX, held, left, panels, out, m, p, q, scratch);
+        amx_product(kind - AMX, held, left, panels, out, m, p, q, start, stop, scratch);
         return;
     }
     tile *const multiply = tile_of(kind);
-    if (p == 0) memset(out, 0, sizeof(word) * (size_t)(m * q));
     for (size k = 0; k < p; k += DEPTH) {
         const size depth = least(DEPTH, p - k);
         for (size block = 0; block < m; block += BLOCK) {
             const size end = least(m, block + BLOCK);
             pack_left(left + block * p + k, scratch, end - block, p, depth);
-            for (size column = 0; column < q; column += PANEL) {
+            for (size column = start; column < stop; column += PANEL) {
                 const int columns = (int)least(PANEL, q - column);
                 const word *from = panels + column * p + k * filled(columns), *packed = scratch;
                 for (size row = block; row < end;) {
@@ -240,6 +243,6 @@ void products(int kind, const word *left, const word *right, word *out, size cou
     word *const block = scratch + panel_words(kind, WORD_DIGITS, p, q);
     for (size i = 0; i < count; i++) {
         pack_right(kind, WORD_DIGITS, right + i * p * q, scratch, p, q, transposed);
-        product(kind, WORD_DIGITS, left + i * m * p, scratch, out + i * m * q, m, p, q, block);
+        product(kind, WORD_DIGITS, left + i * m * p, scratch, out + i * m * q, m, p, q, 0, q, block);
     }
 }

@@ -19,6 +19,7 @@ import numpy as np
 from mpcify.engines.ring.kernels.floats import DIGITS, Blas, Cuda
 from mpcify.engines.ring.kernels.kernel import Kernel, Prepared, digits_held, fit, oriented
 from mpcify.engines.ring.kernels.library import aligned, library, pointer, words
+from mpcify.engines.ring.kernels.threads import shared
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 
@@ -26,6 +27,8 @@ from mpcify.extras import require
 NATIVE = {"portable": 64, "avx2": 64, "avx512": 64, "ifma": 52, **{f"amx{bits}": bits for bits in (32, 40, 48, 56, 64)}}
 INT8 = (32, 40, 48)  # rings; of wider ones the digits are too many
 WORD = 8  # bytes
+PANEL = 48  # columns, by which a product may be cut: of every kind's panels
+LEAST = 1 << 22  # multiply-adds that are worth a thread
 SIGNS = -0x7F7F7F7F7F7F7F80  # 0x80…80
 SPREAD = 0x1E3779B97F4A7C15  # times whole numbers it gives words of every size
 SHAPE = (128, 512, 256)  # of the product that is measured
@@ -35,7 +38,7 @@ SLOW = "without native kernels a product takes several times as long"
 
 @final
 class Native(Kernel):
-    """The C of products.c. One thread a call; other threads run meanwhile."""
+    """The C of products.c, in as many threads as `shared` takes."""
 
     def __init__(self, code: ctypes.CDLL, name: str) -> None:
         self.name, self.widest, self._code = name, NATIVE[name], code
@@ -54,20 +57,30 @@ class Native(Kernel):
         fit(self, left, right)
         left, output = words(left), np.empty((left.shape[0], right.shape[1]), np.int64)
         m, p, q = map(ctypes.c_int64, (*left.shape, right.shape[1]))
-        scratch, (panels, held) = aligned(self._code.block_words(self._kind, m, p)), right.words
+        panels, held = right.words
         places = pointer(left), pointer(panels), pointer(output)
-        self._code.product(self._kind, held, *places, m, p, q, pointer(scratch))
+
+        def columns(start: int, end: int) -> None:
+            scratch = aligned(self._code.block_words(self._kind, m, p))
+            part = ctypes.c_int64(start), ctypes.c_int64(end)
+            self._code.product(self._kind, held, *places, m, p, q, *part, pointer(scratch))
+
+        shared(right.shape[1], PANEL, LEAST // max(left.size, 1), columns)
         return output
 
     def products(self, left: np.ndarray, right: np.ndarray, transpose: bool = False) -> np.ndarray:
         output = np.empty(oriented(left, right, transpose), np.int64)
         left, right = words(left), words(right)
-        count = math.prod(left.shape[:-2])
         sizes = m, p, q = tuple(map(ctypes.c_int64, (*left.shape[-2:], output.shape[-1])))
-        sizes_of = self._code.panel_words(self._kind, WORD, p, q), self._code.block_words(self._kind, m, p)
-        scratch = aligned(sum(sizes_of))
-        places = pointer(left), pointer(right), pointer(output), ctypes.c_int64(count)
-        self._code.products(self._kind, *places, *sizes, int(transpose), pointer(scratch))
+        room = self._code.panel_words(self._kind, WORD, p, q) + self._code.block_words(self._kind, m, p)
+
+        def some(start: int, end: int) -> None:
+            places = (pointer(x, start * math.prod(x.shape[-2:])) for x in (left, right, output))
+            count, scratch = ctypes.c_int64(end - start), aligned(room)
+            self._code.products(self._kind, *places, count, *sizes, int(transpose), pointer(scratch))
+
+        each = max(math.prod(output.shape[-2:]) * left.shape[-1], 1)
+        shared(math.prod(left.shape[:-2]), 1, LEAST // each, some)
         return output
 
 
