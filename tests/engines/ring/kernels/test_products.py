@@ -115,7 +115,23 @@ def test_a_product_with_a_matrix_of_few_digits_is_exact(
     random, half, ones = np.random.default_rng(seed), 1 << bits - 1, sum(1 << bits * i for i in range(min(count, 2)))
     ends = [-half * ones - 1, -half * ones, -1, 0, 1, (half - 1) * ones, (half - 1) * ones + 1]
     left, right = drawn(seed, m, p), random.choice(ends[random.integers(0, 2) : 7 - random.integers(0, 2)], (p, q))
-    assert same(each.product(left, each.prepare(right)), exactly(left, right), each.widest)
+    wanted = exactly(left, right)
+    assert same(each.product(left, each.prepare(right)), wanted, each.widest)
+    for ring in (32, 42, 43, 58, 59):
+        assert same(each.product(left, each.prepare(right, ring)), wanted, min(ring, each.widest))
+
+
+@pytest.mark.parametrize(("count", "ring"), [(1, 58), (2, 58), (3, 42)])
+def test_the_largest_sums_with_a_matrix_of_few_digits_are_exact(each: Kernel, count: int, ring: int) -> None:
+    """Weights as far from 0 as so many digits hold, and words of which each half is, whatever they are cut at."""
+    ones = sum(1 << 8 * place for place in range(count))
+    for cut in range(20, 32):
+        half = 1 << cut - 1
+        for digit in (-half, half - 1):
+            left, right = np.full((4, 300), digit + (digit << cut)), np.full((300, 9), -128 * ones)
+            left[1:, ::3], right[::5, 1:] = digit, 127 * ones
+            found = each.product(left, each.prepare(right, ring))
+            assert same(found, exactly(left, right), min(ring, each.widest))
 
 
 def test_a_matrix_of_few_digits_takes_fewer_products() -> None:

@@ -51,7 +51,7 @@ class Floats(Kernel):
     def cast(self, array: Any, kind: str) -> Any:
         """An array of another kind: float64, int64 or int32."""
 
-    def prepare(self, right: np.ndarray) -> Prepared:
+    def prepare(self, right: np.ndarray, bits: int | None = None) -> Prepared:
         digits = self.split(self.load(right), digits_held(right, self.bits, self.digits))
         return Prepared(self.name, right.shape, [self.cast(digit, "int32") for digit in digits])
 

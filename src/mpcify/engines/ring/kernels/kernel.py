@@ -23,8 +23,8 @@ class Kernel(ABC):
     widest: int
 
     @abstractmethod
-    def prepare(self, right: np.ndarray) -> Prepared:
-        """A right matrix (p, q) for many products; once per weight."""
+    def prepare(self, right: np.ndarray, bits: int | None = None) -> Prepared:
+        """A right matrix (p, q) for many products; once per weight. bits: mod 2^bits is enough; None: all of `widest`."""
 
     @abstractmethod
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:

@@ -3,7 +3,7 @@
 The right matrix is packed in panels of 24 columns, each row by row; the last panel holds what is left, filled with
 zeros to a multiple of 8 columns. The left one is packed as it is used, in groups of 8, 4, 2 or 1 rows, each column by
 column. `kind` says how a word is multiplied: IFMA mod 2^52, the others mod 2^64; or, above AMX, that `amx.c` does it,
-by as many digits as are added to that. `held`: how many hold each word of the right matrix; the others do not ask. */
+by as many digits as are added to that. `held`: how many hold each word of the right matrix; `few_bits` says what that means for AVX2, the others do not ask. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@ by as many digits as are added to that. `held`: how many hold each word of the r
 #endif
 
 enum { PORTABLE, AVX2, AVX512, IFMA, AMX };
-enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384, WORD_DIGITS = sizeof(word) };
+enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384, FEW = 3, WORD_DIGITS = sizeof(word) };
 
 /* out (rows × columns, rows `stride` apart) += left (depth × rows) times right (depth × columns, filled to lanes);
    the first part of a sum overwrites `out`. */
@@ -90,6 +90,87 @@ static AVX2_CODE void avx2(int rows, int columns, const word *left, const word *
     }
 }
 
+/* Products with a matrix of few digits, as floats: a word is low + 2^cut·high with digits from −2^(cut−1) on, and a sum of
+   `SHALLOW` products of one with a word of `held` digits stays below 2^51. Lines are the digits of `THREE` rows. */
+enum { THREE = 3, LINES = 2 * THREE, SHALLOW = 128 };
+INLINE int cut_for(int held) { return 45 - 8 * (held > 2 ? held : 2); }
+#define FMA_CODE __attribute__((target("avx2,fma")))
+
+/* Packs `rows` of `depth` words each, `stride` apart, in lines side by side. */
+static FMA_CODE void pack_lines(const word *left, double *packed, size rows, size stride, size depth, int cut) {
+    const word half = (word)1 << (cut - 1), mask = 2 * half - 1;
+    for (size row = 0; row < rows; row += THREE)
+        for (size k = 0; k < depth; k++)
+            for (size i = row; i < row + THREE; i++) {
+                const word x = i < rows ? left[i * stride + k] : 0, low = ((x + half) & mask) - half;
+                *packed++ = (double)(int64_t)low;
+                *packed++ = (double)(int64_t)(((((x - low) >> cut) + half) & mask) - half);
+            }
+}
+
+/* Whole numbers below 2^51 as words. */
+INLINE FMA_CODE __m256i whole(__m256d x) {
+    const __m256d magic = _mm256_set1_pd(0x1.8p52);
+    return _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(x, magic)), _mm256_castpd_si256(magic));
+}
+
+/* THREE rows, 8 columns, over `depth` ≤ SHALLOW. */
+static FMA_CODE void lines(int rows, int columns, const double *left, const double *right, size width, word *out,
+                           size stride, size depth, int cut, int first) {
+    __m256d sum[LINES][2];
+#pragma GCC unroll 6
+    for (int line = 0; line < LINES; line++) sum[line][0] = sum[line][1] = _mm256_setzero_pd();
+    for (size k = 0; k < depth; k++, left += LINES, right += width) {
+        const __m256d b0 = _mm256_loadu_pd(right), b1 = _mm256_loadu_pd(right + 4);
+#pragma GCC unroll 6
+        for (int line = 0; line < LINES; line++) {
+            const __m256d a = _mm256_broadcast_sd(left + line);
+            sum[line][0] = _mm256_fmadd_pd(a, b0, sum[line][0]);
+            sum[line][1] = _mm256_fmadd_pd(a, b1, sum[line][1]);
+        }
+    }
+    const __m128i by = _mm_cvtsi32_si128(cut);
+#pragma GCC unroll 3
+    for (int row = 0; row < THREE; row++) {
+        word found[LANES], *const to = out + row * stride;
+        if (row >= rows) continue;
+#pragma GCC unroll 2
+        for (int part = 0; part < 2; part++) {
+            const __m256i high = _mm256_sll_epi64(whole(sum[2 * row + 1][part]), by);
+            const __m256i both = _mm256_add_epi64(whole(sum[2 * row][part]), high);
+            __m256i *const place = (__m256i *)(columns < LANES ? found : to) + part;
+            const __m256i before = first || columns < LANES ? _mm256_setzero_si256() : _mm256_loadu_si256(place);
+            _mm256_storeu_si256(place, _mm256_add_epi64(both, before));
+        }
+        for (int lane = 0; columns < LANES && lane < columns; lane++) to[lane] = found[lane] + (first ? 0 : to[lane]);
+    }
+}
+
+/* As `product`, from words in panels that `narrow` has made floats. */
+static FMA_CODE void few_digits(int held, const word *left, const word *panels, word *out, size m, size p, size q,
+                                size start, size stop, word *scratch) {
+    const int cut = cut_for(held);
+    for (size k = 0; k < p; k += SHALLOW) {
+        const size depth = least(SHALLOW, p - k);
+        for (size block = 0; block < m; block += BLOCK) {
+            const size end = least(m, block + BLOCK);
+            pack_lines(left + block * p + k, (double *)scratch, end - block, p, depth, cut);
+            for (size column = start; column < stop; column += LANES) {
+                const size panel = column / PANEL * PANEL, width = filled(least(PANEL, q - panel));
+                const double *const from = (const double *)panels + panel * p + k * width + (column - panel);
+                const int columns = (int)least(LANES, q - column);
+                for (size row = block; row < end; row += THREE)
+                    lines((int)least(THREE, end - row), columns, (double *)scratch + 2 * (row - block) * depth, from, width,
+                          out + row * q + column, q, depth, cut, k == 0);
+            }
+        }
+    }
+}
+
+static void narrow(word *panels, size count) {
+    for (size i = 0; i < count; i++) ((double *)panels)[i] = (double)(int64_t)panels[i];
+}
+
 #define AVX512_CODE __attribute__((target("avx512f,avx512dq,avx512ifma")))
 
 INLINE AVX512_CODE __m512i multiply_add(const int kind, __m512i sum, __m512i a, __m512i b) {
@@ -159,11 +240,19 @@ int kind_named(const char *name) {
     const int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
     if (!strcmp(name, "ifma") && wide && __builtin_cpu_supports("avx512ifma")) return IFMA;
     if (!strcmp(name, "avx512") && wide) return AVX512;
-    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2")) return AVX2;
+    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
 #endif
     const int digits = strncmp(name, "amx", 3) ? 0 : atoi(name + 3) / 8;
     if (digits >= 4 && digits <= 8 && amx_there()) return AMX + digits;
     return strcmp(name, "portable") ? -1 : PORTABLE;
+}
+
+/* The ring in which a product is right with a matrix whose words hold in `held` digits, if it is packed as such. */
+int few_bits(int kind, int held) {
+#ifdef X86
+    if (kind == AVX2 && held <= FEW) return 2 * cut_for(held);
+#endif
+    return kind == IFMA ? 52 : kind > AMX ? 8 * (kind - AMX) : 64;
 }
 
 /* Packs right (p × q, or q × p that stands transposed) in panels. */
@@ -184,6 +273,9 @@ void pack_right(int kind, int held, const word *right, word *panels, size p, siz
             memset(to + columns, 0, sizeof(word) * (size_t)(width - columns));
         }
     }
+#ifdef X86
+    if (kind == AVX2 && held <= FEW) narrow(panels, p * filled(q));
+#endif
 }
 
 static int group(size rows) { return rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1; }
@@ -202,7 +294,7 @@ size panel_words(int kind, int held, size p, size q) {
     return kind > AMX ? amx_panel_words(kind - AMX, held, p, q) : p * filled(q);
 }
 size block_words(int kind, size m, size p) {
-    return kind > AMX ? amx_block_words(kind - AMX, m, p) : least(m, BLOCK) * least(p, DEPTH);
+    return kind > AMX ? amx_block_words(kind - AMX, m, p) : 2 * (least(m, BLOCK) + 2) * least(p, DEPTH);
 }
 
 /* Columns of out (m × q) = left (m × p) times a right matrix in panels: from `start`, the first of a panel, to `stop`,
@@ -216,6 +308,12 @@ void product(int kind, int held, const word *left, const word *panels, word *out
         amx_product(kind - AMX, held, left, panels, out, m, p, q, start, stop, scratch);
         return;
     }
+#ifdef X86
+    if (kind == AVX2 && held <= FEW) {
+        few_digits(held, left, panels, out, m, p, q, start, stop, scratch);
+        return;
+    }
+#endif
     tile *const multiply = tile_of(kind);
     for (size k = 0; k < p; k += DEPTH) {
         const size depth = least(DEPTH, p - k);

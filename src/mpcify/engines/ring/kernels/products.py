@@ -45,13 +45,14 @@ class Native(Kernel):
         self._kind = ctypes.c_int(code.kind_named(name.encode()))
         code.panel_words.restype = code.block_words.restype = ctypes.c_int64
 
-    def prepare(self, right: np.ndarray) -> Prepared:
-        right = words(right)
-        held = ctypes.c_int(digits_held(right, 8, WORD))
+    def prepare(self, right: np.ndarray, bits: int | None = None) -> Prepared:
+        right, held = words(right), digits_held(right, 8, WORD)
+        if self._code.few_bits(self._kind, held) < (bits or self.widest):
+            held = WORD
         p, q = map(ctypes.c_int64, right.shape)
         panels = aligned(self._code.panel_words(self._kind, held, p, q))
         self._code.pack_right(self._kind, held, pointer(right), pointer(panels), p, q, 0)
-        return Prepared(self.name, right.shape, (panels, held))
+        return Prepared(self.name, right.shape, (panels, ctypes.c_int(held)))
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
         fit(self, left, right)
@@ -95,7 +96,7 @@ class Torch(Kernel):
     def _tensor(self, array: np.ndarray) -> Any:
         return self._torch.from_numpy(np.require(words(array), requirements=["W"]))
 
-    def prepare(self, right: np.ndarray) -> Prepared:
+    def prepare(self, right: np.ndarray, bits: int | None = None) -> Prepared:
         p, q = right.shape
         return Prepared(self.name, (p, q), self._tensor(right))
 
@@ -151,7 +152,7 @@ class Int8(Torch):
             output += total
         return output.numpy()
 
-    def prepare(self, right: np.ndarray) -> Prepared:
+    def prepare(self, right: np.ndarray, bits: int | None = None) -> Prepared:
         return Prepared(self.name, right.shape, self._stacked(right))
 
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:

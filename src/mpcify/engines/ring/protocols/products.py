@@ -16,7 +16,7 @@ class Multiplier:
 
     def __init__(self, matrix: np.ndarray, bits: int, device: str = "cpu") -> None:
         self.kernel = kernel(bits, device)
-        self.prepared = self.kernel.prepare(matrix)
+        self.prepared = self.kernel.prepare(matrix, bits)
 
     def times(self, x: np.ndarray) -> np.ndarray:
         """x (m, p) times the matrix."""
