@@ -24,6 +24,7 @@ from mpcify.engines.ring.kernels.floats import Blas
 from mpcify.engines.ring.kernels.products import measured
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, read_all
+from mpcify.processors import threads
 from tests.cluster.deployments import DealtConfig, all_serving, deploy, edit, quick
 from tests.graph.bags import LENGTHS, answers
 
@@ -137,7 +138,7 @@ def test_the_doctor_warns_of_a_machine_with_no_native_kernel(ring: Path, monkeyp
     monkeypatch.setattr(products, "_measured", lambda: [(Blas(64), 0.9)])
     found = kernels(examine(ring / "owner"))
     assert found.state == "warning"
-    assert found.value == "blas64 0.9 (up to 64 bits); billions of multiply-adds a second"
+    assert found.value == f"blas64 0.9 (up to 64 bits); billions of multiply-adds a second, threads: {threads()}"
     assert "native kernels" in found.problem
     assert "C compiler" in found.remedy
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from mpcify.engines.config import EngineConfig, Speed, setting
 from mpcify.errors import MpcifyError
+from mpcify.processors import threads
 
 if TYPE_CHECKING:
     from mpcify.engines.ring.engine import RingEngine
@@ -67,7 +68,7 @@ class RingConfig(EngineConfig):
         kernels = measured(self.device).items()
         told = (f"{name} {kernel['rate']:.1f} (up to {kernel['bits']} bits)" for name, kernel in kernels)
         remedy = "install mpcify's wheel, or a C compiler and then mpcify again"
-        found = f"{', '.join(told)}; billions of multiply-adds a second"
+        found = f"{', '.join(told)}; billions of multiply-adds a second, threads: {threads()}"
         return Speed(found, (SLOW, remedy) if blas_alone() else None)
 
     def build(self) -> "RingEngine":

@@ -24,7 +24,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def prepare(self, right: np.ndarray, bits: int | None = None) -> Prepared:
-        """A right matrix (p, q) for many products; once per weight. bits: mod 2^bits is enough; None: all of `widest`."""
+        """A right matrix (p, q) for many products; once per weight. bits: products right mod 2^bits are enough."""
 
     @abstractmethod
     def product(self, left: np.ndarray, right: Prepared) -> np.ndarray:
