@@ -59,7 +59,7 @@ def products(random: np.random.Generator, repeat: int) -> dict[str, dict[str, fl
         runs: dict[str, Run] = {"float32": lambda floats=floats: floats[0] @ floats[1]}
         for kernel in there():
             for words_of, matrix in (("", right), (", weights", right >> 64 - WEIGHT)):
-                prepared = kernel.prepare(matrix)
+                prepared = kernel.prepare(matrix, min(OPENING[1], kernel.widest))
                 runs[kernel.name + words_of] = lambda of=kernel, left=left, by=prepared: of.product(left, by)
         found[name] = rates(runs, dict.fromkeys(runs, m * p * q), repeat)
     count, m, p, q = HEADS

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.ring [NAME ...] [--repeat N] [--out FOLDER] [--pictures FOLDER]
 
 NAME: layer-128 (the default: five minutes on two cores that do nothing else), layer-512, layer-128-batch-8,
-bert-base-128, layer-128-two-threads, where one thread has a product or two share it, or minilm-16, which shows that all
-of it runs. A run whose result is there is not run again. Encoder
-layers alone. Under the ring engine a request's randomness is dealt first and none in its time, so that its seconds
+bert-base-128, layer-128-two-threads, where one thread has a product or two share it (under SPU one thread has each
+party's), or minilm-16, which shows that all of it runs. A run whose result is there is not run again. Encoder layers
+alone. Under the ring engine a request's randomness is dealt first and none in its time, so that its seconds
 online are those of client and owner alone, and those offline of all three. What one party takes is its processor time.
 Over a network: what is measured online, and what `estimate` adds for lines (0.4 ms and so many Gbit/s; wan: 40 ms and
 400 Mbit/s). `kernels` torch: the native library is hidden.

@@ -16,6 +16,7 @@ from mpcify.engines.ring.kernels.floats import DIGITS, Blas, Cuda
 from mpcify.engines.ring.kernels.kernel import Kernel, digits_held
 from mpcify.engines.ring.kernels.library import library
 from mpcify.engines.ring.kernels.products import Int8, Torch, kernel, measured, there
+from mpcify.engines.ring.protocols import products as weights
 from mpcify.errors import MpcifyError, MpcifyWarning
 
 NAMES = [
@@ -135,12 +136,29 @@ def test_the_largest_sums_with_a_matrix_of_few_digits_are_exact(each: Kernel, co
 
 
 def test_a_matrix_of_few_digits_takes_fewer_products() -> None:
-    weights, hidden = drawn(1, 40, 30) % 2**14, drawn(2, 40, 30)
+    few_digits, hidden = drawn(1, 40, 30) % 2**14, drawn(2, 40, 30)
     for floats, few, every in ((Blas(42), 1, 2), (Blas(64), 1, 3), (Cuda(42, "cpu"), 1, 2)):
-        assert [len(floats.prepare(right).words) for right in (weights, hidden)] == [few, every]
-    assert [Int8(40).prepare(right).words[0].shape for right in (weights, hidden)] == [(80, 30), (200, 30)]
+        assert [len(floats.prepare(right).words) for right in (few_digits, hidden)] == [few, every]
+    assert [Int8(40).prepare(right).words[0].shape for right in (few_digits, hidden)] == [(80, 30), (200, 30)]
     for native in (each for each in there() if each.name in ("amx32", "amx40", "amx48")):
-        assert native.prepare(weights).words[0].size * native.widest == native.prepare(hidden).words[0].size * 16
+        assert native.prepare(few_digits).words[0].size * native.widest == native.prepare(hidden).words[0].size * 16
+
+
+@pytest.mark.parametrize(("bits", "digits"), [(38, 2), (58, 2), (59, 8), (None, 8)])
+def test_avx2_has_few_digits_where_two_of_the_other_word_are_enough(bits: int | None, digits: int) -> None:
+    for native in (each for each in there() if each.name == "avx2"):
+        assert native.prepare(drawn(1, 40, 30) % 2**14, bits).words[1].value == digits
+
+
+def test_a_weight_is_prepared_for_its_ring(each: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+    prepare = type(each).prepare
+    monkeypatch.setattr(type(each), "prepare", lambda *given: (asked.append(given[2]), prepare(*given))[1])
+    monkeypatch.setattr(weights, "kernel", lambda bits, device: each)
+    left, right = drawn(1, 5, 40), drawn(2, 40, 30) % 2**14
+    ring = min(38, each.widest)
+    assert same(weights.Multiplier(right, ring).times(left), exactly(left, right), ring)
+    assert asked == [ring]
 
 
 @pytest.mark.parametrize("shape", [(130, 390, 25), (257, 1, 1), (1, 1200, 49), (3, 9000, 5)])

@@ -15,7 +15,7 @@ by as many digits as are added to that. `held`: how many hold each word of the r
 #endif
 
 enum { PORTABLE, AVX2, AVX512, IFMA, AMX };
-enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384, FEW = 3, WORD_DIGITS = sizeof(word) };
+enum { ROWS = 8, LANES = 8, PANEL = 24, BLOCK = 128, DEPTH = 384, FEW = 3, FEW_DEPTH = 128, WORD_DIGITS = sizeof(word) };
 
 /* out (rows × columns, rows `stride` apart) += left (depth × rows) times right (depth × columns, filled to lanes);
    the first part of a sum overwrites `out`. */
@@ -91,8 +91,8 @@ static AVX2_CODE void avx2(int rows, int columns, const word *left, const word *
 }
 
 /* Products with a matrix of few digits, as floats: a word is low + 2^cut·high with digits from −2^(cut−1) on, and a sum of
-   `SHALLOW` products of one with a word of `held` digits stays below 2^51. Lines are the digits of `THREE` rows. */
-enum { THREE = 3, LINES = 2 * THREE, SHALLOW = 128 };
+   `FEW_DEPTH` products of one with a word of `held` digits stays below 2^51. Lines are the digits of `THREE` rows. */
+enum { THREE = 3, LINES = 2 * THREE };
 INLINE int cut_for(int held) { return 45 - 8 * (held > 2 ? held : 2); }
 #define FMA_CODE __attribute__((target("avx2,fma")))
 
@@ -114,7 +114,7 @@ INLINE FMA_CODE __m256i whole(__m256d x) {
     return _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(x, magic)), _mm256_castpd_si256(magic));
 }
 
-/* THREE rows, 8 columns, over `depth` ≤ SHALLOW. */
+/* THREE rows, 8 columns, over `depth` ≤ FEW_DEPTH. */
 static FMA_CODE void lines(int rows, int columns, const double *left, const double *right, size width, word *out,
                            size stride, size depth, int cut, int first) {
     __m256d sum[LINES][2];
@@ -150,8 +150,8 @@ static FMA_CODE void lines(int rows, int columns, const double *left, const doub
 static FMA_CODE void few_digits(int held, const word *left, const word *panels, word *out, size m, size p, size q,
                                 size start, size stop, word *scratch) {
     const int cut = cut_for(held);
-    for (size k = 0; k < p; k += SHALLOW) {
-        const size depth = least(SHALLOW, p - k);
+    for (size k = 0; k < p; k += FEW_DEPTH) {
+        const size depth = least(FEW_DEPTH, p - k);
         for (size block = 0; block < m; block += BLOCK) {
             const size end = least(m, block + BLOCK);
             pack_lines(left + block * p + k, (double *)scratch, end - block, p, depth, cut);
@@ -294,7 +294,9 @@ size panel_words(int kind, int held, size p, size q) {
     return kind > AMX ? amx_panel_words(kind - AMX, held, p, q) : p * filled(q);
 }
 size block_words(int kind, size m, size p) {
-    return kind > AMX ? amx_block_words(kind - AMX, m, p) : 2 * (least(m, BLOCK) + 2) * least(p, DEPTH);
+    if (kind > AMX) return amx_block_words(kind - AMX, m, p);
+    const size rows = least(m, BLOCK), words = rows * least(p, DEPTH), lines_of = 2 * (rows + 2) * least(p, FEW_DEPTH);
+    return kind == AVX2 && lines_of > words ? lines_of : words;
 }
 
 /* Columns of out (m × q) = left (m × p) times a right matrix in panels: from `start`, the first of a panel, to `stop`,

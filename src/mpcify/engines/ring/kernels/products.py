@@ -59,10 +59,9 @@ class Native(Kernel):
         left, output = words(left), np.empty((left.shape[0], right.shape[1]), np.int64)
         m, p, q = map(ctypes.c_int64, (*left.shape, right.shape[1]))
         panels, held = right.words
-        places = pointer(left), pointer(panels), pointer(output)
 
         def columns(start: int, end: int) -> None:
-            scratch = aligned(self._code.block_words(self._kind, m, p))
+            places, scratch = map(pointer, (left, panels, output)), aligned(self._code.block_words(self._kind, m, p))
             part = ctypes.c_int64(start), ctypes.c_int64(end)
             self._code.product(self._kind, held, *places, m, p, q, *part, pointer(scratch))
 

@@ -1,9 +1,12 @@
 """Threads that share one product: its C lets other threads run."""
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
+from itertools import pairwise
 
 from mpcify.processors import threads
 
@@ -16,29 +19,37 @@ def _others() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads() - 1, "ring-product")
 
 
-os.register_at_fork(after_in_child=_others.cache_clear)  # a child has none of its parent's threads
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_others.cache_clear)  # a child has none of its parent's threads
 
 
 def shared(count: int, unit: int, least: int, act: Act) -> None:
-    """act(start, end) for parts of range(count) that begin at multiples of `unit`, each in a thread.
+    """act(start, end) for parts of range(count) that begin at multiples of `unit`, each once and in any thread.
 
-    There are as many parts as threads, but of `least` or more each. The caller does one, and then those that no thread
-    has begun. Returns, or raises what one of them raised, when none is being done any more.
+    There are as many parts as threads, but of about `least` or more each. The caller does those that no other thread
+    does: all, if there is none to be had. Returns, or raises what one of them raised, when none is done any more,
+    but for an interrupt: so `act` keeps alive what it writes to. When one of the caller's own has failed none is begun.
     """
-    parts = min(threads(), count // max(least, unit))
-    if parts < 2:
-        act(0, count)
-        return
-    size = -(-count // (parts * unit)) * unit
-    ranges = [(start, min(start + size, count)) for start in range(0, count, size)]
-    waiting = [(part, _others().submit(act, *part)) for part in ranges[1:]]
+    parts = max(min(threads(), count // max(least, unit)), 1)
+    pieces = -(-count // unit)
+    left = deque(pairwise(min(pieces * part // parts * unit, count) for part in range(parts + 1)))
+
+    def work() -> None:
+        while True:
+            try:
+                part = left.popleft()
+            except IndexError:
+                return
+            act(*part)
+
+    helping: list[Future[None]] = []
     try:
-        act(*ranges[0])
-        for part, future in waiting:
-            if future.cancel():
-                act(*part)
+        with suppress(RuntimeError):  # no more threads, or the interpreter ends
+            for _ in range(parts - 1):
+                helping.append(_others().submit(work))
+        work()
     finally:
-        begun = [future for _, future in waiting if not future.cancel()]
-        failures = [future.exception() for future in begun]
+        left.clear()
+        failures = [future.exception() for future in helping if not future.cancel()]
     for failure in filter(None, failures):
         raise failure
