@@ -35,7 +35,7 @@ accuracy robustness: $(READY)
 
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ring layer-128 layer-512 layer-128-batch-8 bert-base-128
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ring layer-128 layer-512 layer-128-batch-8 layer-128-two-threads bert-base-128
 	$(BIN)/python benchmarks/readme.py
 
 # What the native kernels reach on one core, in seconds; on a machine that does nothing else.

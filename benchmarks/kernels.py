@@ -1,6 +1,6 @@
 """What the ring engine's kernels reach on one core: products of a BERT-base layer of 128 tokens, and formulas.
 
-    OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m benchmarks.kernels [--repeat 20] [--out FILE.json]
+    OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m benchmarks.kernels [--only NAME ...] [--repeat 20] [--out FILE.json]
 
 Products in billions of multiply-adds a second, beside torch's of float32, which the plaintext model takes: of words of
 all digits, and (`weights`) with a matrix of WEIGHT bits, as the owner's is in a request. Formulas in billions of bytes
@@ -45,9 +45,10 @@ def rates(runs: dict[str, Run], work: dict[str, float], repeat: int) -> dict[str
     return {name: round(work[name] / statistics.median(seconds[name][1:]) / 1e9, 2) for name in runs}
 
 
-def products(random: np.random.Generator, repeat: int) -> dict[str, dict[str, float]]:
-    """Of each shape, what each kernel reaches."""
+def products(random: np.random.Generator, repeat: int, only: list[str] | None = None) -> dict[str, dict[str, float]]:
+    """Of each shape, what each kernel reaches, or each of `only`."""
     torch = importlib.import_module("torch")
+    kernels = [kernel for kernel in there() if only is None or kernel.name in only]
 
     def words(*shape: int) -> np.ndarray:
         return random.integers(-(2**63), 2**63, shape, np.int64)
@@ -57,7 +58,7 @@ def products(random: np.random.Generator, repeat: int) -> dict[str, dict[str, fl
         left, right = words(m, p), words(p, q)
         floats = torch.randn(m, p), torch.randn(p, q)
         runs: dict[str, Run] = {"float32": lambda floats=floats: floats[0] @ floats[1]}
-        for kernel in there():
+        for kernel in kernels:
             for words_of, matrix in (("", right), (", weights", right >> 64 - WEIGHT)):
                 prepared = kernel.prepare(matrix, min(OPENING[1], kernel.widest))
                 runs[kernel.name + words_of] = lambda of=kernel, left=left, by=prepared: of.product(left, by)
@@ -66,7 +67,7 @@ def products(random: np.random.Generator, repeat: int) -> dict[str, dict[str, fl
     left, right = words(count, m, p), words(count, q, p)
     floats = torch.randn(count, m, p), torch.randn(count, q, p)
     runs = {"float32": lambda: floats[0] @ floats[1].mT}
-    runs |= {kernel.name: lambda of=kernel: of.products(left, right, transpose=True) for kernel in there()}
+    runs |= {kernel.name: lambda of=kernel: of.products(left, right, transpose=True) for kernel in kernels}
     return {**found, "scores": rates(runs, dict.fromkeys(runs, math.prod(HEADS)), repeat)}
 
 
@@ -102,11 +103,12 @@ def in_passes(random: np.random.Generator, repeat: int) -> dict[str, dict[str, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="kernels; torch's of 8 bits take minutes without AMX")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     random = np.random.default_rng(0)
-    result = {"products": products(random, given.repeat), "formulas": in_passes(random, given.repeat)}
+    result = {"products": products(random, given.repeat, given.only), "formulas": in_passes(random, given.repeat)}
     keep({**result, **provenance(seed=0)}, given.out)
 
 

@@ -111,13 +111,16 @@ def beside(name: str, result: dict[str, Any], base: str = "") -> str:
     what = "One encoder layer" if count == 1 else "All encoder layers" if count is None else f"{count} encoder layers"
     many = "" if result["batch"] == 1 else f", {result['batch']} at once"
     plain = ", ".join(f"{recipe} {seconds:.3f}" for recipe, seconds in result["plaintext"].items())
+    shared = any("threads" in (row["kernels"] or "") for row in result["rows"])
     text = (
         f"**{what} of {result['shape']} under the ring engine and SPU**, {result['length']} tokens{many}, in turns "
         f"([result]({base}benchmarks/results/performance/{name}.json)), {turns(result)}; times less than "
         f"{first['ratios']['to']} in time. Online: without what is dealt and sent ahead of the request; over 1 Gbit/s "
         "and wan as estimated between machines. Owner: its "
         f"processor's seconds online, over those of the same layers in plaintext (float32, one thread: {plain} s). "
-        "torch: without native kernels.\n\n"
+        "torch: without native kernels."
+        + (" Two threads: they share a product of any role; SPU has one a party." if shared else "")
+        + "\n\n"
     )
     columns = ("recipe", "engine", "s, all roles", "s online", "× time", "× online", "1 Gbit/s", "wan")
     more = ("MB online: client", "owner", "MB in all", "messages online", "owner × plaintext")
