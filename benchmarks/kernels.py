@@ -1,6 +1,6 @@
 """What the ring engine's kernels reach on one core: products of a BERT-base layer of 128 tokens, and formulas.
 
-    OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m benchmarks.kernels [--only NAME ...] [--repeat 20] [--out FILE.json]
+    OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m benchmarks.kernels [--only NAME ...] [--repeat 20] [--out FILE]
 
 Products in billions of multiply-adds a second, beside torch's of float32, which the plaintext model takes: of words of
 all digits, and (`weights`) with a matrix of WEIGHT bits, as the owner's is in a request. Formulas in billions of bytes
