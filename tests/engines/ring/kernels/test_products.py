@@ -224,10 +224,12 @@ def test_matrices_may_lie_in_memory_as_they_like(each: Kernel) -> None:
     assert same(each.products(left, right.T, transpose=True), exactly(left, right), each.widest)
 
 
-@pytest.mark.parametrize("shape", [(130, 390, 25), (33, 70, 200), (5, 1200, 97), (3, 0, 100)])
+@pytest.mark.parametrize("shape", [(130, 40, 25), (33, 70, 200), (5, 400, 97), (3, 0, 100)])
 def test_a_product_that_threads_share_is_exact(
     each: Kernel, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if each.name not in products.NATIVE:
+        pytest.skip("its library has threads of its own")
     m, p, q = shape
     monkeypatch.setattr(threads, "threads", lambda: 3)
     monkeypatch.setattr(products, "LEAST", 1)
