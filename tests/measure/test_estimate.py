@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from mpcify.conversion.convert import convert
 from mpcify.engines import engine_named
+from mpcify.engines.ring.config import RingConfig
+from mpcify.engines.rules import Work
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.formulas import COSTS, LOCAL, Formulas
 from mpcify.engines.spu.limits import NOT_IN_FM32
@@ -24,10 +27,10 @@ from mpcify.graph.kinds import COMPOSITES, KINDS
 from mpcify.lowering.compile import compile
 from mpcify.lowering.passes import lower
 from mpcify.lowering.trace import trace_graph
-from mpcify.measure.estimate import estimate
+from mpcify.measure.estimate import estimate, told
 from mpcify.measure.network import Network
 from mpcify.measure.profile import profile
-from mpcify.measure.speed import Speed, calibrated
+from mpcify.measure.speed import Machine, Speed, calibrated, measure_speed
 from mpcify.numerics import FixedPoint
 
 FREE = ("softmax", "gelu-erfc")  # the recipe `naive` is measured, never estimated
@@ -193,6 +196,27 @@ def test_local_work_is_what_each_part_of_it_takes() -> None:
     assert math.isclose(Speed(1.0, 0.1, 10.0).seconds(work, 2), 105 + 2.4 * 21 + 20)
 
 
+def test_a_product_ahead_of_a_request_has_a_speed_of_its_own() -> None:
+    rules = RingConfig().rules()
+    first, rest = Work(multiplications=6.0, parties={"dealer": Work()}), Work(multiplications=2.0)
+    work = replace(rest, ahead=first)
+    machine = Machine(Speed(1.0, 0.0, 0.0, ahead=10.0), rules)
+    assert machine.seconds(work) == machine.seconds(rest) + machine.seconds(first, ahead=True)
+    assert machine.seconds(first, ahead=True) == 10 * machine.seconds(first)
+    assert replace(machine, speed=Speed(1.0, 0.0, 0.0)).seconds(first, ahead=True) == machine.seconds(first)
+    found = told(work, machine, Network.named("lan"))
+    assert found.offline is not None
+    assert found.offline.seconds >= 10 * machine.seconds(first)
+    assert found.online.seconds < machine.seconds(rest) + 0.01
+
+
+def test_the_ring_engines_speeds_ahead_and_in_a_request_are_measured_apart() -> None:
+    speed = measure_speed(RingConfig())
+    assert speed.ahead is not None
+    assert speed.ahead > 0
+    assert speed.multiplication > 0
+
+
 def test_seconds_are_the_local_work_at_this_machines_speeds_and_the_networks(
     checkpoint: Callable, tmp_path: Path
 ) -> None:
@@ -203,11 +227,11 @@ def test_seconds_are_the_local_work_at_this_machines_speeds_and_the_networks(
         path.write_text(json.dumps({"format": 1, "speeds": {"aby3 64": speed}}))
         with compile(folder, "plain", length=16) as private:
             found.append(estimate(private, network="10,1", calibration=path))
-    network, once, twice = (told.cost["seconds"] for told in found)
+    network, once, twice = (each.cost["seconds"] for each in found)
     sent = sum((row.rounds or 0) * 0.005 + (row.bytes or 0) / 3 / 1.25e8 for row in found[0].operations)
     assert network == pytest.approx(sent, rel=1e-3)
     assert once > 1.5 * network
     assert twice - once == pytest.approx(once - network)
-    for rows in zip(*(told.operations for told in found), strict=True):
+    for rows in zip(*(each.operations for each in found), strict=True):
         first, second, third = (row.seconds for row in rows)
         assert third - second == pytest.approx(second - first)

@@ -66,12 +66,15 @@ def estimate(
     return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json(), needed)
 
 
-def told(work: Work, machine: Machine, link: Network) -> Cost:
-    """The cost of a work: what parties compute, and the network, ahead of a request and in its time."""
+def told(work: Work, machine: Machine, link: Network, early: bool = False) -> Cost:
+    """The cost of a work: what parties compute, and the network, ahead of a request and in its time. early: all of it
+    is ahead.
+    """
     rules = machine.rules
     if work.ahead is not None:
-        ahead, rest = (told(turn, machine, link) for turn in work.turns)
-        return replace(ahead + rest, offline=ahead)
+        first, rest = work.turns
+        ahead = told(first, machine, link, early=True)
+        return replace(ahead + told(rest, machine, link), offline=ahead)
     line, waits = rules.line(work), rules.waits(work)
-    seconds = machine.seconds(work) + machine.speed.transport(line, waits) + link.seconds({"line": line}, waits)
+    seconds = machine.seconds(work, early) + machine.speed.transport(line, waits) + link.seconds({"line": line}, waits)
     return replace(rules.cost(work), seconds=seconds)

@@ -59,7 +59,7 @@ def sizing(graph: Graph, works: Mapping[str, Work], machine: Machine) -> Sizing:
     """
     rules = machine.rules
     parties, kept = max(1, len(rules.parties)), rules.keeps(graph)
-    seconds = sum(machine.seconds(turn) for work in works.values() for turn in work.turns)
+    seconds = sum(map(machine.seconds, works.values()))
     weights = [math.prod(item.shape) for item in graph.held_by("owner")]
     table = sum(math.prod(shape) for shape in table_shape(graph).values())
     held = rules.share_bytes * COPIES * most_at_once(graph) if kept is None else kept

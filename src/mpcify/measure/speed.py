@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ FORMAT = 1
 class Speed:
     """Seconds of local work, all parties on one machine: a multiplication of a product, a byte, a message.
 
-    sent_message, sent_byte: what gRPC and mutual TLS take beside that, of messages that wait for one another and of the
-    bytes that follow one another on the lines (`measure_transport`).
+    ahead: a multiplication ahead of a request, where it takes another time than in one. sent_message, sent_byte: what
+    gRPC and mutual TLS take beside that, of messages that wait for one another and of the bytes that follow one another
+    on the lines (`measure_transport`).
     """
 
     multiplication: float
@@ -35,10 +36,12 @@ class Speed:
     message: float
     sent_message: float = 0.0
     sent_byte: float = 0.0
+    ahead: float | None = None
 
-    def seconds(self, work: Work, rounds: float) -> float:
-        """The local work of an operation."""
-        return self.multiplication * work.multiplications + self.byte * work.bytes + self.message * rounds
+    def seconds(self, work: Work, rounds: float, ahead: bool = False) -> float:
+        """The local work of an operation, in a request or ahead of it."""
+        multiplication = self.multiplication if not ahead or self.ahead is None else self.ahead
+        return multiplication * work.multiplications + self.byte * work.bytes + self.message * rounds
 
     def transport(self, line: float, waits: float) -> float:
         """What passes between parties, without the lines themselves."""
@@ -52,13 +55,16 @@ class Machine:
     speed: Speed
     rules: Rules
 
-    def seconds(self, work: Work) -> float:
-        """What a party computes of a work of which nothing is ahead.
+    def seconds(self, work: Work, ahead: bool = False) -> float:
+        """What a party computes of a work; ahead: all of it is ahead of the request.
 
         `speed` was measured with all parties on one machine, where those that work at once share the cores.
         """
+        if work.ahead is not None:
+            first, rest = work.turns
+            return self.seconds(first, ahead=True) + self.seconds(rest)
         at_once = len(work.parties) or len(self.rules.parties) or 1
-        return min(os.cpu_count() or 1, at_once) / at_once * self.speed.seconds(work, self.rules.rounds(work))
+        return min(os.cpu_count() or 1, at_once) / at_once * self.speed.seconds(work, self.rules.rounds(work), ahead)
 
 
 def formulas_of(config: EngineConfig) -> Rules:
@@ -115,19 +121,27 @@ def probes() -> dict[str, tuple[Graph, dict[str, np.ndarray]]]:
 def measure_speed(config: EngineConfig) -> Speed:
     """Times `probes` on an engine, for some seconds. A speed of which an engine's work has none is 0."""
     engine, rules = config.for_made_up_numbers().build(), formulas_of(config.for_made_up_numbers())
-    seconds, works = {}, {}
+    seconds: dict[str, list[float]] = {}
+    works: dict[str, Sequence[Work]] = {}
     for name, (graph, weights) in probes().items():
         inputs = {item.name: np.full(item.shape, 0.5) for item in graph.held_by("client")}
         with engine.compile(graph).load(weights) as session:
-            seconds[name] = min([session.run(inputs)[1].seconds for _ in range(REPEATS + 1)][1:])
-            works[name] = sum(rules.work(session.graph).values(), Work())
-    rounds = {name: rules.rounds(work) for name, work in works.items()}
-    sent = {name: sum(turn.bytes for turn in work.turns) for name, work in works.items()}
-    count = sum(turn.multiplications for turn in works["product"].turns)
-    message = each(seconds["steps"], rounds["steps"])
-    byte = each(seconds["squared"] - message * rounds["squared"], sent["squared"])
-    product = seconds["product"] - message * rounds["product"] - byte * sent["product"]
-    return Speed(each(product, count), byte, message, *measure_transport())
+            costs = [session.run(inputs)[1] for _ in range(REPEATS + 1)][1:]
+            works[name] = sum(rules.work(session.graph).values(), Work()).turns
+        parts = [
+            [cost.seconds] if cost.offline is None else [cost.offline.seconds, cost.online.seconds] for cost in costs
+        ]
+        seconds[name] = [min(part) for part in zip(*parts, strict=True)]
+    whole = {name: sum(parts) for name, parts in seconds.items()}
+    rounds = {name: sum(map(rules.rounds, turns)) for name, turns in works.items()}
+    sent = {name: sum(turn.bytes for turn in turns) for name, turns in works.items()}
+    message = each(whole["steps"], rounds["steps"])
+    byte = each(whole["squared"] - message * rounds["squared"], sent["squared"])
+    *early, product = (
+        each(spent - message * rules.rounds(turn) - byte * turn.bytes, turn.multiplications)
+        for spent, turn in zip(seconds["product"], works["product"], strict=True)
+    )
+    return Speed(product, byte, message, *measure_transport(), *early)
 
 
 def each(seconds: float, count: float) -> float:
