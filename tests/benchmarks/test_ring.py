@@ -79,6 +79,10 @@ def test_a_turn_has_the_processor_time_of_each_role_and_of_what_was_ahead() -> N
 def test_two_threads_share_products_and_then_no_role_has_a_processor_time_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    native = [found for found in products._fastest_first() if isinstance(found[0], products.Native)]
+    if not native:
+        pytest.skip("there is no native library, and others' products have threads of their own")
+    monkeypatch.setattr(products, "_fastest_first", lambda: native)
     monkeypatch.setattr(products, "LEAST", 1)
     parts: list[int] = []
     shared = threads.shared
@@ -87,8 +91,7 @@ def test_two_threads_share_products_and_then_no_role_has_a_processor_time_of_its
     rivals = [Rival("2quad-freediv", "ring", kernels, teacher, SMALL) for kernels in asked.kernels]
     outputs = [[rival.run() for _ in range(2)][1] for rival in rivals]
     one, two = (rival.row(outputs[0], outputs[0]) for rival in rivals)
-    if products.kernel(48).name in products.NATIVE:
-        assert {*parts} == {1, 2}
+    assert {*parts} == {1, 2}
     assert (len(one["processor"]), two["processor"]) == (4, {})
     *_, found = compared([row("puma", "spu", 6.0), one, two], {"2quad-freediv": 0.2})
     assert found["ratios"]["online"] == pytest.approx(6.0 / two["cost"]["online"]["seconds"])
