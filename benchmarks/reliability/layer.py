@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.reliability.layer [--shape minilm] [--engine ring] [--repeat 5]
 
-Ten minutes on two cores that do nothing else; Linux, root. Every party of every engine has a network namespace, and all
+Without OMP_NUM_THREADS the ring engine's products are shared by as many threads as there are processors (`threads`). Ten minutes on two cores that do nothing else; Linux, root. Every party of every engine has a network namespace, and all
 run from first to last, but only one engine's are asked at a time: once to warm up, then in turns. First their lines are
 as fast as the machine, then they have the round trip (ms) and the rate (Gbit/s) of `--network`. After each request
 there is a pause, in which parties deal the next one's randomness. The model has an embedding, one layer and a head,
@@ -35,6 +35,7 @@ from mpcify.engines.cost import Cost, median
 from mpcify.files import write_whole
 from mpcify.measure.estimate import estimate
 from mpcify.measure.provenance import provenance
+from mpcify.processors import threads
 from mpcify.network.namespaces import Namespaces
 
 SYSTEMS = (("exact-tanh", "spu"), ("2quad-freediv", "spu"), ("2quad-freediv", "ring"))
@@ -171,6 +172,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     values = {"format": 1, "shape": given.shape, "length": 128, "repeat": given.repeat, "load_average": round(load, 2)}
+    values |= {"threads": threads()}
     write_whole(given.out, json.dumps({**values, "runs": runs, **provenance()}, indent=1) + "\n")
     for run in runs:
         for row in run["rows"]:
