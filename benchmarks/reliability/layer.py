@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.reliability.layer [--shape minilm] [--engine ring] [--repeat 5]
 
-Without OMP_NUM_THREADS the ring engine's products are shared by as many threads as there are processors (`threads`). Ten minutes on two cores that do nothing else; Linux, root. Every party of every engine has a network namespace, and all
-run from first to last, but only one engine's are asked at a time: once to warm up, then in turns. First their lines are
-as fast as the machine, then they have the round trip (ms) and the rate (Gbit/s) of `--network`. After each request
-there is a pause, in which parties deal the next one's randomness. The model has an embedding, one layer and a head,
-random weights, and 128 tokens; `--shape minilm` shows that all of it runs.
+Without OMP_NUM_THREADS as many threads as there are processors share the ring engine's products (`threads`). Ten
+minutes on two cores that do nothing else; Linux, root. Every party of every engine has a network namespace, and all
+run from first to last, but only one engine's are asked at a time: once to warm up, then in turns. First their lines
+are as fast as the machine, then they have the round trip (ms) and the rate (Gbit/s) of `--network`. After each
+request there is a pause, in which parties deal the next one's randomness. The model has an embedding, one layer and a
+head, random weights, and 128 tokens; `--shape minilm` shows that all of it runs.
 
 An estimate is for parties on machines of their own, made before, on the same machine. `seconds`: those of the client's
 request without what was ahead of it; error: how far the estimate lies from them.
@@ -35,8 +36,8 @@ from mpcify.engines.cost import Cost, median
 from mpcify.files import write_whole
 from mpcify.measure.estimate import estimate
 from mpcify.measure.provenance import provenance
-from mpcify.processors import threads
 from mpcify.network.namespaces import Namespaces
+from mpcify.processors import threads
 
 SYSTEMS = (("exact-tanh", "spu"), ("2quad-freediv", "spu"), ("2quad-freediv", "ring"))
 SHAPES = {"bert-base": BASE, "minilm": MINI}
