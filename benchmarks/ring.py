@@ -100,11 +100,10 @@ class Rival:
 
     def kernels(self) -> Any:
         """What must hold while it runs."""
-        match self.about["kernels"]:
-            case "torch":
-                return torch_alone()
-            case kernels if kernels == TWO_THREADS:
-                return patch.object(threads, "threads", lambda: 2)
+        if self.about["kernels"] == "torch":
+            return torch_alone()
+        if self.about["kernels"] == TWO_THREADS:
+            return patch.object(threads, "threads", lambda: 2)
         return nullcontext()
 
     def run(self) -> dict[str, np.ndarray]:

@@ -234,9 +234,16 @@ def test_a_product_that_threads_share_is_exact(
     monkeypatch.setattr(threads, "threads", lambda: 3)
     monkeypatch.setattr(products, "LEAST", 1)
     threads._others.cache_clear()
+    parts: list[tuple[int, int]] = []
+
+    def counted(count: int, unit: int, least: int, act: threads.Act) -> None:
+        threads.shared(count, unit, least, lambda *part: (parts.append(part), act(*part))[1])
+
+    monkeypatch.setattr(products, "shared", counted)
     left, right = drawn(1, 5, m, p), drawn(2, 5, p, q)
     wanted = exactly(left, right)
     assert same(each.product(left[0], each.prepare(right[0])), wanted[0], each.widest)
+    assert len(parts) == min(max(q // products.PANEL, 1), 3)
     assert same(each.products(left, right), wanted, each.widest)
     assert same(each.products(left, np.ascontiguousarray(right.swapaxes(-1, -2)), True), wanted, each.widest)
     threads._others.cache_clear()

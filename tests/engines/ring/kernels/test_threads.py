@@ -1,7 +1,6 @@
 """A product's parts: together all of it, each once, and over when the call returns, whatever happens."""
 
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -110,7 +109,6 @@ def in_child(answer: Any) -> None:
     answer.send(sorted(found))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_of_fork_has_threads_of_its_own() -> None:
     threads.shared(4, 1, 1, lambda start, end: time.sleep(0.01))  # so that there are threads to lose
