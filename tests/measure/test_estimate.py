@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from mpcify.conversion.convert import convert
 from mpcify.engines import engine_named
+from mpcify.engines.cost import Cost
 from mpcify.engines.ring.config import RingConfig
+from mpcify.engines.ring.engine import RingSession
 from mpcify.engines.rules import Work
 from mpcify.engines.spu.config import SpuConfig
 from mpcify.engines.spu.formulas import COSTS, LOCAL, Formulas
@@ -210,11 +212,25 @@ def test_a_product_ahead_of_a_request_has_a_speed_of_its_own() -> None:
     assert found.online.seconds < machine.seconds(rest) + 0.01
 
 
-def test_the_ring_engines_speeds_ahead_and_in_a_request_are_measured_apart() -> None:
+@pytest.mark.parametrize(("ahead", "online"), [(3.0, 1.0), (3.0, 0.0), (0.0, 1.0)])
+def test_speeds_ahead_and_in_a_request_are_measured_apart(
+    ahead: float, online: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a product that is too fast to be told from what is around it the speed of both is taken."""
+    turns: list[Sequence[Work]] = []
+
+    def run(session: RingSession, inputs: Any) -> tuple[dict[str, np.ndarray], Cost]:
+        turns.append(sum(RingConfig(force=True).rules().work(session.graph).values(), Work()).turns)
+        multiplies = any(turn.multiplications for turn in turns[-1])
+        spent = (ahead, online) if multiplies else (0.0, 0.0)
+        return {}, Cost(sum(spent), 0, 0, {}, offline=Cost(spent[0], 0, 0, {}))
+
+    monkeypatch.setattr(RingSession, "run", run)
     speed = measure_speed(RingConfig())
-    assert speed.ahead is not None
-    assert speed.ahead > 0
-    assert speed.multiplication > 0
+    first, rest = (turn.multiplications for turn in turns[-1])
+    average = (ahead + online) / (first + rest)
+    assert speed.ahead == pytest.approx(ahead / first or average)
+    assert speed.multiplication == pytest.approx(online / rest or average)
 
 
 def test_seconds_are_the_local_work_at_this_machines_speeds_and_the_networks(

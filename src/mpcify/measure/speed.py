@@ -119,7 +119,11 @@ def probes() -> dict[str, tuple[Graph, dict[str, np.ndarray]]]:
 
 
 def measure_speed(config: EngineConfig) -> Speed:
-    """Times `probes` on an engine, for some seconds. A speed of which an engine's work has none is 0."""
+    """Times `probes` on an engine, for some seconds. A speed of which an engine's work has none is 0.
+
+    If the products ahead of a request or in it are too fast to be told from what is around them, they have the speed of
+    both together.
+    """
     engine, rules = config.for_made_up_numbers().build(), formulas_of(config.for_made_up_numbers())
     seconds: dict[str, list[float]] = {}
     works: dict[str, Sequence[Work]] = {}
@@ -137,10 +141,13 @@ def measure_speed(config: EngineConfig) -> Speed:
     sent = {name: sum(turn.bytes for turn in turns) for name, turns in works.items()}
     message = each(whole["steps"], rounds["steps"])
     byte = each(whole["squared"] - message * rounds["squared"], sent["squared"])
-    *early, product = (
-        each(spent - message * rules.rounds(turn) - byte * turn.bytes, turn.multiplications)
-        for spent, turn in zip(seconds["product"], works["product"], strict=True)
-    )
+    turns = works["product"]
+    left = [
+        spent - message * rules.rounds(turn) - byte * turn.bytes
+        for spent, turn in zip(seconds["product"], turns, strict=True)
+    ]
+    average = each(sum(left), sum(turn.multiplications for turn in turns))
+    *early, product = (each(one, turn.multiplications) or average for one, turn in zip(left, turns, strict=True))
     return Speed(product, byte, message, *measure_transport(), *early)
 
 
