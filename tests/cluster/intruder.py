@@ -41,6 +41,7 @@ class Intruder(Links):
             found = reader.read(frame)
             if isinstance(found, Goodbye):
                 reason = str(found)
+                self.talks[peer].hang_up()
             elif found is not None:
                 self.inboxes[peer].put(*found)
         self.talks[peer].hang_up()

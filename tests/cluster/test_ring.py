@@ -17,6 +17,7 @@ import pytest
 import mpcify
 from mpcify.cli.main import run
 from mpcify.cluster.canary import Canary
+from mpcify.cluster.client import ClusterSession
 from mpcify.cluster.deployed import connect
 from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.gateway.application import application
@@ -86,6 +87,28 @@ def test_a_cluster_answers_and_sends_what_a_simulation_does_whatever_is_dealt_ah
                 assert theirs is not None
                 assert (ours.bytes_per_party, ours.rounds) == (theirs.bytes_per_party, theirs.rounds)
         assert cost.offline.bytes_per_party["dealer"] > 0 == cost.online.bytes_per_party["dealer"]
+
+
+@pytest.mark.parametrize("number", [1e9, np.nan], ids=["too large", "none"])
+def test_no_peer_hears_of_an_input_that_is_refused(
+    number: float, calibrated: Path, made_kits: Path, tmp_path: Path, expected: np.ndarray
+) -> None:
+    """Else an owner could make its table so that one word ends the session, and would see which texts have it."""
+    out = deployed(calibrated, made_kits, tmp_path / "out", ahead=0)
+    with all_serving(out), connect(out / "client") as private:
+        private(TEXTS)
+        session = next(iter(private.sessions.values()))
+        assert isinstance(session, ClusterSession)
+        links = session.connection.links
+        assert links is not None
+        before = links.sent
+        inputs = {item.name: np.full(item.shape, number) for item in session.graph.held_by("client")}
+        for ask in (session.run, session.profile):
+            with pytest.raises(MpcifyError, match="MPC-402 client input "):
+                ask(inputs)
+        assert links.sent == before
+        np.testing.assert_allclose(private(TEXTS)[0], expected, rtol=0, atol=CLOSE)
+        assert session.connection.links is links
 
 
 def test_requests_faster_than_sets_are_dealt_wait_for_them(

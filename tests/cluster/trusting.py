@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 from mpcify.engines.config import EngineConfig, setting
 from mpcify.engines.cost import Cost
 from mpcify.engines.engine import Arrays, Engine, Party, Program, Session, Sharing
+from mpcify.engines.interpret import check_arrays
 from mpcify.engines.plain import PlainEngine, PlainSession
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph
@@ -167,6 +168,9 @@ class TrustingParty(Party):
                 else:
                     self.shared["weights"] = ()
         return cost[0]
+
+    def check(self, inputs: Arrays) -> None:
+        check_arrays(self.graph.held_by("client"), inputs)
 
     def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
         asked, answered = self.key("inputs"), self.key("outputs")

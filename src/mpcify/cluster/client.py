@@ -118,7 +118,7 @@ class Connection(Sessions):
 
         with self.turn:
             began = time.perf_counter()
-            costs, outputs = self.request("answer", length, answer)
+            costs, outputs = self.request("answer", length, inputs, answer)
             self.tell(length, costs[""], began)
             return outputs or {}, costs[""]
 
@@ -170,16 +170,17 @@ class Connection(Sessions):
             return costs, outputs
 
         with self.turn:
-            costs, outputs = self.request("profile", length, answer)
+            costs, outputs = self.request("profile", length, inputs, answer)
             return outputs or {}, costs
 
     def request(
-        self, word: Word, length: int, work: Callable[[Party], tuple[dict[str, Cost], T]]
+        self, word: Word, length: int, inputs: Arrays, work: Callable[[Party], tuple[dict[str, Cost], T]]
     ) -> tuple[dict[str, Cost], T]:
-        """An order for a length, which is opened before if it is not."""
+        """An order for a length, which is opened before if it is not. Inputs that no engine takes are nobody's to see."""
 
         def asked() -> tuple[dict[str, Cost], T]:
             party = self.seats_for(length).parties[length]
+            party.check(inputs)
             return self.order(Order(word, length), partial(work, party))
 
         return unless_ended(asked)

@@ -114,6 +114,13 @@ class Party(ABC):
         """Shares the weights, once: the owner gives them (by input name), every other role None."""
 
     @abstractmethod
+    def check(self, inputs: Arrays) -> None:
+        """Raises at the client, before a request, what `answer` would raise for its inputs: MPC-402 and MPC-503.
+
+        Nothing is sent, so that no peer learns that a request was meant.
+        """
+
+    @abstractmethod
     def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
         """One request: the client gives its inputs and gets the outputs, every other role gives and gets None.
 

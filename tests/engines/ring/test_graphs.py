@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,78 @@ def test_ranges_of_any_size_are_planned_or_refused(size: float, kind: str) -> No
     drawn.values.append(drawn.emit("scale", "x", by=size))
     drawn.values.append(KINDS[kind](drawn, drawn.values[-1], drawn.values[-1]))
     check(drawn.model())
+
+
+@pytest.mark.parametrize("kind", ["square", "layernorm", "moved", "tanh"])
+@pytest.mark.parametrize("size", [1.0, 10.0, 100.0, 1e4])
+def test_an_input_that_is_opened_as_it_is_stays_within_its_limit_or_is_refused(size: float, kind: str) -> None:
+    """No range is declared for it: the client, who knows it, keeps to what the rings were chosen for."""
+    drawn = Drawn(2)
+    if kind == "tanh":
+        drawn.head(kind)
+    else:
+        drawn.grow(kind)
+    model = drawn.model()
+    large = {name: size * array if name == "x" else array for name, array in model.inputs.items()}
+    model = declared(model.graph, model.weights, large)
+    if kind != "moved" and size > 10:
+        with model.compile().load(model.weights) as session, pytest.raises(MpcifyError, match="MPC-402 client input x"):
+            session.run(model.inputs)
+        return
+    check(model)
+
+
+@pytest.mark.parametrize("kind", ["mul", "matmul"])
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e5])
+def test_an_owners_factor_may_be_of_any_size(size: float, kind: str) -> None:
+    """It is masked and not opened, so that no range of it need be proven."""
+    drawn = Drawn(3)
+    more = {"transpose": True} if kind == "matmul" else {}
+    first = drawn.linear("x", WIDTH, WIDTH)
+    shape = (1, LENGTH, WIDTH)
+    factor = drawn.builder.weight("factor", size * drawn.random.standard_normal(shape))
+    found = drawn.emit(kind, first, factor, **more)
+    graph = drawn.builder.finish(None, [found])
+    inputs = {"x": drawn.random.standard_normal(shape)}
+    model = declared(graph, drawn.builder.weights, inputs)
+    with model.compile().load(model.weights) as session:
+        answers, _ = session.run(model.inputs)
+    (wanted,) = model.plain.values()
+    np.testing.assert_allclose(answers[found], wanted, rtol=0, atol=1e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("by", [1e-300, 1e-30, 1e20, 1e300])
+def test_a_factor_that_no_ring_holds_is_refused(by: float) -> None:
+    drawn = Drawn(4)
+    drawn.values.append(drawn.emit("scale", drawn.linear("x", WIDTH, WIDTH), by=by))
+    with pytest.raises(MpcifyError, match="MPC-402"):
+        drawn.model().compile()
+
+
+@pytest.mark.parametrize("end", [1e20, 1e100, 1.7e308])
+@pytest.mark.parametrize("kind", ["linear", "square", "layernorm"])
+def test_ranges_that_no_ring_holds_are_refused_forced_or_not(end: float, kind: str) -> None:
+    drawn = Drawn(5)
+    drawn.values.append(drawn.linear("x", WIDTH, WIDTH))
+    drawn.grow(kind)
+    model = drawn.model()
+    wide = {name: dict.fromkeys(entry, (end / 1000.0, end)) for name, entry in model.graph.ranges.items()}
+    for force in (False, True):
+        with pytest.raises(MpcifyError, match="MPC-402"):
+            replace(model, graph=model.graph.with_ranges(wide)).compile(force=force)
+
+
+def test_a_weight_that_words_do_not_hold_is_refused() -> None:
+    drawn = Drawn(6)
+    far = drawn.builder.weight("far", np.full((1, LENGTH, WIDTH), 1e12))
+    drawn.values.append(drawn.emit("add", drawn.linear("x", WIDTH, WIDTH), far))
+    drawn.values.append(drawn.emit("sub", drawn.values[-1], drawn.builder.weight("back", np.full((1, 1, WIDTH), 1e12))))
+    graph = drawn.builder.finish(None, [drawn.values[-1]])
+    model = declared(graph, drawn.builder.weights, {"x": drawn.random.standard_normal((1, LENGTH, WIDTH))})
+    narrow = {name: dict.fromkeys(entry, (-4.0, 4.0)) for name, entry in model.graph.ranges.items()}
+    model = replace(model, graph=graph.with_ranges(narrow))
+    with pytest.raises(MpcifyError, match="MPC-402 weights"):
+        model.compile().load(model.weights)
 
 
 def far(seed: int, offset: float, between: tuple[str, ...]) -> Model:

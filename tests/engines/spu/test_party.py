@@ -102,6 +102,8 @@ def test_an_input_that_the_ring_cannot_hold_is_refused_before_anything_is_sent(j
     before = links["client"].sent
     with pytest.raises(MpcifyError, match="MPC-402 client input x"):
         parties["client"].answer({"x": INPUT * np.float32(np.nan)})
+    with pytest.raises(MpcifyError, match="MPC-402 client input x"):
+        parties["client"].check({"x": INPUT * np.float32(np.nan)})
     assert links["client"].sent == before
     expected = plain(small_model(), INPUT)
     np.testing.assert_allclose(answer(parties, {"x": INPUT})["client"][0]["logits"], expected, atol=2e-3)

@@ -30,9 +30,10 @@ FINEST = 28  # fraction bits of what is masked: products and sums have room for 
 
 @dataclass(frozen=True)
 class Known:
-    """A value of the owner's."""
+    """A value of the owner's. operation: the one that gives it, if it is not a weight as it is."""
 
     derived: Derived
+    operation: Operation | None = None
 
 
 @dataclass(eq=False)
@@ -129,6 +130,7 @@ class Forms:
         self.stream = 2 ** self.sum_bits(streams, precision.sums)
         self.values: dict[str, Value] = {}
         self.counted: tuple[Shared, Shared] | None = None
+        self.limits: dict[str, float] = {}
 
     def named(self, value: Value, name: str) -> Value:
         """A value that the graph has under a name."""
@@ -226,7 +228,7 @@ class Forms:
         if isinstance(value, Known):
             scale = scale or self.stream
             index = self.know(value.derived, scale)
-            return Shared(index, value.derived.shape, scale, None)
+            return Shared(index, value.derived.shape, scale, value.operation)
         if isinstance(value, Normal):
             if "parts" not in value.forms:
                 value.forms["parts"] = self.materialised(value)
@@ -244,6 +246,10 @@ class Forms:
     def parts_unopened(self, value: Value) -> Shared:
         """A value in parts, whether or not it will be opened: what is moved is opened where it is read."""
         return value if isinstance(value, Shared) else self.parts(value)
+
+    def factor(self, value: Value) -> Shared:
+        """A value in parts, to be multiplied with another; the owner's at the scale of a weight, as is never opened."""
+        return self.parts(value, 2**self.precision.weight) if isinstance(value, Known) else self.parts_unopened(value)
 
     def settled(self, value: Counted | Less) -> Shared:
         """A value in parts, with nothing left to be done."""
@@ -310,8 +316,16 @@ class Forms:
         return found
 
     def bound(self, value: Shared) -> float:
-        """What declared ranges let a value become."""
-        return UNDECLARED if value.operation is None else self.widths.bound(value.operation.name) * value.room
+        """What declared ranges let a value become. An input has none declared: the client keeps to its limit."""
+        if value.operation is not None:
+            return self.widths.bound(value.operation.name) * value.room
+        if value.name is not None and not self.widths.force:
+            self.limits[value.name] = UNDECLARED
+        return UNDECLARED
+
+    def cut(self, value: Shared) -> int:
+        """The bits that are cut off a value that is masked: it needs no range, but is finer if a small one is known."""
+        return self.precision.cut(UNDECLARED if value.operation is None else self.bound(value), value.scale)
 
     def lifted(self, value: Shared) -> Shared:
         """A value opened and in parts again."""
@@ -335,7 +349,7 @@ class Forms:
     def hidden(self, value: Shared) -> Shared:
         """A value masked towards the owner; not truncated, but cut."""
         if "hidden" not in value.forms:
-            cut = 0 if value.known else self.precision.cut(self.bound(value), value.scale)
+            cut = 0 if value.known else self.cut(value)
             index = self.step(
                 masking.Mask,
                 value,
@@ -361,7 +375,7 @@ class Forms:
                 x = self.opened(value)
                 index = self.step(opening.RenewBoth, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=False)
             else:
-                cut = self.precision.cut(self.bound(value), value.scale)
+                cut = self.cut(value)
                 index = self.step(masking.MaskBoth, x, shape=x.shape, messages=1, shift=cut, ahead=False)
             value.forms["both"] = Shared(index, x.shape, x.scale >> cut, value.operation)
         return value.forms["both"]  # type: ignore[no-any-return]

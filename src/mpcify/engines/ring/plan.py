@@ -45,7 +45,8 @@ class Plan:
 
     steps: in an order in which each finds its sources. slots: the weights that are masked (one of no bits is not
     needed). owned: the owner's own arrays, each with its scale. outputs: the steps that give the client an output.
-    widths: the openings, and what was proven of them.
+    widths: the openings, and what was proven of them. limits: the client's inputs that are opened as they are, and how
+    large each number of theirs may be for the proof.
     """
 
     steps: tuple[Step, ...]
@@ -53,6 +54,7 @@ class Plan:
     owned: Mapping[str, tuple[Derived, float]]
     outputs: tuple[ForClient, ...]
     widths: tuple[Width, ...]
+    limits: Mapping[str, float]
 
     @property
     def inputs(self) -> tuple[FromClient, ...]:

@@ -46,7 +46,7 @@ class Planner(Norms):
         outputs = tuple(self.output(name) for name in self.graph.outputs)
         steps = widen(self.steps, self.slots, [step.index for step in outputs])
         self.refuse_cut(steps)
-        return Plan(steps, tuple(self.slots), self.owned, outputs, tuple(self.widths.found))
+        return Plan(steps, tuple(self.slots), self.owned, outputs, tuple(self.widths.found), self.limits)
 
     def refuse_cut(self, steps: Sequence[Step]) -> None:
         """Raises MPC-402 if what is cut and masked would have to be right in more bits than words have."""
@@ -60,7 +60,7 @@ class Planner(Norms):
         """An operation's value."""
         given = [self.values[name] for name in operation.inputs]
         if all(isinstance(value, Known) for value in given):
-            return Known(computed(operation, [value.derived for value in given if isinstance(value, Known)]))
+            return Known(computed(operation, [value.derived for value in given if isinstance(value, Known)]), operation)
         if operation.kind in MOVED:
             return self.move(operation, given[0])
         plan = getattr(self, "plan_" + operation.kind.replace("-", "_"))
@@ -163,7 +163,9 @@ class Planner(Norms):
         bits = next((bits for bits in range(17) if (by * 2.0**bits).is_integer()), None)
         if bits is None:
             bits = max(16 - math.floor(math.log2(abs(by))), 0)
-        factor = round(by * 2.0**bits)
+        factor = round(math.ldexp(by, bits)) if bits < WIDEST else 0
+        if by and not 0 < abs(factor) < 2 ** (WIDEST - 2):
+            raise MpcifyError(402, operation.where, f"it scales by {by:.4g}, which no ring holds", REMEDY)
         index = self.step(local.Multiply, part, shape=operation.shape, factor=factor)
         opens = not self.only_added(operation.name)
         return Shared(index, operation.shape, part.scale << bits, operation, part.excess, part.known, opens)
@@ -193,14 +195,14 @@ class Planner(Norms):
         return Shared(index, operation.shape, round(source.scale * scale), operation, True, opens=opens)
 
     def plan_matmul(self, operation: Operation, a: Value, b: Value, transpose: bool) -> Value:
-        first = self.parts_unopened(a)
+        first = self.factor(a)
         if isinstance(b, Less) and transpose:
             return self.less_mean(operation, first, b)
         if isinstance(b, Counted):
             product = self.multiplied(operation, first, b.x, products.Matmul, transpose=transpose)
             product.room = self.room
             return Counted(product, b.sigma)
-        second = self.parts_unopened(b)
+        second = self.factor(b)
         if first.known and not transpose and first.shape[-2] == 1:
             return self.weighted_sum(operation, first, second)
         return self.multiplied(operation, first, second, products.Matmul, transpose=transpose)
@@ -222,11 +224,7 @@ class Planner(Norms):
 
     def multiplied(self, operation: Operation, a: Value, b: Value, kind: type[Step], **fields: Any) -> Shared:
         """The product of two values that nobody knows."""
-        weight = 2**self.precision.weight
-        left, right = (
-            self.both(self.parts(value, weight) if isinstance(value, Known) else self.parts_unopened(value))
-            for value in (a, b)
-        )
+        left, right = (self.both(self.factor(value)) for value in (a, b))
         index = self.step(kind, left, right, shape=operation.shape, **fields)
         opens = not self.only_added(operation.name)
         return Shared(index, operation.shape, left.scale * right.scale, operation, True, opens=opens)
@@ -241,7 +239,7 @@ class Planner(Norms):
         return Shared(index, operation.shape, weighed.scale, operation)
 
     def plan_mul(self, operation: Operation, a: Value, b: Value) -> Value:
-        first, second = self.parts_unopened(a), self.parts_unopened(b)
+        first, second = self.factor(a), self.factor(b)
         if first.known and not second.known:
             first, second = second, first
         if not second.known:

@@ -26,10 +26,10 @@ SEED = 32  # bytes
 def checked(graph: Graph, plan: Plan, inputs: Arrays) -> dict[str, np.ndarray]:
     """A request's inputs. Raises MPC-503 for shapes that are not the graph's, MPC-402 for what no ring holds."""
     found = check_arrays((*graph.held_by("client"), *graph.held_by("public")), inputs)
-    scales = {step.name: float(step.scale) for step in plan.inputs}
+    limits = {step.name: LARGEST_INPUT / step.scale for step in plan.inputs} | dict(plan.limits)
     for name, array in found.items():
         largest = np.abs(array).max(initial=0.0)
-        if not (np.isfinite(largest) and largest * scales.get(name, 1.0) <= LARGEST_INPUT):
+        if not (np.isfinite(largest) and largest <= limits.get(name, LARGEST_INPUT)):
             what = "it holds a value that is not finite, or that the ring does not hold"
             raise MpcifyError(402, f"client input {name}", what, "give numbers of an ordinary size")
     return found

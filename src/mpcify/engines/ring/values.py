@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from mpcify.errors import MpcifyError
+
 Part = np.ndarray | None
+MOST = 2.0**63  # of a word
 Move = Callable[[np.ndarray], np.ndarray]
 
 
@@ -70,5 +73,8 @@ def rounding(shift: int) -> int:
 
 
 def encode(array: np.ndarray, scale: float) -> np.ndarray:
-    """The integers nearest to array · scale, as words."""
-    return np.rint(np.asarray(array, np.float64) * scale).astype(np.int64)
+    """The integers nearest to array · scale, as words. Raises MPC-402 if words do not hold one."""
+    found = np.rint(np.asarray(array, np.float64) * scale)
+    if not np.abs(found).max(initial=0.0) < MOST:
+        raise MpcifyError(402, "weights", "one is too large for words of 64 bits at its scale", "use another engine")
+    return found.astype(np.int64)

@@ -17,7 +17,7 @@ from mpcify.graph.graph import Graph, Operation
 REMEDY = "declare narrower ranges: calibrate or distill again, or use another engine"
 WIDER = "use a wider --ring"
 SLACK = 1 + 2.0**-6  # for the rounding of everything before
-UNDECLARED = 64.0  # what a value may become if a run is forced without declared ranges
+UNDECLARED = 64.0  # of an input that is opened as it is, and of any value if a run is forced without declared ranges
 UNDECLARED_VARIANCE = (2.0**-8, 2.0**8)
 SUMS = 16  # bits of the weights in a sum, at least
 MOST_FINER = 6  # bits by which a masked value of a small range is finer
@@ -85,6 +85,7 @@ class Widths:
 
     def __init__(self, graph: Graph, cap: int, force: bool) -> None:
         self.ranges: Mapping[str, Mapping[str, tuple[float, float]]] = graph.ranges
+        self.where = {operation.name: operation.where for operation in graph.operations}
         self.cap, self.force = cap, force
         self.found: list[Width] = []
 
@@ -94,9 +95,12 @@ class Widths:
         return f"{WIDER}, or {REMEDY}" if self.cap < WIDEST else REMEDY
 
     def bound(self, name: str, quantity: str = "value") -> float:
-        """What a quantity of an operation may become, by absolute value."""
+        """What a quantity of an operation may become, by absolute value. Raises MPC-402 if no ring holds that."""
         entry = self.ranges.get(name, {}).get(quantity)
-        return UNDECLARED if entry is None else max(map(abs, entry))
+        largest = UNDECLARED if entry is None else max(map(abs, entry))
+        if largest >= 2.0**WIDEST:
+            raise MpcifyError(402, self.where[name], f"its declared range of ±{largest:.4g} fits no ring", REMEDY)
+        return largest
 
     def variance(self, operation: Operation) -> tuple[float, float]:
         """The declared range of what a layernorm divides by, its eps not counted.
@@ -104,6 +108,7 @@ class Widths:
         Raises MPC-402 if its ends are too far apart for tables of roots.
         """
         least, largest = self.ranges.get(operation.name, {}).get("variance", UNDECLARED_VARIANCE)
+        self.bound(operation.name, "variance")
         if not 0 < largest <= FARTHEST * least and not self.force:
             what = f"its declared variances, {least:.4g} to {largest:.4g}, are too far apart for a table of roots"
             raise MpcifyError(402, operation.where, what, REMEDY)

@@ -76,6 +76,9 @@ class JoinedParty(Party):
                 cost += cost_of(self.ask("weight", weight, name=item.name)[0])
         return cost
 
+    def check(self, inputs: Arrays) -> None:
+        self.given(inputs)
+
     def answer(self, inputs: Arrays | None) -> tuple[dict[str, np.ndarray] | None, Cost]:
         reply, outputs = self.ask("run", self.given(inputs))
         return outputs if self.role == "client" else None, cost_of(reply)
