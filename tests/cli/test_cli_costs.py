@@ -60,13 +60,31 @@ def test_estimate_runs_nothing_and_says_what_it_will_cost(mpcify: Callable, mode
     assert "requests/s a core" in people.out
 
 
+def test_an_estimate_of_the_ring_engine_tells_each_opening_s_ring_why_and_its_error(
+    mpcify: Callable, tmp_path: Path
+) -> None:
+    student = write_student(tmp_path, ["the film is good", "a very dull film"])
+    words = ("--engine", "ring", "--length", 8, "--calibration", tmp_path / "speed.json")
+    outcome = mpcify("estimate", student, *words, "--format", "json")
+    assert outcome.code == 0, outcome.err
+    rows = outcome.json["openings"]
+    names = {row["name"] for row in outcome.json["operations"]}
+    for row in rows:
+        assert row["operation"] in names
+        assert row["bound"] * 2.0 ** row["fraction_bits"] < 2.0 ** (row["ring"] - 2)
+        assert row["error"] == 2.0 ** -row["fraction_bits"]
+        assert row["headroom_bits"] >= 0
+    people = mpcify("estimate", student, *words).out.replace("\n", " ")
+    assert f"{len(rows)} openings in rings of {min(row['ring'] for row in rows)} to " in people
+
+
 def test_bench_compares_and_keeps(mpcify: Callable, tmp_path: Path) -> None:
     kept = tmp_path / "bench.json"
     words = ("--shape", "minilm", "--layers", 1, "--length", 8, "--repeat", 1, "--recipes", "puma,2quad-freediv")
     outcome = mpcify("bench", *words, "--out", kept, "--format", "json")
     assert outcome.code == 0, outcome.err
     assert {"rows", "refused", "commit", "machine", "seed", "command"} <= outcome.json.keys()
-    people = mpcify("bench", *words, "--baseline", kept, "--plot", tmp_path / "bars.png")
+    people = mpcify("bench", *words[:-1], "2quad-freediv", "--baseline", kept, "--plot", tmp_path / "bars.png")
     assert people.code == 0, people.err
     assert "2quad-freediv" in people.out
     assert (tmp_path / "bars.png").is_file()

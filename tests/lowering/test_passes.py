@@ -1,5 +1,7 @@
 """Each pass keeps what the graph computes, and the lowered graph computes what the model computes."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from mpcify.lowering.trace import trace_graph
 from mpcify.recipe import Recipe
 from mpcify.replacements.activation import FUNCTIONS
 from mpcify.replacements.attention import AttentionKind, attend
-from tests.makers import FAMILIES
+from tests.makers import FAMILIES, make_teacher
 
 LENGTH = 9
 RECIPES = [
@@ -39,6 +41,13 @@ def student_of(model, recipe):
     for parameter in extra_parameters(student).values():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return student
+
+
+@cache
+def traced(family, recipe):
+    """A student, and its graph and weights before any pass."""
+    student = student_of(make_teacher(family), recipe)
+    return student, trace_graph(student, 2, LENGTH)
 
 
 def request(student, family, embeddings="client"):
@@ -97,22 +106,21 @@ def run_with_composites(graph, weights, client):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda item: item if isinstance(item, str) else item.name)
-def test_the_lowered_graph_computes_what_the_model_computes(family, recipe, teacher):
-    student = student_of(teacher(family), recipe)
+def test_the_lowered_graph_computes_what_the_model_computes(family, recipe):
+    student, (graph, weights) = traced(family, recipe)
     torch_inputs, client = request(student, family)
     with torch.no_grad():
         expected = student(**torch_inputs).logits.numpy()
-    graph, weights = lower(*trace_graph(student, 2, LENGTH))
+    graph, weights = lower(graph, weights)
     assert not [operation for operation in graph.operations if operation.kind in COMPOSITES]
     np.testing.assert_allclose(run(graph, weights, client), expected, atol=2e-5)  # torch's own float32
 
 
 @pytest.mark.parametrize("family", ["bert", "mpnet", "vit"])
 @pytest.mark.parametrize("recipe", [*RECIPES, MIXED], ids=lambda item: item if isinstance(item, str) else item.name)
-def test_each_pass_keeps_the_result(family, recipe, teacher):
-    student = student_of(teacher(family), recipe)
+def test_each_pass_keeps_the_result(family, recipe):
+    student, (graph, weights) = traced(family, recipe)
     _, client = request(student, family)
-    graph, weights = trace_graph(student, 2, LENGTH)
     before = run_with_composites(graph, weights, client)
     for step in PASSES:
         graph, weights = step(graph, weights)

@@ -83,7 +83,7 @@ def estimate(
     if plot is not None:
         draw_profile(found, plot)
     needed = "" if found.sizing is None else found.sizing.lines()
-    return Answer(found.to_json(), together(parts_table(found), needed))
+    return Answer(found.to_json(), together(parts_table(found), needed, found.rings()))
 
 
 def check_estimate(settings: EstimateSettings, network: str) -> None:

@@ -176,7 +176,7 @@ class Connection(Sessions):
     def request(
         self, word: Word, length: int, inputs: Arrays, work: Callable[[Party], tuple[dict[str, Cost], T]]
     ) -> tuple[dict[str, Cost], T]:
-        """An order for a length, which is opened before if it is not. Inputs that no engine takes are nobody's to see."""
+        """An order for a length, which is opened before if it is not. Nobody hears of inputs that are refused."""
 
         def asked() -> tuple[dict[str, Cost], T]:
             party = self.seats_for(length).parties[length]

@@ -7,7 +7,7 @@ never for the engine's name.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -148,6 +148,14 @@ class Rules(ABC):
     def keeps(self, graph: Graph) -> float | None:
         """Bytes that a party holds of a request if it keeps everything until the end; None if only what is needed."""
         return None
+
+    def openings(self, graph: Graph) -> tuple[Mapping[str, Any], ...]:
+        """Of each value that is opened, the ring and fraction bits chosen for it; none if all are the same.
+
+        Rows of operation, layer, ring, fraction_bits (of what remains), bound (what declared ranges let it become),
+        headroom_bits (by which that stays below the ring's end) and error (by which cutting it off changes it at most).
+        """
+        return ()
 
     def memory(self, weights: Mapping[str, np.ndarray]) -> float:
         """GiB that a session of these weights takes beside them: all parties' shares."""

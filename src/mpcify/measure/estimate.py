@@ -31,7 +31,8 @@ def estimate(
     notice: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> Profile:
-    """The cost of a request, operation by operation, and what each party's machine needs, without running it.
+    """The cost of a request, operation by operation, what each party's machine needs, and, where each has one of its
+    own, the rings of what is opened, without running it.
 
     private: a compiled model, on any engine: its graph is read. settings: of the engine (protocol, ring, fraction_bits
     …). network: see `Network.named`. calibration: a file with the speeds of this machine, made if it is not there;
@@ -63,7 +64,7 @@ def estimate(
         cost = replace(cost, offline=replace(cost.offline, seconds=ahead))
     ran = {"engine": config.name} | {name: getattr(config, name, None) for name in ("protocol", "ring")}
     needed = sizing(graph, works, machine)
-    return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json(), needed)
+    return Profile({**about, **ran, "network": network}, tuple(rows), cost.to_json(), needed, rules.openings(graph))
 
 
 def told(work: Work, machine: Machine, link: Network, early: bool = False) -> Cost:

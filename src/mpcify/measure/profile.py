@@ -43,17 +43,37 @@ class OperationCost:
 
 @dataclass(frozen=True)
 class Profile:
-    """A request's cost by operation. cost: of the same request run as one program. sizing: of an estimate."""
+    """A request's cost by operation. cost: of the same request run as one program. sizing and openings (see
+    `Rules.openings`): of an estimate.
+    """
 
     about: Mapping[str, Any]
     operations: tuple[OperationCost, ...]
     cost: Mapping[str, Any]
     sizing: Sizing | None = None
+    openings: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The profile as a JSON object."""
         values = {**self.about, "operations": [row.to_json() for row in self.operations], "cost": dict(self.cost)}
-        return values if self.sizing is None else {**values, "sizing": self.sizing.to_json()}
+        if self.sizing is not None:
+            values["sizing"] = self.sizing.to_json()
+        if self.openings:
+            values["openings"] = [dict(row) for row in self.openings]
+        return values
+
+    def rings(self) -> str:
+        """The rings of what is opened, for people; nothing where there is one ring for all."""
+        if not self.openings:
+            return ""
+        rings = [row["ring"] for row in self.openings]
+        tightest = min(self.openings, key=lambda row: row["headroom_bits"])
+        coarsest = max(self.openings, key=lambda row: row["error"] / (row["bound"] or 1.0))
+        return (
+            f"{len(rings)} openings in rings of {min(rings)} to {max(rings)} bits; "
+            f"least headroom {tightest['headroom_bits']:.1f} bits ({tightest['operation']}), largest error "
+            f"{coarsest['error']:.1e} in ±{coarsest['bound']:.3g} ({coarsest['operation']})"
+        )
 
     def by_part(self) -> dict[str, dict[str, float]]:
         """Seconds, bytes and rounds of each part."""

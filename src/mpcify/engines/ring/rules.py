@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mpcify.engines.engine import OUTPUT
 from mpcify.engines.ring.config import PARTIES, WIDEST
@@ -100,6 +100,21 @@ class RingRules(Rules):
                 found[talking[0].operation] += exchanged(talking)
         found[plan.steps[-1].operation] += Work(ahead=messages_ahead(plan))
         return found
+
+    def openings(self, graph: Graph) -> tuple[dict[str, Any], ...]:
+        layers = {operation.name: operation.layer for operation in graph.operations}
+        return tuple(
+            {
+                "operation": width.operation,
+                "layer": layers[width.operation],
+                "ring": width.ring,
+                "fraction_bits": width.fraction,
+                "bound": width.bound,
+                "headroom_bits": width.headroom,
+                "error": 2.0**-width.fraction,
+            }
+            for width in (self.plan(graph).widths if graph.operations else ())
+        )
 
     def keeps(self, graph: Graph) -> float:
         """What client and owner draw, are given and compute in a request, at most, and what waits for one."""
