@@ -35,7 +35,7 @@ def test_the_summary_mixes_no_rows_and_gives_each_the_target_of_its_task(results
     assert [row[0] for row in rows] == ORDERED
     lost = {name: f"{-25 + 100 * 2.0**-size:+.2f}" for size, name in enumerate(NAMES, 4)}
     assert {row[0]: row[4] for row in rows} == lost
-    assert [row[7] for row in rows] == ["−0.3", "−0.3", "−0.5", "−0.5", "−0.5"]
+    assert [row[7] for row in rows] == ["−0.3, 3 seeds", "−0.3, 3 seeds", "−0.5", "−0.5", "−0.5"]
 
 
 @pytest.mark.parametrize("above, met", [(-0.0025, "yes"), (-0.0075, "no")])
@@ -43,6 +43,25 @@ def test_mpnet_may_lose_half_a_point(above: float, met: str) -> None:
     rows = tables.summary({"sst2-mpnet-20000-softmax-freediv-s0-test": compared(0.5 + above)})
     (row,) = (row for row in rows if row[-1] != "not measured")
     assert (row[0], row[1], row[-1]) == ("sst2-mpnet-20000", "softmax-freediv", met)
+
+
+@pytest.mark.parametrize("seeds, met", [(1, "yes, 1 of 3 seeds"), (3, "yes")])
+def test_a_target_of_three_seeds_says_how_many_there_are(seeds: int, met: str) -> None:
+    rows = tables.summary({f"trec-softmax-freediv-s{seed}-dev": compared(0.5) for seed in range(seeds)})
+    assert [row[-1] for row in rows if row[-1] != "not measured"] == [met]
+
+
+@pytest.mark.parametrize("lost, met", [(0.01, "yes"), (0.02, "no")])
+def test_what_is_lost_on_other_domains_counts(lost: float, met: str) -> None:
+    sets = [
+        {"set": "dev", "accuracy": {"teacher": 0.9, "student": 0.1}},
+        {"set": "mrpc", "accuracy": None},
+        {"set": "sst2", "accuracy": {"teacher": 0.8, "student": 0.8 - lost}},
+    ]
+    run = {"sets": sets, "mean_off_dev": 0.96, "worst_off_dev": {"agreement": 0.95}}
+    rows = tables.summary({"reviews-softmax-freediv-s0-dev": compared(0.5), "reviews-softmax-freediv-s0": run})
+    (row,) = (row for row in rows if row[-1] != "not measured")
+    assert (row[6], row[-1]) == (f"96.0 (95.0), other domain {-100 * lost:+.1f}", met)
 
 
 def test_a_target_that_nothing_was_measured_for_is_not_left_out() -> None:
