@@ -4,9 +4,10 @@
 
 BASE is a local folder or a hub name of any encoder; FILE is what every verb of mpcify reads: TSV, CSV or JSONL with the
 columns `sentence` (or `sentence1`, `sentence2`) and `label`, or others that are named. The model's label names are
-those of the training file. --freeze-table keeps BASE's word embeddings as they are: public, so that the clients of a
-student distilled with `--base BASE` look their tokens up themselves and learn nothing of the owner's. An interrupted
-run goes on where it stopped when called again with --resume.
+those of the training file; if all its labels are numbers, and not all whole, the model predicts a number.
+--freeze-table keeps BASE's word embeddings as they are: public, so that the clients of a student distilled with `--base
+BASE` look their tokens up themselves and learn nothing of the owner's. An interrupted run goes on where it stopped when
+called again with --resume.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -25,13 +25,23 @@ from transformers import (
 )
 
 from mpcify.conversion.rows import rows_of
-from mpcify.data.files import Examples, check_labels, read_examples
+from mpcify.data.files import Examples, check_labels, decimal, read_examples
+from mpcify.data.metrics import metrics
 from mpcify.errors import MpcifyError
 
 
 def names_in(examples: Examples) -> list[str]:
-    """The names of the labels in a file; whole numbers are names too, in their order."""
+    """The names of the labels in a file; whole numbers are names too, in their order. One name if they are decimals.
+
+    Raises MPC-104 if all labels are the same.
+    """
     names = {str(label).strip() for label in examples.labels or ()}
+    values = [decimal(name) for name in names]
+    if any(value is not None and value % 1 for value in values) and None not in values:
+        return ["value"]
+    if len(names) == 1:
+        what = "all labels are the same, and a classifier needs two"
+        raise MpcifyError(104, examples.source, what, "give examples of another label")
     numbers = all(name.removeprefix("-").isdecimal() for name in names)
     return sorted(names, key=int if numbers else None)
 
@@ -64,6 +74,9 @@ def fine_tune(options: argparse.Namespace) -> None:
     columns = {name: getattr(options, name) for name in ("text_column", "pair_column", "label_column")}
     train, held_out = (read_examples(file, **columns) for file in (options.train, options.eval))
     names = names_in(train)
+    regression = len(names) == 1
+    if regression:
+        print("the labels are decimals: the model predicts a number (regression)", file=sys.stderr)
     train, held_out = (check_labels(examples, names) for examples in (train, held_out))
     steps = math.ceil(len(train) / options.batch_size)
     epochs = min(max(2, math.ceil(300 / steps)), 20) if options.epochs is None else options.epochs
@@ -96,13 +109,15 @@ def fine_tune(options: argparse.Namespace) -> None:
         train_dataset=rows_of(train, model, tokenizer, options.max_length),
         eval_dataset=rows_of(held_out, model, tokenizer, options.max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda answer: {"accuracy": float(np.mean(answer.predictions.argmax(-1) == answer.label_ids))},
+        compute_metrics=lambda answer: metrics(answer.predictions, answer.label_ids, regression).to_json(),
     )
     trainer.train(resume_from_checkpoint=options.resume)
     measured = trainer.evaluate()
     print(measured)
     trainer.model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
+    if regression:
+        return
     most = Counter(held_out.labels or ()).most_common(1)[0][1] / len(held_out)
     if measured["eval_accuracy"] <= most:
         what = (

@@ -69,6 +69,26 @@ def test_a_frozen_word_table_stays_that_of_the_base(
     assert not all(np.array_equal(before[name], after[name]) for name in before if name != table)
 
 
+def test_decimals_make_a_teacher_that_predicts_a_number_which_is_said(
+    fine_tune: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["sentence\tlabel", "good film\t1", "bad film\t-0.5", "a film\t.25"]
+    config = fine_tune("a.tsv", lines, "--epochs", "1", labels=1)
+    assert config["id2label"] == {"0": "value"}
+    said = capsys.readouterr()
+    assert "the labels are decimals: the model predicts a number (regression)" in said.err
+    assert "eval_pearson" in said.out
+
+
+@pytest.mark.parametrize("label", ["good", "0"])
+def test_a_file_of_one_label_is_refused(fine_tune: Callable, capsys: pytest.CaptureFixture[str], label: str) -> None:
+    with pytest.raises(SystemExit):
+        fine_tune("a.tsv", ["sentence\tlabel", f"a film\t{label}", f"the film\t{label}"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("MPC-104 ")
+    assert "all labels are the same, and a classifier needs two. Do this: give examples of another label" in said
+
+
 def test_a_file_that_is_refused_is_one_numbered_line(fine_tune: Callable, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         fine_tune("a.csv", ["text;label", "a film;good"])

@@ -1,4 +1,4 @@
-"""The native kernels' own tests under gcc's address and undefined-behaviour sanitizers, as `make sanitize` runs them."""
+"""The native kernels' tests once more, under the address and undefined-behaviour sanitizers of gcc."""
 
 import os
 import shutil

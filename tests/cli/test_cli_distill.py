@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
+
+from mpcify.conversion.convert import load_model
 
 
 @pytest.fixture
@@ -23,12 +26,15 @@ def test_the_student_is_distilled_and_its_card_written(
     mpcify: Callable, model: Path, student: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "more.txt").write_text("the film\n\nnot a good film and not a bad film\n", encoding="utf-8")
-    arguments = (*words(model, data), "--texts", tmp_path / "more.txt", "--base", model, "--format", "json")
-    monkeypatch.setattr(sys, "argv", ["mpcify", "distill", str(student), "--base", str(model)])
+    base = tmp_path / "base"
+    load_model(model).base_model.save_pretrained(base)
+    AutoTokenizer.from_pretrained(model).save_pretrained(base)
+    arguments = (*words(model, data), "--texts", tmp_path / "more.txt", "--base", base, "--format", "json")
+    monkeypatch.setattr(sys, "argv", ["mpcify", "distill", str(student), "--base", str(base)])
     outcome = mpcify("distill", student, tmp_path / "out", *arguments)
     assert outcome.code == 0, outcome.err
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert f"distill raw --base {model.name}" in card
+    assert "distill raw --base base" in card
     assert not any(str(folder) in card for folder in (tmp_path, model.parent))
     assert set(outcome.json) >= {"format", "model", "recipe", "teacher", "student", "agreement"}
     assert outcome.json["task"] == "classification"
@@ -48,6 +54,7 @@ def test_the_student_is_distilled_and_its_card_written(
         ({"--train": "nothing.tsv"}, 101),
         ({"--texts": "nothing.txt", "--teacher": "nothing/at/all"}, 101),  # before a model is looked at
         ({"--base": "nothing/at/all"}, 201),
+        ({"--base": "TEACHER"}, 603),
         ({"--epochs": "-1"}, 901),
         ({"--device": "quantum"}, 901),
         ({"--resume": None}, 601),
@@ -58,7 +65,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     mpcify: Callable, model: Path, student: Path, data: Path, tmp_path: Path, change: dict, code: int
 ) -> None:
     options = {"--teacher": model, "--train": data, "--eval": data, "--epochs": "1", **change}
-    flat = [word for pair in options.items() for word in pair if word is not None]
+    flat = [model if word == "TEACHER" else word for pair in options.items() for word in pair if word is not None]
     outcome = mpcify("distill", student, tmp_path / "out", *flat)
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
     assert outcome.err.startswith(f"MPC-{code} ")

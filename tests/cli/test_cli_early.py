@@ -46,7 +46,7 @@ CASES = {
     f"distill STUDENT out {TRAIN} --device quantum": 901,
     "evaluate MODEL --data none.tsv": 101,
     "evaluate MODEL --data COLUMNS": 103,
-    "evaluate MODEL --data UNLABELLED": 103,
+    "evaluate MODEL --data UNLABELLED --engine plain": 103,
     "evaluate MODEL --data DATA --answers DATA": 109,
     "evaluate MODEL --data DATA --compare ./none": 201,
     "evaluate MODEL --data DATA --engine quantum": 501,

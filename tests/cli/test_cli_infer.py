@@ -1,6 +1,7 @@
 """mpcify infer and evaluate: answers, and inputs that are refused."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,138 @@ def test_two_models_are_compared_on_the_same_examples(mpcify: Callable, model: P
     outcome = mpcify("evaluate", model, "--data", data, "--engine", "plain", "--compare", model, "--format", "json")
     assert (outcome.json["agreement"], outcome.json["mcnemar_p"]) == (1.0, 1.0)
     assert outcome.json["a"]["accuracy"] == outcome.json["b"]["accuracy"]
+
+
+@pytest.fixture
+def student(mpcify: Callable, model: Path, data: Path, tmp_path: Path) -> Path:
+    """A student of the model, with declared ranges."""
+    assert mpcify("convert", model, tmp_path / "student", "--recipe", "2quad-freediv", "--calibration", data).code == 0
+    return tmp_path / "student"
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """The rows of tables, by their first cell."""
+    cells = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    return {name: values for name, *values in cells}
+
+
+def test_rows_that_only_one_of_two_models_has_are_shown_all_the_same(
+    mpcify: Callable, model: Path, student: Path, data: Path
+) -> None:
+    arguments = ("--data", data, "--engine", "fixed")
+    for first, second, cells in ((student, model, ["0", "–"]), (model, student, ["–", "0"])):
+        outcome = mpcify("evaluate", first, *arguments, "--compare", second)
+        rows = rows_of(outcome.out)
+        assert (outcome.code, rows["outside declared ranges"]) == (0, cells)
+        names = list(rows)
+        assert names.index("cost") == names.index("equal answers") - 1 > names.index("outside declared ranges")
+    both = mpcify("evaluate", student, *arguments, "--compare", model, "--format", "json").json
+    assert ("outside_ranges" in both["a"], "outside_ranges" in both["b"]) == (True, False)
+
+
+def unlabelled(folder: Path, kind: str) -> Path:
+    """A file of eight examples without labels."""
+    texts = ["a good film", "the dull film", "the film is not bad", "not very good"] * 2
+    if kind == "txt":
+        path, lines = folder / "requests.txt", ["\ufeff" + texts[0], "", *texts[1:]]
+    elif kind == "image":
+        for index in range(8):
+            pixels = np.random.default_rng(index).integers(0, 255, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+        path, lines = folder / "requests.tsv", ["image", *(f"{index}.png" for index in range(8))]
+    elif kind == "pair":
+        path, lines = folder / "requests.tsv", ["sentence1\tsentence2", *(f"{text}\ta film" for text in texts)]
+    else:
+        path, lines = folder / "requests.tsv", ["sentence", *texts]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["single", "txt", "pair", "image", "regression"])
+def test_two_models_are_compared_without_labels(
+    mpcify: Callable, checkpoint: Callable, tmp_path: Path, kind: str
+) -> None:
+    options = {"labels": 1 if kind == "regression" else 3}
+    family = "vit" if kind == "image" else "bert"
+    first, second = checkpoint(family, **options), checkpoint(family, name="other", seed=5, **options)
+    file = unlabelled(tmp_path, kind)
+    arguments = ("evaluate", first, "--data", file, "--engine", "plain", "--compare", second)
+    said = f"warning: {file} has no labels: nothing says which answers are right\n"
+    text, both = mpcify(*arguments), mpcify(*arguments, "--format", "json")
+    assert (text.code, both.code, text.err, both.err) == (0, 0, said, said)
+    rows, report = rows_of(text.out), both.json
+    assert not {"accuracy", "pearson", "spearman"} & set(rows)
+    assert (rows["p"], report["mcnemar_p"]) == (["–"], None)
+    assert ("by length" in rows, "by_length" in report) == ((kind != "image"),) * 2
+    assert ("by_margin" in report) == (kind != "regression")
+    metrics = ["accuracy", "pearson", "spearman"] if kind == "regression" else ["accuracy"]
+    for one in (report["a"], report["b"]):
+        assert [one[name] for name in metrics] == [None] * len(metrics)
+        assert one["examples"] == 8
+    assert mpcify(*arguments, "--limit", 3, "--format", "json").json["a"]["examples"] == 3
+
+
+def test_labels_are_needed_if_there_is_nothing_else_to_measure(mpcify: Callable, model: Path, tmp_path: Path) -> None:
+    for kind in ("single", "txt"):
+        file = unlabelled(tmp_path, kind)
+        said = f"MPC-103 {file}: there are no labels, and no other answers to compare with"
+        for arguments in ((model, "--engine", "plain"), ("--cluster", tmp_path / "client")):
+            outcome = mpcify("evaluate", *arguments, "--data", file)
+            assert (outcome.code, outcome.out, outcome.err.startswith(said)) == (2, "", True)
+        outcome = mpcify("evaluate", model, "--data", file, "--engine", "fixed", "--format", "json")
+        assert (outcome.code, outcome.json["accuracy"], outcome.json["agreement_with_plain"]) == (0, None, 1.0)
+        assert outcome.err == f"warning: {file} has no labels: nothing says which answers are right\n"
+        people = rows_of(mpcify("evaluate", model, "--data", file, "--engine", "fixed").out)
+        assert ("agreement with plain" in people, "accuracy" in people) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "kind, option", [("single", "--label-column"), ("txt", "--label-column"), ("txt", "--text-column")]
+)
+def test_a_column_that_is_named_must_be_there(
+    mpcify: Callable, model: Path, tmp_path: Path, kind: str, option: str
+) -> None:
+    arguments = ("--data", unlabelled(tmp_path, kind), option, "gone", "--engine", "plain", "--compare", model)
+    outcome = mpcify("evaluate", model, *arguments)
+    assert (outcome.code, outcome.out, outcome.err[:8]) == (2, "", "MPC-103 ")
+
+
+def test_lines_of_text_are_not_for_a_model_that_reads_images(
+    mpcify: Callable, checkpoint: Callable, tmp_path: Path
+) -> None:
+    folder = checkpoint("vit")
+    file = unlabelled(tmp_path, "txt")
+    outcome = mpcify("evaluate", folder, "--data", file, "--engine", "plain", "--compare", folder)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"MPC-103 {file}: its column is sentence, the model reads image")
+
+
+@pytest.mark.parametrize(
+    "engine, options, said",
+    [
+        ("ring", {}, "MPC-401 other, layer 0 "),
+        ("spu", {}, "MPC-406 other, the model: it declares no ranges"),
+        ("fixed", {"hidden_act": "silu"}, "MPC-303 {other}, recipe: the model's own activation 'silu'"),
+        ("fixed", {"id2label": {0: "no", 1: "yes"}}, "MPC-103 student and other: the models have different labels"),
+    ],
+)
+def test_models_that_cannot_be_compared_are_refused_before_one_runs(
+    mpcify: Callable,
+    checkpoint: Callable,
+    student: Path,
+    data: Path,
+    tmp_path: Path,
+    engine: str,
+    options: dict,
+    said: str,
+) -> None:
+    other = checkpoint(name="other", **{"labels": 2, "id2label": {0: "bad", 1: "good"}, **options})
+    arguments = ("evaluate", student, "--data", data, "--engine", engine, "--accept-embedding-leak")
+    outcome = mpcify(*arguments, "--compare", other, "--answers", tmp_path / "kept")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(said.format(other=other))
+    assert ("compare on --engine plain or fixed" in outcome.err) == (engine != "fixed")
+    assert not (tmp_path / "kept").exists()
 
 
 def test_people_read_where_a_model_is_right_by_length_and_by_margin(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mpcify.data.files import read_texts
+from mpcify.data.files import read_examples, read_texts
 from mpcify.errors import MpcifyError
 from tests.makers import write_bytes
 
@@ -21,6 +21,17 @@ def test_a_txt_file_has_a_text_a_line_and_blank_lines_are_none(tmp_path: Path) -
 def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
     path = write_bytes(tmp_path, "a.txt", "one\x0btwo\u2028three\x85four\nfive")
     assert read_texts(path).texts == ["one\x0btwo\u2028three\x85four", "five"]
+
+
+def test_examples_may_be_the_same_lines_if_they_are_asked_for(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path, "a.TXT", "\ufeffone\n\n \ntwo\nthree\n")
+    assert read_examples(path, lines=True) == read_texts(path)
+    assert read_examples(path, limit=2, lines=True).texts == ["one", "two"]
+    for column in ("text_column", "pair_column", "label_column"):
+        with pytest.raises(MpcifyError, match=r"MPC-103 .* a \.txt file has no columns"):
+            read_examples(path, lines=True, **{column: "one"})  # type: ignore[arg-type]
+    with pytest.raises(MpcifyError, match="MPC-102"):
+        read_examples(path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from transformers import AutoTokenizer
 
+from mpcify.cli.main import run as main
 from mpcify.conversion.convert import load, load_model
 from mpcify.conversion.student import table_is_public
 from mpcify.demo import parties
@@ -22,18 +23,17 @@ from mpcify.demo.report import parties_line, table
 from mpcify.demo.run import Scale, median, run, silent
 from mpcify.demo.teacher import LONGEST, make_model, make_tokenizer, schedule, train
 from mpcify.engines.cost import Cost
-from mpcify.errors import MpcifyWarning
 from mpcify.lowering.export import TracedStudent
 
 # whether nine steps make a student better is chance
-pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:training. :mpcify.errors.MpcifyWarning")
 SMALL = Scale(train=300, test=20, teacher_epochs=2, student_epochs=1, private=3, asked=2, repeats=2)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, list[str]]:
-    """The result of a small run, its folder, and the stages that it went through."""
-    folder, stages = tmp_path_factory.mktemp("demo"), []
+    """What `mpcify demo` answers in small, the folder that it keeps, and the stages that it went through."""
+    place, stages = tmp_path_factory.mktemp("demo"), []
 
     @contextmanager
     def stage(what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -43,15 +43,25 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path
         assert done[-1] == total, what
         stages.append(what)
 
-    threads = torch.get_num_threads()
-    with pytest.warns(MpcifyWarning, match="no more than guessing may give"):  # two epochs teach a teacher nothing
-        result = run(folder, SMALL, seed=1, stage=stage)
+    def small(folder: Path, **_: Any) -> dict[str, Any]:
+        return run(folder, SMALL, seed=1, stage=stage)
+
+    words = ["demo", "--report", str(place / "demo.json"), "--keep", str(place / "kept"), "--format", "json"]
+    threads, out, err = torch.get_num_threads(), StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr("mpcify.demo.run.run", small)
+        assert main(words) == 0, err.getvalue()
     assert torch.get_num_threads() == threads
-    return result, folder, stages
+    assert "no more than guessing may give" in err.getvalue()  # two epochs teach a teacher nothing
+    result = json.loads(out.getvalue())
+    assert result == json.loads((place / "demo.json").read_text())
+    assert {path.name for path in place.iterdir()} == {"demo.json", "kept"}
+    return result, place / "kept", stages
 
 
 def test_the_report_has_the_fields_of_its_format(demo: tuple[dict[str, Any], Path, list[str]]) -> None:
-    result = json.loads(json.dumps(demo[0]))
+    result = demo[0]
+    assert result["format"] == 1
     assert all(
         0 <= result[name]["accuracy"] <= 1 for name in ("bag_of_words", "teacher", "student", "fixed", "private")
     )

@@ -68,7 +68,12 @@ def test_a_new_table_asks_for_a_new_calibration(teacher_of: Make, tmp_path: Path
     freeze_base(student, tmp_path / "same")
     assert student.config.mpcify["calibrated"]
     BertModel(student.config.__class__(**BERT)).save_pretrained(tmp_path / "other")
-    with pytest.warns(MpcifyWarning, match=r"other: its word table takes the place .* that is done again"):
-        freeze_base(student, tmp_path / "other")
+    freeze_base(student, tmp_path / "other")
     assert not student.config.mpcify["calibrated"]
-    freeze_base(student, tmp_path / "same")  # nothing that was calibrated is lost: no warning
+
+
+def test_a_base_that_is_a_classifier_is_said(teacher_of: Make, tmp_path: Path) -> None:
+    teacher = teacher_of()
+    teacher.save_pretrained(tmp_path / "other-teacher")
+    with pytest.warns(MpcifyWarning, match="other-teacher: it is a fine-tuned classifier, .* every client"):
+        freeze_base(convert(teacher, "2quad-freediv"), tmp_path / "other-teacher")

@@ -1,5 +1,6 @@
 """`distill` from folders and examples to a student's folder: whole or not at all, and resumable."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,9 @@ from transformers import AutoTokenizer, BertModel
 
 from mpcify.conversion.convert import convert, load, load_model
 from mpcify.conversion.facts import table_digest
+from mpcify.conversion.rows import batches_of
 from mpcify.distillation import distill as module
-from mpcify.distillation.distill import distill
+from mpcify.distillation.distill import distill, refuse_chance
 from mpcify.distillation.resume import look
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import DistillationTrainer
@@ -21,7 +23,10 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 
 Make = Callable[..., Any]
 # calibration leaves so small a student little to learn: whether training makes it better is chance
-pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:training. :mpcify.errors.MpcifyWarning"),
+    pytest.mark.filterwarnings("ignore:.*guessing may give:mpcify.errors.MpcifyWarning"),  # so random teachers do
+]
 SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30, precision="float32")
 
 
@@ -46,12 +51,13 @@ def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], t
     assert (config["calibrated"], config["refit"], config["base"]) == (True, True, None)
     assert AutoTokenizer.from_pretrained(out).get_vocab() == AutoTokenizer.from_pretrained(teacher).get_vocab()
     assert "logits" in config["ranges"]
-    assert sum(config["taught"].values()) == 2 * 38, "a piece for each text, and two texts are held out"
+    taught = 2 * 30 if result.best_epoch else 30
+    assert sum(config["taught"].values()) == taught, "a piece for each of 30 texts; or what calibration saw"
     assert set(config["taught"]) > {"16"}, "no text has more than 10 tokens; pieces have"
     assert [epoch["epoch"] for epoch in result.epochs] == [0, 1, 2, 3]
-    best = min(result.epochs, key=lambda epoch: epoch["selection_loss"])
-    assert result.best_epoch == best["epoch"]
-    assert (result.train_examples, result.held_out, result.general_texts) == (40, 2, 0)
+    best = min(result.epochs[1:], key=lambda epoch: epoch["selection_loss"])
+    assert result.best_epoch in (0, best["epoch"])
+    assert (result.train_examples, result.held_out, result.general_texts) == (40, 10, 0)
     json.dumps(result.to_json())
 
 
@@ -80,7 +86,7 @@ def test_the_same_seed_gives_the_same_student(folders: tuple[Path, Path], texts:
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], step: int = 17) -> None:
-    """Runs it until Ctrl-C at a step; an epoch of 40 texts and their pieces has 10."""
+    """Runs it until Ctrl-C at a step; an epoch of 30 of 40 texts and their pieces has 8."""
     loss = DistillationTrainer.compute_loss
 
     def interrupting(trainer: DistillationTrainer, *args: Any, **options: Any) -> Any:
@@ -101,7 +107,7 @@ def test_an_interrupted_run_leaves_no_student_and_resumes_to_the_same_one(
 ) -> None:
     whole, parts, settings = tmp_path / "whole", tmp_path / "parts", replace(SETTINGS, epochs=epochs)
     data, more = (texts(12, labels=False), texts(8, seed=1)), {"texts": texts(20, seed=2, labels=False)}
-    assert settings.repeats == (1 if epochs == 3 else 2)  # of 3 steps each: every one has pieces of its own
+    assert settings.repeats == (1 if epochs == 3 else 2)  # every one has pieces of its own
     distill(*folders, *data, whole, settings, **more)
     interrupted(monkeypatch, lambda: distill(*folders, *data, parts, settings, **more), step=7 * settings.repeats)
     assert not parts.exists()
@@ -188,11 +194,16 @@ def test_a_calibrated_student_is_not_calibrated_again(
     assert (tmp_path / "out" / "tokenizer.json").is_file()
 
 
-def test_pairs_and_texts_without_labels(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
+def test_pairs_and_texts_without_labels(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DistillationTrainer, "start_is_best", lambda trainer: True)
     train, evaluation = texts(pairs=True, labels=False), texts(8, seed=1, pairs=True, labels=False)
     result = distill(*folders, train, evaluation, tmp_path / "out", replace(SETTINGS, epochs=1))
     assert (result.teacher, result.student) == ({}, {})
     assert 0 <= result.agreement <= 1
+    taught = load(tmp_path / "out").config.mpcify["taught"]
+    assert sum(taught.values()) == 30, "the start is kept, and calibration saw 30 rows"
     assert "accuracy" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
@@ -249,10 +260,61 @@ def test_settings_that_make_no_sense_are_refused(folders: tuple[Path, Path], tex
 def test_if_no_epochs_are_given_a_small_file_is_seen_often_and_measured_twelve_times(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 140)  # 14 epochs of 80 rows
+    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 105)  # 14 epochs of 60 rows
     result = distill(*folders, texts(labels=False), texts(20, seed=1), tmp_path / "out", replace(SETTINGS, epochs=None))
     assert [epoch["epoch"] for epoch in result.epochs] == [0, 2, 4, 6, 8, 10, 12, 14]
     assert "of 14, of least loss" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+class PreparedError(Exception):
+    """All that comes before training is done."""
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """`distill` neither calibrates nor trains, and ends with `PreparedError`; how many steps it would have trained."""
+    steps: list[int] = []
+
+    def train(trainer: DistillationTrainer, **options: Any) -> None:
+        steps.append(trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1])
+        raise PreparedError
+
+    monkeypatch.setattr(DistillationTrainer, "train", train)
+    monkeypatch.setattr(module, "calibrate_layers", lambda *_: None)
+    monkeypatch.setattr(module, "prove_equal", lambda *_, **__: None)
+    return steps
+
+
+@pytest.mark.parametrize("rows", [2, 5, 20, 300])
+def test_a_small_file_is_trained_on_for_1500_steps_too(
+    folders: tuple[Path, Path], texts: Make, tmp_path: Path, prepared: list[int], rows: int
+) -> None:
+    with pytest.raises(PreparedError):
+        distill(*folders, texts(rows, labels=False), texts(8, seed=1), tmp_path / "out", Settings(device="cpu"))
+    assert 1500 <= prepared[0] < 1600
+
+
+def test_a_base_that_makes_it_calibrate_again_is_said_unless_the_run_goes_on(
+    folders: tuple[Path, Path], texts: Make, tokenizer: Any, tmp_path: Path, prepared: list[int]
+) -> None:
+    student, out, data = load(folders[0]), tmp_path / "out", (texts(labels=False), texts(8, seed=1, labels=False))
+    student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
+    base = load_model(folders[1]).bert
+    base.embeddings.word_embeddings.weight.data += 1
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+
+    def run(**more: Any) -> None:
+        settings = replace(SETTINGS, base=str(tmp_path / "base"))
+        with pytest.raises(PreparedError):
+            distill(copy.deepcopy(student), folders[1], *data, out, settings, processor=tokenizer, **more)
+
+    with pytest.warns(MpcifyWarning, match="base: its word table takes the place .* that is done again"):
+        run()
+    checkpoint = tmp_path / "out-training" / "checkpoint-8"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    run(resume=True)
 
 
 def answered(folder: Path, examples: Any, shift: int) -> Any:
@@ -270,8 +332,23 @@ def test_a_teacher_worse_than_chance_is_refused_before_training(
     wrong = answered(folders[1], texts(60), 1)
     with pytest.raises(MpcifyError, match=r"MPC-605 .*accuracy on 30 of these examples is 0\.000, worse than chance"):
         distill(*folders, wrong, texts(8, seed=1), tmp_path / "out", SETTINGS)
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(MpcifyError, match=r"MPC-605 data-0\.tsv: .*worse than chance"):  # labels to measure on alone
+        distill(*folders, texts(labels=False), wrong, tmp_path / "out", SETTINGS)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith("out")]
     distill(*folders, answered(folders[1], texts(), 0), texts(8, seed=1), tmp_path / "out", replace(SETTINGS, epochs=1))
+
+
+def test_a_teacher_that_gives_the_most_frequent_label_alone_is_said(teacher_of: Make, rows_for: Make) -> None:
+    teacher = teacher_of()
+    rows = [{**row, "labels": int(index % 10 == 0)} for index, row in enumerate(rows_for(teacher))]
+    batches = batches_of(rows, teacher, labels=True)
+    torch.nn.init.zeros_(teacher.classifier.weight)
+    teacher.classifier.bias.data = torch.tensor([1.0, 0.0])
+    with pytest.warns(MpcifyWarning, match=r"the teacher's accuracy .* 0\.900, no more than .* \(about 0\.900\)"):
+        refuse_chance(teacher, "data.tsv", batches)
+    teacher.classifier.bias.data = torch.tensor([0.0, 1.0])
+    with pytest.raises(MpcifyError, match=r"MPC-605 data\.tsv: .* 0\.100, worse than chance"):
+        refuse_chance(teacher, "data.tsv", batches)
 
 
 def test_a_teacher_that_may_be_guessing_is_said(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
@@ -295,13 +372,16 @@ def test_the_calibrated_student_is_kept_if_training_makes_it_worse_and_this_is_s
 
     monkeypatch.setattr(DistillationTrainer, "compute_loss", away)
     student, out, settings = load(folders[0]), tmp_path / "out", replace(SETTINGS, epochs=2)
-    student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True}
+    student.config.mpcify = {**student.config.mpcify, "calibrated": True, "refit": True, "taught": {"64": 7}}
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    with pytest.warns(MpcifyWarning, match=r"out: no checkpoint came nearer .* which is kept; try a lower --lr"):
+    with pytest.warns(MpcifyWarning, match=r"training: no checkpoint has less loss .* which is kept; try a lower"):
         result = distill(student, folders[1], texts(labels=False), texts(8, seed=1), out, settings)
     assert result.best_epoch == result.to_json()["best_epoch"] == 0
     assert result.epochs[0]["selection_loss"] == min(epoch["selection_loss"] for epoch in result.epochs)
-    assert "| as calibrated, before the first epoch of 2, of least loss" in (out / "README.md").read_text("utf-8")
+    card = (out / "README.md").read_text("utf-8")
+    assert "| as calibrated, before the first epoch of 2, of least loss" in card
+    assert "| taught on | what calibration saw alone |" in card
+    assert load(out).config.mpcify["taught"] == {"64": 7}
     assert all(torch.equal(value, before[name]) for name, value in load(out).state_dict().items())
 
 
@@ -341,7 +421,7 @@ def test_a_resumed_run_keeps_its_epochs_unless_told_otherwise(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_ended, out = replace(SETTINGS, epochs=None), tmp_path / "out"
-    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 30)
+    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 22)
     interrupted(monkeypatch, lambda: distill(*folders, texts(labels=False), texts(8, seed=1), out, open_ended))
     monkeypatch.setattr("mpcify.distillation.settings.STEPS", 120)  # another version's default
     with pytest.raises(MpcifyError, match=r"MPC-601 .* another epochs"):

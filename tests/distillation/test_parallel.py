@@ -18,7 +18,7 @@ from mpcify.errors import MpcifyError
 from mpcify.launch import Launch
 
 # calibration leaves so small a student little to learn: whether training makes it better is chance
-pytestmark = pytest.mark.filterwarnings("ignore:.*no checkpoint came nearer:mpcify.errors.MpcifyWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:training. :mpcify.errors.MpcifyWarning")
 SCRIPT = """
 import hashlib, os, signal, sys
 from mpcify.cli import main

@@ -147,6 +147,7 @@ def test_rows_are_counted_by_the_bucket_of_their_own_tokens(teacher_of: Make, to
         cut = rows_of(examples, teacher_of(), tokenizer, max_length=20)
     assert lengths_taught(cut) == {16: 2, 24: 2}, "nobody saw what was cut"
     assert lengths_taught([{"input_ids": [2] * 600}]) == {512: 1}
+    assert lengths_taught([{"input_ids": [2] * 40, "attention_mask": [1] * 5 + [0] * 35}]) == {16: 1}, "padding is none"
     assert lengths_taught([]) == {}
 
 

@@ -1,6 +1,7 @@
 """The trainer: every family trains, stages, chooses and resumes, and nothing but the student changes."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ from transformers import (
 from mpcify import progress
 from mpcify.conversion.convert import convert, load
 from mpcify.conversion.rows import mixed_rows
-from mpcify.conversion.student import ranges_of, set_ranges
+from mpcify.conversion.student import ranges_of, set_ranges, student_config, update_config
 from mpcify.distillation.losses import LossWeights
 from mpcify.distillation.order import BatchesOfLikeLength
-from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, Growth
-from mpcify.errors import MpcifyError
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, Growth, held_out, hold_out
+from mpcify.errors import MpcifyError, MpcifyWarning
 
 FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "vit")
 Make = Callable[..., Any]
+# whether a few steps make so small a student better is chance
+pytestmark = pytest.mark.filterwarnings("ignore:training. :mpcify.errors.MpcifyWarning")
 
 
 @pytest.fixture
@@ -46,6 +49,7 @@ def trainer_of(teacher_of: Make, rows_for: Make, tokenizer: Any, tmp_path: Path)
         teacher = teacher_of(family)
         rows = rows_for(teacher)
         settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
+        settings["selection_limit"] = 2  # 38 rows are taught: five steps an epoch
         return DistillationTrainer(
             convert(teacher, recipe) if student is None else student,
             teacher=teacher,
@@ -144,8 +148,10 @@ def test_the_best_checkpoint_is_what_remains(trainer_of: Make, family: str) -> N
 
 def test_the_start_is_measured_kept_and_what_remains_if_nothing_is_better(trainer_of: Make) -> None:
     trainer, again = (trainer_of(callbacks=[Worse()]) for _ in range(2))
+    update_config(trainer.model, taught={24: 7})
     before = weights_of(trainer.model)
     trainer.train()
+    assert student_config(trainer.model).taught == {24: 7}, "what taught the start"
     measured = [entry for entry in trainer.state.log_history if "eval_selection_loss" in entry]
     assert (measured[0]["step"], measured[0]["epoch"]) == (0, 0)
     assert trainer.state.best_global_step == 0
@@ -172,6 +178,45 @@ def test_the_start_is_kept_if_training_brought_neither_losses_nor_answers_nearer
     ]
     trainer.state.best_global_step = 5
     assert trainer.start_is_best() is kept
+
+
+def test_a_checkpoint_that_is_worse_than_the_start_is_said_with_its_numbers(trainer_of: Make) -> None:
+    trainer = trainer_of()
+    names = ("selection_loss", "selection_divergence", "evaluation_agreement", "evaluation_accuracy")
+    trainer.state.best_global_step, measured = 5, {0: (0.6559, 0.065, 0.95, 0.717)}
+    for found, said in {
+        (0.5, 0.06, 0.95, 0.717): [],
+        (0.6599, 0.06, 0.96, 0.72): ["loss on the rows held out 0.6559 → 0.6599"],
+        (0.5, 0.081, 0.96, 0.72): ["divergence there 0.065 → 0.081"],
+        (0.5, 0.06, 0.9, 0.633): ["answers equal to .* 0.95 → 0.9", "accuracy there 0.717 → 0.633"],
+    }.items():
+        trainer.state.log_history = [
+            {"step": step, f"eval_{name}": value}
+            for step, values in {**measured, 5: found}.items()
+            for name, value in zip(names, values, strict=True)
+        ]
+        what = "the checkpoint that is kept is worse than the student before training: "
+        assert re.fullmatch(what + ", ".join(said) if said else "", trainer.setback())
+
+
+def test_a_run_warns_of_a_checkpoint_that_is_worse_than_its_start(
+    trainer_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(num_train_epochs=1, callbacks=[Worse()])
+    monkeypatch.setattr(trainer, "start_is_best", lambda: False)
+    with pytest.warns(MpcifyWarning, match="training: the checkpoint that is kept is worse .*; try a lower"):
+        trainer.train()
+    assert student_config(trainer.model).taught == {16: 38}
+
+
+@pytest.mark.parametrize(
+    "rows, held",
+    [(2, 1), (5, 1), (20, 5), (40, 10), (64, 16), (319, 16), (320, 16), (400, 20), (30_000, 1000)],
+)
+def test_a_twentieth_is_held_out_and_of_few_rows_16_or_a_quarter(rows: int, held: int) -> None:
+    assert held_out(rows) == held
+    kept, chosen = hold_out(rows, DistillationArguments("unused", use_cpu=True))
+    assert (len(kept), len(chosen)) == (rows - held, held)
 
 
 def test_a_run_that_chooses_no_checkpoint_keeps_no_start(trainer_of: Make) -> None:
@@ -201,11 +246,11 @@ def test_an_epoch_has_its_own_pieces_and_what_is_measured_has_the_same_ones_ever
 
 
 def test_the_best_checkpoint_is_chosen_on_training_rows_that_are_held_out(trainer_of: Make, rows_for: Make) -> None:
-    trainer = trainer_of(selection_share=0.25)
+    trainer = trainer_of(selection_share=0.25, selection_limit=20)
     kept, held = trainer.train_dataset.indices, trainer.eval_dataset["selection"].indices
     assert sorted([*kept, *held]) == list(range(40))
     assert len(held) == 10
-    again, other = trainer_of(selection_share=0.25), trainer_of(selection_share=0.25, seed=1)
+    again, other = (trainer_of(selection_share=0.25, selection_limit=20, seed=seed) for seed in (42, 1))
     assert again.eval_dataset["selection"].indices == held
     assert other.eval_dataset["selection"].indices != held
     assert len(trainer_of(selection_share=0.25, selection_limit=3).eval_dataset["selection"]) == 3

@@ -14,10 +14,9 @@ def evaluate(model: Path, found: Examples, answers: Path | None = None, progress
         return measure.evaluate(private, found, answers=answers, progress=progress).report
 
 
-def compare(model: Path, other: Path, found: Examples, answers: Path | None = None, **settings: Any) -> Any:
+def compare(model: Path, other: Path, found: Examples, progress: Any = None, **settings: Any) -> Any:
     """Two models' reports, and how they differ."""
-    evaluations = []
-    for one in (model, other):
-        with compile(one, **{"engine": "plain", **settings}) as private:
-            evaluations.append(measure.evaluate(private, found, answers=answers))
-    return measure.compare(*evaluations)
+    answers = settings.pop("answers", None)
+    first, second = (compile(one, **{"engine": "plain", **settings}) for one in (model, other))
+    with first, second:
+        return measure.evaluate_both(first, second, found, answers=answers, progress=progress)

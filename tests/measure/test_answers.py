@@ -139,6 +139,26 @@ def test_a_comparison_goes_on_too(checkpoint: Make, tmp_path: Path) -> None:
     assert [found[name]["accuracy"] for name in "ab"] == [whole[name]["accuracy"] for name in "ab"]
 
 
+def test_answers_are_kept_whether_or_not_there_are_labels(checkpoint: Make, tmp_path: Path) -> None:
+    model, other, kept = checkpoint(), checkpoint(name="other", seed=5), tmp_path / "kept"
+    unlabelled = Examples("single", WORDS, None, "a.txt")
+    with pytest.warns(MpcifyWarning, match="has no labels"):
+        whole = compare(model, other, unlabelled, **SETTINGS)
+    with pytest.warns(MpcifyWarning, match="has no labels"), pytest.raises(KeyboardInterrupt):
+        compare(model, other, unlabelled, answers=kept, progress=Interrupt(4), **SETTINGS)
+    found: list[Any] = []
+    heard = said(lambda: found.append(compare(model, other, unlabelled, answers=kept, **SETTINGS)))
+    assert heard == [
+        "a.txt has no labels: nothing says which answers are right",
+        "4 of 10 examples were answered before: going on",
+    ]
+    assert {name: found[0][name] for name in ("agreement", "by_length", "by_margin")} == {
+        name: whole[name] for name in ("agreement", "by_length", "by_margin")
+    }
+    heard = said(lambda: evaluate(model, EXAMPLES, answers=kept, **SETTINGS))  # the same texts, now with labels
+    assert heard == ["10 of 10 examples were answered before: going on"]
+
+
 def test_what_is_kept_tells_no_text(checkpoint: Make, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     evaluate(checkpoint(), EXAMPLES, answers=kept, **SETTINGS)

@@ -21,7 +21,7 @@ from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.about import About, Classification, Regression, Task, TextFacts
 from mpcify.lowering.compile import compile
 from mpcify.measure import evaluate as measure
-from tests.makers import LETTERS, make_fast_tokenizer, make_model
+from tests.makers import LETTERS, make_fast_tokenizer, make_model, write_checkpoint, write_student
 from tests.measure.reports import compare, evaluate
 
 KEYS = ["model", "recipe", "engine", "protocol", "ring", "examples", "accuracy", "agreement_with_plain"]
@@ -126,9 +126,55 @@ def test_requests_that_leave_the_declared_ranges_are_counted(tmp_path: Path, dec
 def test_examples_that_do_not_fit_the_model_are_refused(
     classifier: tuple[Path, BertForSequenceClassification], kind: Any, labels: Any, code: int
 ) -> None:
+    given = Examples(kind, ["a", "b"], labels, "a.tsv")
     with pytest.raises(MpcifyError) as caught:
-        evaluate(classifier[0], Examples(kind, ["a", "b"], labels, "a.tsv"))
+        evaluate(classifier[0], given)
     assert caught.value.code == code
+    if labels is not None:
+        with pytest.raises(MpcifyError) as caught:
+            compare(classifier[0], classifier[0], given)
+        assert caught.value.code == code
+
+
+def without_cost(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if name != "cost"}
+
+
+@pytest.mark.parametrize("labels, metrics", [(3, ["accuracy"]), (1, ["accuracy", "pearson", "spearman"])])
+def test_without_labels_all_but_the_metrics_is_measured(tmp_path: Path, labels: int, metrics: list[str]) -> None:
+    saved(tmp_path, labels)
+    items = texts(6)
+    with_labels = evaluate(tmp_path, examples(items, [0, 1] * 3), engine="fixed")
+    with pytest.warns(MpcifyWarning, match=r"^a\.tsv has no labels: nothing says which answers are right$") as said:
+        report = evaluate(tmp_path, Examples("single", items, None, "a.tsv"), engine="fixed")
+    assert len(said) == 1
+    assert list(report) == list(with_labels)
+    unknown = dict.fromkeys(metrics)
+    rows = [{**row, **unknown} for row in with_labels["by_length"]]
+    assert without_cost(report) == without_cost({**with_labels, **unknown, "by_length": rows})
+
+
+def test_without_labels_two_models_are_compared_all_the_same(
+    classifier: tuple[Path, BertForSequenceClassification], tmp_path: Path
+) -> None:
+    saved(tmp_path, 3, seed=7)
+    items = texts(12)
+    labelled = compare(classifier[0], tmp_path, examples(items, [0, 1, 2] * 4))
+    with pytest.warns(MpcifyWarning, match="has no labels") as said:
+        found = compare(classifier[0], tmp_path, Examples("single", items, None, "a.tsv"))
+    assert len(said) == 1
+    assert list(found) == list(labelled)
+    for name in ("agreement", "by_length", "by_margin"):
+        assert found[name] == labelled[name]
+    assert (found["mcnemar_p"], found["a"]["accuracy"], found["b"]["accuracy"]) == (None, None, None)
+    json.dumps(found, allow_nan=False)
+
+
+def test_without_labels_and_weights_there_is_nothing_to_measure() -> None:
+    client: Any = StandIn(Classification("classification", ("a", "b")), [[0, 1]], [[0, 0]])
+    client.has_weights = False  # as in a client of parties on machines of their own
+    with pytest.raises(MpcifyError, match=r"MPC-103 a\.tsv: there are no labels, and no other answers to compare with"):
+        measure.evaluate(client, Examples("single", ["x"], None, "a.tsv"))
 
 
 def test_an_uncalibrated_student_is_a_warning(tmp_path: Path) -> None:
@@ -166,6 +212,48 @@ def test_models_of_other_labels_are_not_compared(
     saved(tmp_path, 2)
     with pytest.raises(MpcifyError, match="MPC-103"):
         compare(classifier[0], tmp_path, examples(["a"], [0]))
+
+
+def forbidden(done: int) -> None:
+    raise AssertionError("a model ran")
+
+
+@pytest.mark.parametrize(
+    "engine, code, said",
+    [
+        ("ring", 401, "other, layer 0.* no operation .* compare on --engine plain or fixed; or convert"),
+        ("spu", 406, "other, the model: .* compare on --engine plain or fixed; or calibrate"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_model_that_the_engine_cannot_run_is_refused_before_the_other_runs(
+    tmp_path: Path, engine: str, code: int, said: str, turned: bool
+) -> None:
+    items = ["a b", "c " * 20]
+    student, other = write_student(tmp_path, items), write_checkpoint(tmp_path / "other")
+    models = (other, student) if turned else (student, other)
+    with pytest.raises(MpcifyError, match=f"MPC-{code} {said}"):
+        compare(*models, examples(items, [0, 1]), forbidden, engine=engine, accept_embedding_leak=True)
+
+
+def test_values_that_overflow_on_the_examples_are_found_before_the_other_runs(
+    classifier: tuple[Path, BertForSequenceClassification], tmp_path: Path
+) -> None:
+    model = saved(tmp_path / "other", 3)
+    with torch.no_grad():
+        model.bert.encoder.layer[0].intermediate.dense.weight *= 1e8
+    model.save_pretrained(tmp_path / "other")
+    with pytest.raises(MpcifyError, match=r"MPC-402 other, layer 0 .* compare on --engine plain; or"):
+        compare(classifier[0], tmp_path / "other", examples(["a b"], [0]), forbidden, engine="fixed")
+
+
+def test_a_text_too_long_for_the_other_is_found_before_a_model_runs(tmp_path: Path) -> None:
+    saved(tmp_path / "first", 2)
+    sizes = {"intermediate_size": 24, "max_position_embeddings": 16, "num_labels": 2}
+    make_model("bert", width=16, layers=1, vocabulary=len(LETTERS), **sizes).save_pretrained(tmp_path / "second")
+    make_fast_tokenizer(LETTERS).save_pretrained(tmp_path / "second")
+    with pytest.raises(MpcifyError, match="MPC-106 text 1"):
+        compare(tmp_path / "first", tmp_path / "second", examples(["a " * 20], [0]), forbidden)
 
 
 def test_answers_that_leave_those_in_floats_are_said_loudly_with_the_layer(

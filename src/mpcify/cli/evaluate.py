@@ -1,23 +1,34 @@
 """mpcify evaluate MODEL --data FILE: accuracy, agreement with plain, and cost on an engine."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mpcify.cli.early import check_runnable
-from mpcify.cli.options import Cluster, ColumnNames, Data, EngineSettings, RunnableOrNone
+from mpcify.cli.options import Cluster, ColumnNames, EngineSettings, RunnableOrNone
 from mpcify.cli.verb import Answer, table, together, verb
+from mpcify.engines.config import config_named
 from mpcify.engines.cost import line
 from mpcify.errors import MpcifyError
 from mpcify.progress import progress_bar
 
+if TYPE_CHECKING:
+    from mpcify.inference import PrivateModel
+
+Data = Annotated[
+    str,
+    typer.Option(metavar="FILE", help="TSV, CSV or JSONL, .txt (a text a line), or name:split of a data set."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N examples only.")]
 Answers = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Keep answers there as they come; the same command then goes on from them."),
 ]
-Other = Annotated[str | None, typer.Option(metavar="OTHER", help="Another model, on the same examples and engine.")]
+Other = Annotated[
+    str | None,
+    typer.Option(metavar="OTHER", help="Another model, on the same examples and engine; no labels are needed."),
+]
 COLUMNS = {
     "length": "bucket",
     "margin": "margin",
@@ -42,38 +53,48 @@ def evaluate(
     answers: Answers = None,
     cluster: Cluster = None,
 ) -> Answer:
-    """Measure a model on labelled examples, on an engine or by the parties of a cluster."""
+    """Measure a model on examples, on an engine or by the parties of a cluster."""
     settings.check_model(model, cluster)
     if answers is not None and answers.exists() and not answers.is_dir():
         raise MpcifyError(109, str(answers), "it is not a folder", "name a new folder")
     from mpcify.data.files import read_examples
+    from mpcify.measure import evaluate as measure
 
     if cluster is not None and compare is not None:
         raise typer.BadParameter("--compare needs MODEL: both models run on one engine")
-    examples = read_examples(data, limit=limit, **columns.keywords())
-    if examples.labels is None:
-        raise MpcifyError(103, data, "there is no column label", "add a column label with the right answers")
+    examples = read_examples(data, limit=limit, lines=True, **columns.keywords())
     if compare is not None:
         check_runnable(compare)
-    from mpcify.measure import evaluate as measure
-
-    with progress_bar("examples", len(examples)) as advance:
-        with settings.open(model, cluster) as private:
-            first = measure.evaluate(private, examples, answers=answers, progress=advance)
+    elif cluster is not None or config_named(settings.engine).rules() is None:
+        measure.refuse_unlabelled(examples)
+    name = model or "cluster"
+    with progress_bar("examples", len(examples)) as advance, settings.open(model, cluster) as private:
         if compare is None:
-            report = first.report
-            whole = table(heading(report), ("", model or "cluster"), zip(*named_values(report), strict=True))
-            return Answer(report, together(whole, *by_length(report)))
-        with settings.open(compare, None) as private:
-            measure.refuse_other_task(first.about, private.about)
-            second = measure.evaluate(private, examples, answers=answers, progress=advance)
-    both = measure.compare(first, second)
-    names, numbers = named_values(both["a"])
-    _, others = named_values(both["b"])
-    p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
-    rows = [*zip(names, numbers, others, strict=True), ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
-    whole = table(heading(both["a"]), ("", model or "cluster", compare), rows)
+            report = measure.evaluate(private, examples, answers=answers, progress=advance).report
+            rows = named_values(report).items()
+            return Answer(report, together(table(heading(report), ("", name), rows), *by_length(report)))
+        with open_other(settings, compare) as other:
+            both = measure.evaluate_both(private, other, examples, answers=answers, progress=advance)
+    whole = table(heading(both["a"]), ("", name, compare), both_values(both))
     return Answer(both, together(whole, *compared(both, compare)))
+
+
+def open_other(settings: EngineSettings, name: str) -> "PrivateModel":
+    """The model to compare with. Its errors name it."""
+    try:
+        return settings.open(name, None)
+    except MpcifyError as error:
+        where = error.where if name in error.where else f"{name}, {error.where}"
+        raise MpcifyError(error.code, where, error.what, f"{error.remedy}; or compare another model") from error
+
+
+def both_values(both: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What people read of two reports, joined by name; what only the second has, before the cost."""
+    a, b = named_values(both["a"]), named_values(both["b"])
+    names = [*(name for name in {**a, **b} if name != "cost"), "cost"]
+    p = "–" if both["mcnemar_p"] is None else f"{both['mcnemar_p']:.3g}"
+    rows = [(name, a.get(name, "–"), b.get(name, "–")) for name in names]
+    return [*rows, ("equal answers", f"{both['agreement']:.4f}", ""), ("p", p, "")]
 
 
 def by_length(report: dict[str, Any]) -> list[Any]:
@@ -110,8 +131,8 @@ def heading(report: dict[str, Any]) -> str:
     return f"{report['examples']} examples, {report['engine']}{protocol}{ring}"
 
 
-def named_values(report: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What people read of a report: names, and the value of each."""
+def named_values(report: dict[str, Any]) -> dict[str, str]:
+    """What people read of a report, by name."""
     found = {"recipe": report["recipe"]}
     for name in ("accuracy", "pearson", "spearman", "agreement_with_plain"):
         if report.get(name) is not None:
@@ -123,4 +144,4 @@ def named_values(report: dict[str, Any]) -> tuple[list[str], list[str]]:
     for row in report.get("tightest", [])[:1]:
         found["least headroom"] = f"{row['headroom_bits']:.1f} bits, {row['where']} {row['quantity']}"
     found["cost"] = line(report["cost"])
-    return list(found), list(found.values())
+    return found

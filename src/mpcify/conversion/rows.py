@@ -198,8 +198,14 @@ def lengths_taught(rows: Any) -> dict[int, int]:
     rows = ConcatDataset([rows.texts, rows.pieces]) if isinstance(rows, MixedRows) else rows
     if not len(rows) or "input_ids" not in rows[0]:
         return {}
-    found = Counter(bucket_of(len(rows[index]["input_ids"])) for index in range(len(rows)))
+    found = Counter(bucket_of(own_tokens(rows[index])) for index in range(len(rows)))
     return dict(sorted(found.items()))
+
+
+def own_tokens(row: Row) -> int:
+    """How many tokens of a row are not padding."""
+    mask = row.get("attention_mask")
+    return len(row["input_ids"]) if mask is None else int(np.count_nonzero(mask))
 
 
 def collator(model: PreTrainedModel) -> Collate:

@@ -87,6 +87,7 @@ def read_examples(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    lines: bool = False,
 ) -> Examples:
     """The examples in a file, or in a data set.
 
@@ -94,27 +95,42 @@ def read_examples(
     `datasets.load_dataset`. split: the same, apart. limit: how many rows are read; None: all. labels: False if they
     are not needed: each is then kept, whatever it is. text_column, pair_column (of the second texts),
     label_column: columns that have other names than `sentence` | `sentence1`, `sentence2`, and `label`.
+    lines: whether a .txt file is read, too: a text a line, without labels; blank lines are none.
     Raises MPC-101 (not there), 102 (unreadable), 103 (columns), 104 (not a label), 105 (empty text),
     107 (no such image), 108 (no rows).
     """
     source = str(file)
+    if lines and Path(source).suffix.lower() == ".txt":
+        if (text_column, pair_column, label_column) != (None, None, None):
+            raise MpcifyError(103, source, "a .txt file has no columns", "name none, or give a table that has them")
+        return read_lines(source, limit)
     table = open_table(source, split)
     kind, columns = columns_of(table, source, text_column, pair_column)
     label = LABEL if label_column is None else label_column
     if labels and label_column is not None and label_column not in table.columns:
         raise no_column(label_column, table.columns, source)
-    texts, found, lines = [], [], []
+    texts, found, numbers = [], [], []
     for index, (line, row) in enumerate(islice(table.rows, limit)):
         where = place(source, index, line)
         values = [field(row, name, where) for name in columns]
         texts.append(image(values[0], table.folder, where) if kind == "image" else text(values, where))
         found.append(cell(row.get(label), where, needed=labels and label in table.columns))
         if line is not None:
-            lines.append(line)
+            numbers.append(line)
     if not texts:
         raise MpcifyError(108, source, "there are no rows below the header", "give a file with at least one example")
     labelled = found if label in table.columns else None
-    return Examples(kind, texts, labelled, source, tuple(lines) or None, written=label not in table.numbered)
+    return Examples(kind, texts, labelled, source, tuple(numbers) or None, written=label not in table.numbered)
+
+
+def read_lines(source: str, limit: int | None) -> Examples:
+    """The lines of a .txt file as texts. Raises MPC-101, 102, and 108 if all are blank."""
+    content = lines_of(read_text(Path(source)), source)
+    lines = list(islice(((number, line) for number, line in enumerate(content, 1) if line.strip()), limit))
+    if not lines:
+        raise MpcifyError(108, source, "there are no lines", "give a file with at least one text")
+    texts = [text([line], place(source, index, number)) for index, (number, line) in enumerate(lines)]
+    return Examples("single", texts, None, source, tuple(number for number, _ in lines))
 
 
 def read_texts(file: str | Path) -> Examples:
@@ -123,25 +139,18 @@ def read_texts(file: str | Path) -> Examples:
     Raises what `read_examples` raises, MPC-103 for images.
     """
     source = str(file)
-    if Path(source).suffix.lower() != ".txt":
-        try:
-            found = read_examples(source, labels=False)
-        except MpcifyError as error:
-            if error.code != 103:
-                raise
-            remedy = "name the column sentence, or give a .txt file with a text a line"
-            raise MpcifyError(103, source, error.what, remedy) from None
-        if found.kind == "image":
-            raise MpcifyError(103, source, "its examples are images", "give texts")
-        if found.kind == "single":
-            return replace(found, labels=None, written=False)
-        return Examples("single", [text for pair in found.texts for text in pair], None, source)
-    content = lines_of(read_text(Path(source)), source)
-    lines = [(number, line) for number, line in enumerate(content, 1) if line.strip()]
-    if not lines:
-        raise MpcifyError(108, source, "there are no lines", "give a file with at least one text")
-    texts = [text([line], place(source, index, number)) for index, (number, line) in enumerate(lines)]
-    return Examples("single", texts, None, source, tuple(number for number, _ in lines))
+    try:
+        found = read_examples(source, labels=False, lines=True)
+    except MpcifyError as error:
+        if error.code != 103:
+            raise
+        remedy = "name the column sentence, or give a .txt file with a text a line"
+        raise MpcifyError(103, source, error.what, remedy) from None
+    if found.kind == "image":
+        raise MpcifyError(103, source, "its examples are images", "give texts")
+    if found.kind == "single":
+        return replace(found, labels=None, written=False)
+    return Examples("single", [text for pair in found.texts for text in pair], None, source)
 
 
 def check_labels(examples: Examples, labels: Sequence[str]) -> Examples:

@@ -1,4 +1,4 @@
-"""What a student is taught on: the user's texts, and pieces of them of every length that requests may have.
+"""What a student is taught on: the user's texts, and pieces of them of every length up to a longest one.
 
 Without division a student is near its teacher only on texts like those that it was taught on, and any text teaches,
 since the teacher answers it. So an epoch is every text as it is, and as many pieces: cut, joined, or with words taken

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -180,15 +181,21 @@ def make_teacher(folder: Path, sentences: Sequence[Review], epochs: int, seed: i
 def make_student(folder: Path, teacher: Path, training: Examples, test: Examples, epochs: float, seed: int) -> None:
     """convert → calibrate → distill → save. The teacher's own embedding table stands for the public one."""
     model = load_model(teacher)
-    distill(
-        convert(model, RECIPE),
-        model,
-        training,
-        test,
-        folder,
-        Settings(epochs=epochs, learning_rate=RATE, batch_size=BATCH, seed=seed, base=str(teacher), device="cpu"),
-        processor=read_processor(teacher, model),
-    )
+    processor = read_processor(teacher, model)
+    with TemporaryDirectory() as place:
+        base = Path(place) / "demo" / "base"
+        with without_bars():
+            model.base_model.save_pretrained(base)
+        processor.save_pretrained(base)
+        distill(
+            convert(model, RECIPE),
+            model,
+            training,
+            test,
+            folder,
+            Settings(epochs=epochs, learning_rate=RATE, batch_size=BATCH, seed=seed, base=str(base), device="cpu"),
+            processor=processor,
+        )
 
 
 def make_undistilled(teacher: Path, recipe: str, training: Examples, seed: int) -> PreTrainedModel:

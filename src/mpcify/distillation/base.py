@@ -19,12 +19,13 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
 
     `config.mpcify["base"]` records the base's name (of the hub, or a path's last two parts) and the table's SHA-256. A
     student whose table changes so needs calibrating again. tokenizer: the student's, compared with the base's if
-    given.
+    given. A base that is a classifier itself (the teacher, say) is a warning: its table may hold what private texts
+    taught it.
     Raises MPC-201 and MPC-202 if there is no base, MPC-603 if its table or its vocabulary is another.
     """
     if takes_images(student):
         raise MpcifyError(603, str(base), "an image model has no word embeddings", "leave the base out")
-    read_config(base)
+    config = read_config(base)
     try:
         loaded = AutoModel.from_pretrained(
             str(base), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
@@ -43,12 +44,12 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
     if tokenizer is not None and words != tokenizer.get_vocab():
         remedy = "name the pretrained model that the teacher was fine-tuned from"
         raise MpcifyError(603, str(base), "its tokenizer knows other words than the student's", remedy)
+    if any(name.endswith("Classification") for name in config.architectures or ()):
+        what = "it is a fine-tuned classifier, and its word table will be given to every client"
+        warnings.warn(MpcifyWarning(f"{base}: {what}; name the pretrained model unless it is public"), stacklevel=2)
     same = torch.equal(table, source.to(table.device))
     table.copy_(source)
     table.requires_grad_(False)
     name = "/".join(Path(base).resolve().parts[-2:]) if Path(base).is_dir() else str(base)
     calibrated = student_config(student).calibrated and same
-    if student_config(student).calibrated and not same:
-        what = "its word table takes the place of the student's, which was calibrated: that is done again"
-        warnings.warn(MpcifyWarning(f"{base}: {what}"), stacklevel=2)
     update_config(student, base=Base(name, table_digest(word_table(student))), calibrated=calibrated)

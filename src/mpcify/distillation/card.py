@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from mpcify.distillation.kept import changes
 from mpcify.distillation.settings import Distilled, Settings
 from mpcify.recipe import Recipe
 from mpcify.replacements.forms import FORMS
@@ -81,12 +82,14 @@ def decimals(value: float | None) -> str:
 def making(result: Distilled, settings: Settings, versions: Mapping[str, str], command: str | None) -> str:
     """How the student was made."""
     weights = settings.to_json()["weights"]
-    when = f"after epoch {result.best_epoch:g}" if result.best_epoch else "as calibrated, before the first epoch"
-    best = f"{when} of {settings.epochs:g}, of least loss on the rows held out"
+    trained = result.best_epoch > 0
+    best = f"after epoch {result.best_epoch:g}" if trained else "as calibrated, before the first epoch"
+    best = f"{best} of {settings.epochs:g}, of least loss on the rows held out{' after an epoch' if trained else ''}"
     rows = {
         "training data": f"`{result.train_source}`, {result.train_examples} rows, of them {result.held_out} held out",
         "taught on": "" if result.task.images else pieces_of(result),
         "best checkpoint": best,
+        "as calibrated → kept": became(result),
         "learning rate, batch size": f"{settings.learning_rate:g}, {settings.batch_size}",
         "matrix products": f"{settings.precision} in training, float32 in what was measured",
         "longest text": "" if result.task.images else f"{settings.max_length} tokens",
@@ -95,12 +98,21 @@ def making(result: Distilled, settings: Settings, versions: Mapping[str, str], c
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
-    made = f"## Made\n\nCalibrated layer by layer, then distilled; training used no labels.\n\n{table}"
+    then = "then distilled" if trained else "and kept so, as no training brought less loss"
+    made = f"## Made\n\nCalibrated layer by layer, {then}; training used no labels.\n\n{table}"
     return made if command is None else f"{made}\n\n```\n{command}\n```"
 
 
+def became(result: Distilled) -> str:
+    """What training changed in what was measured; "" if no epoch is kept."""
+    kept = [epoch for epoch in result.epochs if epoch["epoch"] == result.best_epoch > 0]
+    return ", ".join(words for epoch in kept for words, _ in changes(result.epochs[0], epoch))
+
+
 def pieces_of(result: Distilled) -> str:
-    """What stands beside the training texts in an epoch."""
+    """What the student that is kept saw: an epoch's texts and pieces, or those of calibration."""
+    if not result.best_epoch:
+        return "what calibration saw alone"
     general = f", half of them of {result.general_texts} other texts" if result.general_texts else ""
     return f"the texts, and as many pieces, cut, joined or with other words{general}"
 

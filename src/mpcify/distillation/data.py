@@ -28,8 +28,9 @@ class Data:
 
     train, texts, evaluation: the examples as they were given. held_out: how many of `train` are not taught.
     taught: an epoch's rows, pieces included. selection: the same of what is held out. measured: the evaluation's rows.
-    labelled: some of `train` as they are, with their labels if the model has these. calibration: some rows and pieces
-    of all of `train`. ranges: the same, of longer texts too.
+    asked: the examples that check the teacher, those of `train` if they have labels of the model's. labelled: some of
+    these, with their labels if there are any. calibration: some rows and pieces of all of `train`. ranges: the same, of
+    longer texts too.
     """
 
     train: Examples
@@ -39,6 +40,7 @@ class Data:
     taught: Dataset
     selection: Dataset
     measured: Dataset
+    asked: Examples
     labelled: Dataset
     calibration: Dataset
     ranges: Dataset
@@ -59,8 +61,9 @@ def prepare(
     """
     longest, count = settings.max_length, settings.calibration
     known = usable_labels(train, student)
-    rows_of(known, student, processor, longest)  # all of them: it names the row of one that cannot be read
+    whole = rows_of(known, student, processor, longest)  # all of them: it names the row of one that cannot be read
     measured = rows_of(evaluation, student, processor, longest)
+    asked, rows = (evaluation, measured) if known.labels is None else (train, whole)
     readable(train, student, processor)
     general = [] if texts is None else checked(texts, student, processor)
     # a general text alone is in both parts
@@ -82,7 +85,8 @@ def prepare(
         taught=taught,
         selection=selection,
         measured=measured,
-        labelled=rows_of(known.select(chosen), student, processor, longest, warn=False),
+        asked=asked,
+        labelled=Subset(rows, pick(len(asked), count, settings.seed)),
         calibration=Subset(calibration, pick(len(calibration), count, settings.seed)),
         ranges=Subset(ranges, pick(len(ranges), count, settings.seed)),
     )

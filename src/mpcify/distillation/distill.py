@@ -1,6 +1,5 @@
 """From a converted student to a distilled one, in one call: calibrate, train, choose the best, save."""
 
-import math
 import shutil
 import signal
 import threading
@@ -32,7 +31,7 @@ from mpcify.distillation.card import card
 from mpcify.distillation.data import Data, prepare
 from mpcify.distillation.resume import look, take_up, training_folder
 from mpcify.distillation.settings import Distilled, Settings
-from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, held_out
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.files import new_folder, refuse_taken
 from mpcify.launch import Launch, read_launch
@@ -73,11 +72,11 @@ def distill(
     """Distills a student from its teacher, and writes it to OUT, whole or not at all.
 
     Takes over the base's table, calibrates unless config.json says that it is done, trains on the training texts and on
-    pieces of them (see `mixed_rows`), takes the checkpoint of least loss on a part of both held out (the calibrated
-    student, before any training, is one of them), declares the ranges of its values, and writes model, tokenizer or
-    image processor, and card. Labels of `train` only check the teacher, if they are the model's. Checkpoints live in
-    OUT-training until OUT is written; `resume` goes on from the last whole one, and ends with the weights of an
-    uninterrupted run. A student that is given as a model is trained in place.
+    pieces of them (see `mixed_rows`), keeps the checkpoint of least loss on a part of both held out, or the calibrated
+    student (see `DistillationTrainer`), declares the ranges of its values, and writes model, tokenizer or image
+    processor, and card. Labels of `train`, if they are the model's, else of `evaluation`, check the teacher.
+    Checkpoints live in OUT-training until OUT is written; `resume` goes on from the last whole one, and ends with the
+    weights of an uninterrupted run. A student that is given as a model is trained in place.
 
     Started by torchrun or accelerate launch, all processes train together, each on its part of every batch (of
     `settings.batch_size` rows in all) and to the same weights; the first of them writes. All need the same folders.
@@ -90,29 +89,30 @@ def distill(
     """
     began, out, launch = time.monotonic(), Path(out), read_launch()
     refuse_taken(out)
-    before, _ = look(training_folder(out), resume)
     source, teacher_source = (name_of(model) for model in (student, teacher))
+    before, found = look(training_folder(out), resume)
     student = load(student) if isinstance(student, str | Path) else student
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
     student_config(student)  # it is a student
     refuse_other(teacher, student)
-    rows = len(train) * (1 if takes_images(student) else 2)  # pieces counted
+    rows = (len(train) - held_out(len(train))) * (1 if takes_images(student) else 2)  # pieces counted
     settings = (settings or Settings()).resumed(before).for_rows(rows)
     processor = read_processor(source, student) if processor is None else processor
     args = arguments(settings, out, launch)
     settings = replace(settings, precision=args.precision)
     data = prepare(train, texts, evaluation, student, processor, settings, args)
     run = fingerprint(student, teacher, train, texts, settings)
+    calibrated = student_config(student).calibrated
     if settings.base is not None:
         freeze_base(student, settings.base, processor)
     prove_equal(student, processor=processor)
+    if found is None:
+        refuse_chance(teacher.to(args.device), data.asked.source, batches_of(data.labelled, student, labels=True))
+        if calibrated and not student_config(student).calibrated:
+            what = "its word table takes the place of the student's, which was calibrated: that is done again"
+            warnings.warn(MpcifyWarning(f"{settings.base}: {what}"), stacklevel=2)
     checkpoint = take_up(Path(args.output_dir), run, resume, write=launch.rank == 0)
-    if checkpoint is not None:
-        update_config(student, calibrated=True, refit=True)
-    else:
-        refuse_chance(teacher.to(args.device), train.source, batches_of(data.labelled, student, labels=True))
-        calibrate(student, teacher, data, args.device)
-    update_config(student, taught=lengths_taught(data.taught))
+    calibrate(student, teacher, data, args.device, done=checkpoint is not None)
     trainer = DistillationTrainer(
         student,
         teacher,
@@ -126,9 +126,6 @@ def distill(
     )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     result = outcome(trainer, data, settings, str(out), short(teacher_source), began)
-    if not result.best_epoch:
-        what = "no checkpoint came nearer to the teacher than the calibrated student was before training, which is kept"
-        warnings.warn(MpcifyWarning(f"{out}: {what}; try a lower --lr, or more texts"), stacklevel=2)
     student.to("cpu").eval()
     if launch.rank == 0:
         write(out, student, source, processor, lambda: card(result, settings, recipe_of(student), versions(), command))
@@ -137,13 +134,20 @@ def distill(
     return result
 
 
-def calibrate(student: PreTrainedModel, teacher: PreTrainedModel, data: Data, device: torch.device) -> None:
-    """Brings a student near its teacher before it is trained, unless config.json says that it is done."""
+def calibrate(
+    student: PreTrainedModel, teacher: PreTrainedModel, data: Data, device: torch.device, done: bool = False
+) -> None:
+    """Brings a student near its teacher before it is trained, unless config.json says that it is done.
+
+    done: whether the run that goes on has done it, so that the weights are in its checkpoint.
+    """
     if student_config(student).calibrated and student_config(student).refit:
         return
-    where = "cpu" if device.type == "mps" else device  # mps has no float64, which regression needs
-    student.to(where), teacher.to(where)
-    calibrate_layers(student, batches_of(data.calibration, student), teacher)
+    if not done:
+        where = "cpu" if device.type == "mps" else device  # mps has no float64, which regression needs
+        student.to(where), teacher.to(where)
+        calibrate_layers(student, batches_of(data.calibration, student), teacher)
+    update_config(student, calibrated=True, refit=True, taught=lengths_taught(data.calibration))
 
 
 def write(out: Path, student: PreTrainedModel, source: str, processor: Any, text: Callable[[], str]) -> None:
@@ -196,11 +200,11 @@ def outcome(
 
 @torch.no_grad()
 def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mapping[str, Tensor]]) -> None:
-    """Raises MPC-605 if a teacher is worse than chance on labelled training examples: its labels mean another thing.
+    """Raises MPC-605 if a teacher is worse than chance on labelled examples: its labels mean another thing.
 
     Worse than chance is an accuracy below p − 2.33 √(p(1 − p)/N), p = 1/labels, or for regression a Pearson correlation
-    below −2.33/√N: by chance so low in one of a hundred cases. As far on the other side, chance is not excluded, and a
-    warning says so.
+    below −2.33/√N: by chance so low in one of a hundred cases. Up to p + 2.33 √(p(1 − p)/N), p the share of the most
+    frequent label (or 2.33/√N), guessing is not excluded, and a warning says so.
     """
     if "labels" not in batches[0]:
         return
@@ -210,16 +214,18 @@ def refuse_chance(teacher: PreTrainedModel, source: str, batches: Sequence[Mappi
     answers = (teacher(**{name: value.to(teacher.device) for name, value in batch.items()}).logits for batch in inputs)
     logits = np.concatenate([values.float().cpu().numpy() for values in answers])
     task = task_of(teacher.config, type(teacher).__name__)
-    name, value, mean, deviation = task.guessed(task.metrics(logits, labels))
+    name, value, (even, spread), (most, width) = task.guessed(task.metrics(logits, labels), labels)
     if value is None:
         return
+    sigmas = SIGMAS / len(labels) ** 0.5
     what = f"the teacher's {name} on {len(labels)} of these examples is {value:.3f}"
-    if abs(value - mean) <= SIGMAS * deviation / math.sqrt(len(labels)):
-        what = f"{what}, no more than guessing may give: if it guesses, a student learns nothing of use from it"
-        warnings.warn(MpcifyWarning(f"{source}: {what}"), stacklevel=2)
-    elif value < mean:
+    if value < even - spread * sigmas:
         what = f"{what}, worse than chance"
         raise MpcifyError(605, source, what, "check that the labels are numbered as the teacher numbers them")
+    if value <= most + width * sigmas:
+        what = f"{what}, no more than guessing may give (about {most:.3f})"
+        what = f"{what}: if it guesses, a student learns nothing of use from it"
+        warnings.warn(MpcifyWarning(f"{source}: {what}"), stacklevel=2)
 
 
 def name_of(model: Model) -> str:

@@ -61,7 +61,10 @@ class Settings:
         return replace(self, epochs=epochs, precision=self.precision or before.get("precision"))
 
     def for_rows(self, count: int) -> Self:
-        """The settings with as many epochs as so many rows need, pieces counted, unless they say how many."""
+        """The settings with as many epochs as so many rows need, unless they say how many.
+
+        count: the rows of an epoch, pieces counted, and those held out not.
+        """
         if self.epochs is not None:
             return self
         return replace(self, epochs=max(float(math.ceil(STEPS * self.batch_size / max(count, 1))), FEWEST))

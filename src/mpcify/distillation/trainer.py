@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,13 +20,14 @@ from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import find_blocks
 from mpcify.conversion.calibrate import refuse_other
 from mpcify.conversion.convert import convert, extra_parameters, task_of
-from mpcify.conversion.rows import calibration_batches, collator, pick
-from mpcify.conversion.student import student_config
+from mpcify.conversion.rows import calibration_batches, collator, lengths_taught, pick
+from mpcify.conversion.student import student_config, update_config
 from mpcify.distillation.bars import EpochProgress, without_bars
+from mpcify.distillation.kept import changes
 from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
 from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.distillation.precision import Precision, native_precision
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 from mpcify.graph.about import Task
 from mpcify.lowering.calibrate import declare_ranges
@@ -35,6 +37,7 @@ SMOOTHED = 20  # steps
 START = "start"  # in the training folder: the student before training
 DIVERGENCE = "eval_selection_divergence"
 MEASURED = 1000  # rows that ranges are declared on
+SHARE, FLOOR, LIMIT = 0.05, 16, 1000  # of the training data held out: a share, but rows at least and at most
 
 
 @dataclass
@@ -42,9 +45,10 @@ class DistillationArguments(TrainingArguments):
     """transformers' TrainingArguments, with distillation's defaults and a few fields more.
 
     logits_after: the share of the steps on representations alone. logits_rate: the learning rate's factor from then on.
-    selection_share, selection_limit: how much of the training data is held out to choose the best checkpoint on, and
-    how many rows at most. student_dropout: the student's, in training. precision: of the matrix products in training;
-    `native_precision` if None. What is measured is measured in float32. Of a short run at most a fifth is warm-up.
+    selection_share, selection_limit: how much of the training data is held out to choose the best checkpoint on (see
+    `held_out`), and how many rows at most. student_dropout: the student's, in training. precision: of the matrix
+    products in training; `native_precision` if None. What is measured is measured in float32. Of a short run at most a
+    fifth is warm-up.
     """
 
     learning_rate: float = 1e-4
@@ -68,8 +72,8 @@ class DistillationArguments(TrainingArguments):
     report_to: str | list[str] | None = "none"
     logits_after: float = field(default=1 / 3, metadata={"help": "Share of the steps on representations alone."})
     logits_rate: float = field(default=1.0, metadata={"help": "Learning rate's factor once the logits count."})
-    selection_share: float = field(default=0.05, metadata={"help": "Share of the training data held out."})
-    selection_limit: int = field(default=1000, metadata={"help": "Most rows held out."})
+    selection_share: float = field(default=SHARE, metadata={"help": "Share of the training data held out."})
+    selection_limit: int = field(default=LIMIT, metadata={"help": "Most rows held out."})
     student_dropout: float = field(default=0.0, metadata={"help": "The student's dropout in training."})
     precision: Precision | None = field(default=None, metadata={"help": "Of the matrix products in training."})
 
@@ -100,12 +104,14 @@ class DistillationTrainer(Trainer):
     """Trains a student on the losses of `LossWeights`; labels are used for reports alone.
 
     The first `logits_after` of the steps count representations, the rest the logits too. Before training and after each
-    epoch the student is measured on `selection_dataset` and on `eval_dataset`, and the best checkpoint, the start
-    included, is the one with the least loss on the former, all losses counted: the representations of all its tokens
-    say more than a few hundred answers. Nothing is chosen on `eval_dataset`. A checkpoint can be resumed:
-    `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the student's device, and not
-    changed otherwise. `compute_metrics` gets the student's logits as predictions and (the teacher's logits, labels
-    if there are any) as label_ids.
+    epoch the student is measured on `selection_dataset` and on `eval_dataset`. What is kept is the checkpoint after an
+    epoch with the least loss on the former, all losses counted: the representations of all its tokens say more than a
+    few hundred answers; or the start, if that checkpoint has neither less loss nor less divergence there. A warning
+    says that the start is kept, or in what the checkpoint is worse than it. Nothing is chosen on `eval_dataset`.
+    config.json then says what a checkpoint that is kept was taught on (`taught`); of the start it says what it said. A
+    checkpoint can be resumed: `train(resume_from_checkpoint=True)`. The teacher is put into evaluation mode and on the
+    student's device, and not changed otherwise. `compute_metrics` gets the student's logits as predictions and (the
+    teacher's logits, labels if there are any) as label_ids.
 
     datasets: rows as dicts of `input_ids`, `attention_mask` … or `pixel_values`, and perhaps `labels`; one with a
     method `set_epoch` may have other rows each epoch, if a selection_dataset is given. selection_dataset: if None, a
@@ -172,7 +178,8 @@ class DistillationTrainer(Trainer):
         self.asked_to_measure = args.eval_on_start
 
     def train(self, *args: Any, **options: Any) -> Any:
-        """Trains as Trainer does, and declares the ranges that the student's values then have."""
+        """Trains as Trainer does, and records what the student was taught on, and the ranges of its values."""
+        taught = lengths_taught(self.train_dataset)
         start = Path(self.args.output_dir) / START
         begins = not (options.get("resume_from_checkpoint") or (args and args[0]))
         keeps = begins and self.args.load_best_model_at_end
@@ -184,6 +191,10 @@ class DistillationTrainer(Trainer):
             self._load_from_checkpoint(str(start))
             self.state.best_global_step = 0
             self.state.best_metric = self.measured_at(0)[str(self.args.metric_for_best_model)]
+        else:
+            update_config(self.model, taught=taught)
+        if self.args.load_best_model_at_end and (said := self.setback()):
+            warnings.warn(MpcifyWarning(f"training: {said}; try a lower learning rate, or more texts"), stacklevel=2)
         rows: Any = self.range_dataset
         collate = self._get_collator_with_removed_columns(self.data_collator)
         declare_ranges(self.model, calibration_batches(rows, range(len(rows)), collate))
@@ -195,8 +206,19 @@ class DistillationTrainer(Trainer):
             name: value for entry in self.state.log_history if entry["step"] == step for name, value in entry.items()
         }
 
+    def setback(self) -> str:
+        """What a warning says if training made the student worse: that the start is kept, or what suffered; or ""."""
+        if self.state.best_global_step == 0:
+            return "no checkpoint has less loss on the rows held out than the student before training, which is kept"
+        start, best = (
+            {name.removeprefix("eval_"): value for name, value in self.measured_at(step).items()}
+            for step in (0, self.state.best_global_step)
+        )
+        worse = ", ".join(words for words, worse in changes(start, best) if worse)
+        return worse and f"the checkpoint that is kept is worse than the student before training: {worse}"
+
     def start_is_best(self) -> bool:
-        """Whether the best checkpoint is better than the student before training in neither its losses nor its answers.
+        """Whether the best checkpoint has neither less loss nor less divergence than the student before training.
 
         Calibration fits the hidden states, training the answers too: it may end with less divergence and larger losses.
         """
@@ -349,11 +371,16 @@ def furthest(ours: Representations, theirs: Representations, real: Tensor) -> in
     return errors.index(max(errors))
 
 
+def held_out(count: int, share: float = SHARE, limit: int = LIMIT) -> int:
+    """How many of so many rows are held out: min(max(share · count, min(16, count/4), 1), limit)."""
+    return min(max(int(count * share), min(FLOOR, count // 4), 1), limit)
+
+
 def hold_out(count: int, args: DistillationArguments) -> tuple[list[int], list[int]]:
     """The rows to train on, and those to choose the best checkpoint on. Raises MPC-108 for fewer than two rows."""
     if count < 2:
         raise MpcifyError(108, "the training data", f"{count} rows are too few to hold one out", "give more rows")
-    held = min(max(int(count * args.selection_share), 1), args.selection_limit)
+    held = held_out(count, args.selection_share, args.selection_limit)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(args.seed)).tolist()
     return sorted(order[held:]), sorted(order[:held])
 

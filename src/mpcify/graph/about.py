@@ -16,6 +16,7 @@ NOTICE = "a run that simulates all parties on one machine protects nothing; real
 Sides = int | tuple[int, int]
 Channels = float | tuple[float, ...]
 Rule = Callable[[Any], bool]
+Guess = tuple[float, float]  # a metric's mean, and √N times its deviation
 LARGEST, SMALLEST = 3.4e38, 1.2e-38  # of float32
 MOST_PIXELS = 1 << 24
 
@@ -57,8 +58,8 @@ class Task(ABC):
         """How sure the answers are (N,): from 0, a tie, to 1; None if they do not say."""
 
     @abstractmethod
-    def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
-        """A metric's name and value, and what it comes to if answers are guessed: its mean, and √N·its deviation."""
+    def guessed(self, found: Metrics, right: np.ndarray) -> tuple[str, float | None, Guess, Guess]:
+        """A metric's name and value, and what it comes to if answers are guessed: evenly, and as well as one can."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,11 @@ class Classification(Task):
         ordered = np.sort(softmax(logits), -1)
         return ordered[:, -1] - ordered[:, -2]
 
-    def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
-        """The accuracy: a mean of p = 1/labels, and √(p(1 − p))."""
-        share = 1 / len(self.labels)
-        return "accuracy", found.accuracy, share, math.sqrt(share * (1 - share))
+    def guessed(self, found: Metrics, right: np.ndarray) -> tuple[str, float | None, Guess, Guess]:
+        """The accuracy: p and √(p(1 − p)), p = 1/labels, or the share of the most frequent label if that is more."""
+        even = 1 / len(self.labels)
+        most = max(even, float(np.unique(right, return_counts=True)[1].max() / len(right)))
+        return "accuracy", found.accuracy, (even, math.sqrt(even * (1 - even))), (most, math.sqrt(most * (1 - most)))
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ class Regression(Task):
     def margins(self, logits: np.ndarray) -> None:
         return None
 
-    def guessed(self, found: Metrics) -> tuple[str, float | None, float, float]:
+    def guessed(self, found: Metrics, right: np.ndarray) -> tuple[str, float | None, Guess, Guess]:
         """Pearson's correlation: a mean of 0, and 1."""
-        return "correlation", found.pearson, 0.0, 1.0
+        return "correlation", found.pearson, (0.0, 1.0), (0.0, 1.0)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
