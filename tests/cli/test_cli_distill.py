@@ -54,7 +54,6 @@ def test_the_student_is_distilled_and_its_card_written(
         ({"--train": "nothing.tsv"}, 101),
         ({"--texts": "nothing.txt", "--teacher": "nothing/at/all"}, 101),  # before a model is looked at
         ({"--base": "nothing/at/all"}, 201),
-        ({"--base": "TEACHER"}, 603),
         ({"--epochs": "-1"}, 901),
         ({"--device": "quantum"}, 901),
         ({"--resume": None}, 601),
