@@ -176,14 +176,15 @@ def summary(results: Results) -> Iterator[list[str]]:
         met = [mean(found) >= -target.lost for found in losses.values() if found]
         met += [found[0] >= least for found, least in wanted if found and least is not None]
         open_ = not met or any(least is not None and not found for found, least in wanted)
-        seeds = max(*map(len, losses.values()), len(asked))
-        yes = "yes" if seeds >= target.seeds else f"yes, {seeds} of {target.seeds} seeds"
+        counts = [len(found) for found in (*losses.values(), asked) if found]
+        fewest = min((len(found) for found in losses.values() if found), default=0)
+        yes = "yes" if fewest >= target.seeds else f"yes, {fewest} of {target.seeds} seeds"
         more = [("other domain", "+.1f", elsewhere), ("short", ".1f", short)]
         yield [
             task,
             recipe,
             "–" if not made else "pieces too" if all("general_texts" in run for run in made) else "whole texts",
-            str(seeds),
+            str(max(counts, default=0)),
             *(f"{mean(found):+.2f}" if found else "–" for found in losses.values()),
             ", ".join([f"{off[0]:.1f} ({worst[0]:.1f})", *(f"{what} {at[0]:{form}}" for what, form, at in more if at)])
             if off

@@ -270,6 +270,7 @@ class PrivateModel:
             for length in [*self.sessions]:
                 if session := self.sessions.pop(length, None):  # None: another thread closes it
                     session.close()
+            self.plain_sessions.clear()
             if self.source:
                 self.source.close()
 

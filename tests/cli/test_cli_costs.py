@@ -75,6 +75,8 @@ def test_an_estimate_of_the_ring_engine_tells_each_opening_s_ring_why_and_its_er
         assert row["error"] == 2.0 ** -row["fraction_bits"]
         assert row["headroom_bits"] >= 0
     people = mpcify("estimate", student, *words).out.replace("\n", " ")
+    assert {row["what"] for row in rows} == {"value", "deviation", "root"}
+    assert len({(row["operation"], row["what"]) for row in rows}) == len(rows)
     assert f"{len(rows)} openings in rings of {min(row['ring'] for row in rows)} to " in people
 
 

@@ -22,7 +22,10 @@ def made(best: float) -> str:
 def test_of_a_trained_student_it_says_what_training_changed() -> None:
     text = made(2.0)
     assert "| best checkpoint | after epoch 2 of 2, of least loss on the rows held out after an epoch |" in text
-    became = "loss on the rows held out 0.6559 → 0.6599, divergence there 0.065 → 0.06, accuracy there 0.717 → 0.633"
+    became = (
+        "loss on the rows held out 0.6559 → 0.6599, divergence on the rows held out 0.065 → 0.06, "
+        "accuracy on the evaluation examples 0.717 → 0.633"
+    )
     assert f"| as calibrated → kept | {became} |" in text
     assert "| taught on | the texts, and as many pieces" in text
     assert "then distilled" in text

@@ -66,7 +66,7 @@ def evaluate(
     if compare is not None:
         check_runnable(compare)
     elif cluster is not None or config_named(settings.engine).rules() is None:
-        measure.refuse_unlabelled(examples)
+        measure.refuse_unlabelled(examples, comparable=cluster is None)
     name = model or "cluster"
     with progress_bar("examples", len(examples)) as advance, settings.open(model, cluster) as private:
         if compare is None:

@@ -101,7 +101,7 @@ def distill(
     args = arguments(settings, out, launch)
     settings = replace(settings, precision=args.precision)
     data = prepare(train, texts, evaluation, student, processor, settings, args)
-    run = fingerprint(student, teacher, train, texts, settings)
+    run = fingerprint(student, teacher, train, texts, settings) | {"number of rows held out": data.held_out}
     calibrated = student_config(student).calibrated
     if settings.base is not None:
         freeze_base(student, settings.base, processor)

@@ -152,8 +152,9 @@ class Rules(ABC):
     def openings(self, graph: Graph) -> tuple[Mapping[str, Any], ...]:
         """Of each value that is opened, the ring and fraction bits chosen for it; none if all are the same.
 
-        Rows of operation, layer, ring, fraction_bits (of what remains), bound (what declared ranges let it become),
-        headroom_bits (by which that stays below the ring's end) and error (by which cutting it off changes it at most).
+        Rows of operation, layer, what (value, or of a LayerNorm deviation or root), ring, fraction_bits (of what
+        remains), bound (what declared ranges let it become), headroom_bits (by which that stays below the ring's end)
+        and error (by which cutting it off changes it at most). A root is in units of its table's.
         """
         return ()
 

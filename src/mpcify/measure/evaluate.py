@@ -68,7 +68,7 @@ def evaluate(
     """
     refuse_other_kind(private, examples)
     if private.in_floats or not private.has_weights:
-        refuse_unlabelled(examples)
+        refuse_unlabelled(examples, private.has_weights)
     return judged(private, examples, labels_of(examples, private.about.task), answers, progress)
 
 
@@ -138,11 +138,15 @@ def refuse_other_kind(private: PrivateModel, examples: Examples) -> None:
         raise MpcifyError(103, examples.source, what, "give examples of the model's kind")
 
 
-def refuse_unlabelled(examples: Examples) -> None:
-    """Raises MPC-103 if there are no labels, for a model whose answers nothing else can be compared with."""
+def refuse_unlabelled(examples: Examples, comparable: bool = True) -> None:
+    """Raises MPC-103 if there are no labels, for a model whose answers nothing else can be compared with.
+
+    comparable: whether another model could run beside it.
+    """
     if examples.labels is None:
         what = "there are no labels, and no other answers to compare with"
-        remedy = "add a column label with the right answers, or name it: --label-column; --compare OTHER needs none"
+        remedy = "add a column label with the right answers, or name it: --label-column"
+        remedy += "; --compare OTHER needs none" if comparable else ""
         raise MpcifyError(103, examples.source, what, remedy)
 
 

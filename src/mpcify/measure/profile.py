@@ -68,7 +68,8 @@ class Profile:
             return ""
         rings = [row["ring"] for row in self.openings]
         tightest = min(self.openings, key=lambda row: row["headroom_bits"])
-        coarsest = max(self.openings, key=lambda row: row["error"] / (row["bound"] or 1.0))
+        values = [row for row in self.openings if row["what"] != "root"] or self.openings
+        coarsest = max(values, key=lambda row: row["error"] / (row["bound"] or 1.0))
         return (
             f"{len(rings)} openings in rings of {min(rings)} to {max(rings)} bits; "
             f"least headroom {tightest['headroom_bits']:.1f} bits ({tightest['operation']}), largest error "

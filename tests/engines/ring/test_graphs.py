@@ -218,23 +218,39 @@ def test_an_input_that_is_opened_as_it_is_stays_within_its_limit_or_is_refused(s
     check(model)
 
 
-@pytest.mark.parametrize("kind", ["mul", "matmul"])
+@pytest.mark.parametrize("kind", ["mul", "matmul", "mul of an input", "matmul of an input's row", "mul of a gate"])
 @pytest.mark.parametrize("size", [1.0, 1e3, 1e5])
 def test_an_owners_factor_may_be_of_any_size(size: float, kind: str) -> None:
     """It is masked and not opened, so that no range of it need be proven."""
     drawn = Drawn(3)
-    more = {"transpose": True} if kind == "matmul" else {}
-    first = drawn.linear("x", WIDTH, WIDTH)
     shape = (1, LENGTH, WIDTH)
     factor = drawn.builder.weight("factor", size * drawn.random.standard_normal(shape))
-    found = drawn.emit(kind, first, factor, **more)
+    inputs = {"x": drawn.random.standard_normal(shape), "gate": drawn.random.random((1, LENGTH, 1))}
+    if kind == "matmul of an input's row":
+        row = drawn.emit("transpose", drawn.emit("slice", "x", axis=2, start=0, stop=1), axes=(0, 2, 1))
+        found = drawn.emit("matmul", row, factor, transpose=False)
+    elif kind == "mul of a gate":
+        found = drawn.emit("mul", drawn.gate, factor)
+    else:
+        first = "x" if "input" in kind else drawn.linear("x", WIDTH, WIDTH)
+        more = {"transpose": True} if kind == "matmul" else {}
+        found = drawn.emit(kind.split()[0], first, factor, **more)
     graph = drawn.builder.finish(None, [found])
-    inputs = {"x": drawn.random.standard_normal(shape)}
     model = declared(graph, drawn.builder.weights, inputs)
     with model.compile().load(model.weights) as session:
         answers, _ = session.run(model.inputs)
     (wanted,) = model.plain.values()
     np.testing.assert_allclose(answers[found], wanted, rtol=0, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_the_least_integer_is_beyond_an_inputs_limit() -> None:
+    """Its absolute value is no number of its type."""
+    drawn = Drawn(2)
+    drawn.values.append(drawn.emit("square", "x"))
+    model = drawn.model()
+    least = np.full((1, LENGTH, WIDTH), np.iinfo(np.int8).min, np.int8)
+    with model.compile().load(model.weights) as session, pytest.raises(MpcifyError, match="MPC-402 client input x"):
+        session.run({**model.inputs, "x": least})
 
 
 @pytest.mark.parametrize("by", [1e-300, 1e-30, 1e20, 1e300])

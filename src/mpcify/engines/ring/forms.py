@@ -297,10 +297,10 @@ class Forms:
             value.forms["opened"] = self.open(value, bound, shift)
         return value.forms["opened"]  # type: ignore[no-any-return]
 
-    def open(self, value: Shared, bound: float, shift: int) -> Shared:
-        """Opens a value, truncated by `shift`."""
+    def open(self, value: Shared, bound: float, shift: int, what: str = "value") -> Shared:
+        """Opens a value, truncated by `shift`. what: see Width."""
         remains = value.scale / 2**shift
-        width = self.widths.ring(value.operation or self.operation, bound, value.scale, remains)
+        width = self.widths.ring(value.operation or self.operation, bound, value.scale, remains, what)
         index = self.step(
             opening.Open,
             value,

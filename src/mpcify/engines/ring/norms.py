@@ -67,7 +67,7 @@ class Norms(Forms):
         spread = min(2 * bound, math.sqrt(width * largest))
         middle = math.sqrt(max(8 * variances[0], largest * 1e-6) * largest / 8) ** 0.5
         shift = max(round(math.log2(scale * middle)) - self.precision.normal // 2 - 1, 0)
-        d = self.open(centre, spread, shift)
+        d = self.open(centre, spread, shift, "deviation")
         remains = scale / 2**shift
         squares = self.step(opening.Square, d, shape=d.shape, opened=d.forms["step"], ahead=False)
         rows = (*shape[:-1], 1)
@@ -102,7 +102,7 @@ class Norms(Forms):
         tables = root_tables(bits, variances, 1 / (width * unit**2), eps, scale)
         root = self.tabled(total, rows, tables, 2**ROOT_EXTRA)
         largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
-        return self.open(root, largest, ROOT_EXTRA)
+        return self.open(root, largest, ROOT_EXTRA, "root")
 
     def tabled(self, x: int, shape: tuple[int, ...], tables: tuple[Table, ...], scale: int, signed: int = 0) -> Shared:
         """What tables of a function say together: the second one's value, if the first one's second function is 1.

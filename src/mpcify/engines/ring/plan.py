@@ -28,10 +28,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Width:
-    """The ring of an opening. operation: what is opened. value: the fraction bits of what is opened; fraction: of what
-    remains. bound: what declared ranges let it become. headroom: bits by which that stays below the ring's end."""
+    """The ring of an opening. what: `value`, an operation's; of a LayerNorm `deviation`, or `root`, the inverse one in
+    units of its table's; `output`, the client's, which is not cut again. value: the fraction bits of what is opened;
+    fraction: of what remains. bound: what declared ranges let it become. headroom: bits by which that stays below the
+    ring's end.
+    """
 
     operation: str
+    what: str
     ring: int
     value: float
     fraction: float

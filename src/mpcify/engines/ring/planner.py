@@ -203,7 +203,7 @@ class Planner(Norms):
             product.room = self.room
             return Counted(product, b.sigma)
         second = self.factor(b)
-        if first.known and not transpose and first.shape[-2] == 1:
+        if first.known and not isinstance(b, Known) and not transpose and first.shape[-2] == 1:
             return self.weighted_sum(operation, first, second)
         return self.multiplied(operation, first, second, products.Matmul, transpose=transpose)
 
@@ -239,7 +239,9 @@ class Planner(Norms):
         return Shared(index, operation.shape, weighed.scale, operation)
 
     def plan_mul(self, operation: Operation, a: Value, b: Value) -> Value:
-        first, second = self.factor(a), self.factor(b)
+        if isinstance(a, Known) or isinstance(b, Known):
+            return self.multiplied(operation, a, b, products.Multiplied)
+        first, second = self.parts_unopened(a), self.parts_unopened(b)
         if first.known and not second.known:
             first, second = second, first
         if not second.known:
@@ -291,7 +293,9 @@ class Planner(Norms):
         part = self.parts_unopened(value) if not isinstance(value, Known) else self.parts(value, 2**ANSWER)
         opened = self.opened(part, ANSWER)
         lifted = self.lifted(part)
-        width = self.widths.ring(part.operation or self.operation, self.bound(part), opened.scale, opened.scale)
+        width = self.widths.ring(
+            part.operation or self.operation, self.bound(part), opened.scale, opened.scale, "output"
+        )
         index = self.step(
             lookup.OutputInParts if self.delegated else lookup.Output,
             lifted,

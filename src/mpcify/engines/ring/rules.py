@@ -107,6 +107,7 @@ class RingRules(Rules):
             {
                 "operation": width.operation,
                 "layer": layers[width.operation],
+                "what": width.what,
                 "ring": width.ring,
                 "fraction_bits": width.fraction,
                 "bound": width.bound,
@@ -114,6 +115,7 @@ class RingRules(Rules):
                 "error": 2.0**-width.fraction,
             }
             for width in (self.plan(graph).widths if graph.operations else ())
+            if width.what != "output"
         )
 
     def keeps(self, graph: Graph) -> float:

@@ -28,7 +28,7 @@ def checked(graph: Graph, plan: Plan, inputs: Arrays) -> dict[str, np.ndarray]:
     found = check_arrays((*graph.held_by("client"), *graph.held_by("public")), inputs)
     limits = {step.name: LARGEST_INPUT / step.scale for step in plan.inputs} | dict(plan.limits)
     for name, array in found.items():
-        largest = np.abs(array).max(initial=0.0)
+        largest = np.abs(np.asarray(array, np.float64)).max(initial=0.0)
         if not (np.isfinite(largest) and largest <= limits.get(name, LARGEST_INPUT)):
             what = "it holds a value that is not finite, or that the ring does not hold"
             raise MpcifyError(402, f"client input {name}", what, "give numbers of an ordinary size")

@@ -115,8 +115,11 @@ class Widths:
         largest = max(largest, UNDECLARED_VARIANCE[0])
         return max(least, largest / FARTHEST), largest
 
-    def ring(self, operation: Operation, bound: float, scale: float, remains: float) -> int:
-        """The narrowest ring in which a value of an operation is opened. remains: the scale after it."""
+    def ring(self, operation: Operation, bound: float, scale: float, remains: float, what: str = "value") -> int:
+        """The narrowest ring in which a value of an operation is opened.
+
+        remains: the scale after it. what: see Width.
+        """
         largest = bound * scale * SLACK
         least = largest + 2 * scale / remains
         width = max(above(least) + 2, NARROWEST)
@@ -126,7 +129,7 @@ class Widths:
                 raise MpcifyError(402, operation.where, what, self.remedy)
             width = self.cap
         headroom = width - 2 - math.log2(least)
-        self.found.append(Width(operation.name, width, math.log2(scale), math.log2(remains), bound, headroom))
+        self.found.append(Width(operation.name, what, width, math.log2(scale), math.log2(remains), bound, headroom))
         return width
 
     def table(self, operation: Operation, bits: int) -> None:
