@@ -26,7 +26,6 @@ Cluster = Annotated[
     typer.Option(metavar="FOLDER", help="A deployed client's folder, in place of MODEL: parties on other machines."),
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
-Data = Annotated[str, typer.Option(metavar="FILE", help="TSV, CSV or JSONL, or name:split of a data set.")]
 AcceptEmbeddingLeak = Annotated[
     bool, typer.Option("--accept-embedding-leak", help="Clients may hold a fine-tuned embedding table.")
 ]
