@@ -248,7 +248,7 @@ class Forms:
         return value if isinstance(value, Shared) else self.parts(value)
 
     def factor(self, value: Value) -> Shared:
-        """A value in parts, to be multiplied with another; the owner's at the scale of a weight, as is never opened."""
+        """A value in parts, to be multiplied with another; the owner's at the scale of a weight: it is never opened."""
         return self.parts(value, 2**self.precision.weight) if isinstance(value, Known) else self.parts_unopened(value)
 
     def settled(self, value: Counted | Less) -> Shared:

@@ -13,7 +13,7 @@ from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import MOVES
 from mpcify.engines.ring.config import WIDEST
 from mpcify.engines.ring.derived import Derived, computed, folded, picked
-from mpcify.engines.ring.forms import Counted, Known, Less, Normal, Product, Shared, Total, Value, terms
+from mpcify.engines.ring.forms import MOVED, SHARE, Counted, Known, Less, Normal, Product, Shared, Total, Value, terms
 from mpcify.engines.ring.norms import Norms
 from mpcify.engines.ring.plan import Plan, widen
 from mpcify.engines.ring.protocols import local, lookup, opening, products
@@ -25,8 +25,6 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Operation
 from mpcify.graph.inputs import MASK_SCALE
 
-MOVED = ("reshape", "transpose", "slice", "broadcast")
-SHARE = "share"  # 16·M/m: see `graph.inputs`
 ANSWER = 16  # fraction bits of an output
 
 
