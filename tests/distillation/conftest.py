@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, ViTImageProcessorPil
+from transformers import (
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    ViTImageProcessorPil,
+    default_data_collator,
+)
 
 from mpcify.conversion.convert import convert
 from mpcify.data.files import Examples
+from mpcify.distillation.losses import LossWeights
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer
 from tests.makers import NUMBERED, make_calm_teacher, make_fast_tokenizer, make_images, make_rows, make_texts
 
 
@@ -57,3 +66,36 @@ def folders(teacher_of: Callable[..., PreTrainedModel], tokenizer: Any, tmp_path
         model.save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
     return tmp_path / "student", tmp_path / "teacher"
+
+
+@pytest.fixture
+def trainer_of(
+    teacher_of: Callable[..., PreTrainedModel], rows_for: Callable[..., Any], tokenizer: Any, tmp_path: Path
+) -> Callable[..., DistillationTrainer]:
+    """A trainer for a fresh student; more: DistillationArguments."""
+
+    def make(
+        family: str = "bert",
+        recipe: str = "2quad-freediv",
+        folder: str = "run",
+        weights: LossWeights | None = None,
+        student: PreTrainedModel | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        **more: Any,
+    ) -> DistillationTrainer:
+        teacher = teacher_of(family)
+        rows = rows_for(teacher)
+        settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
+        settings["selection_limit"] = 2  # 38 rows are taught: five steps an epoch
+        return DistillationTrainer(
+            convert(teacher, recipe) if student is None else student,
+            teacher=teacher,
+            args=DistillationArguments(str(tmp_path / folder), use_cpu=True, **{**settings, **more}),
+            train_dataset=rows,
+            eval_dataset=rows[:8],
+            weights=weights,
+            data_collator=default_data_collator if family == "vit" else DataCollatorWithPadding(tokenizer),
+            callbacks=callbacks,
+        )
+
+    return make

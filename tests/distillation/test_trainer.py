@@ -1,7 +1,6 @@
 """The trainer: every family trains, stages, chooses and resumes, and nothing but the student changes."""
 
 import copy
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,53 +14,21 @@ from transformers import (
     PreTrainedModel,
     TrainerCallback,
     TrainingArguments,
-    default_data_collator,
 )
 
 from mpcify import progress
 from mpcify.conversion.convert import convert, load
 from mpcify.conversion.rows import mixed_rows
-from mpcify.conversion.student import ranges_of, set_ranges, student_config, update_config
+from mpcify.conversion.student import ranges_of, set_ranges
 from mpcify.distillation.losses import LossWeights
 from mpcify.distillation.order import BatchesOfLikeLength
 from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, Growth, held_out, hold_out
-from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.errors import MpcifyError
 
 FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "vit")
 Make = Callable[..., Any]
 # whether a few steps make so small a student better is chance
 pytestmark = pytest.mark.filterwarnings("ignore:training. :mpcify.errors.MpcifyWarning")
-
-
-@pytest.fixture
-def trainer_of(teacher_of: Make, rows_for: Make, tokenizer: Any, tmp_path: Path) -> Make:
-    """A trainer for a fresh student; more: DistillationArguments."""
-
-    def make(
-        family: str = "bert",
-        recipe: str = "2quad-freediv",
-        folder: str = "run",
-        weights: LossWeights | None = None,
-        student: PreTrainedModel | None = None,
-        callbacks: list[TrainerCallback] | None = None,
-        **more: Any,
-    ) -> DistillationTrainer:
-        teacher = teacher_of(family)
-        rows = rows_for(teacher)
-        settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
-        settings["selection_limit"] = 2  # 38 rows are taught: five steps an epoch
-        return DistillationTrainer(
-            convert(teacher, recipe) if student is None else student,
-            teacher=teacher,
-            args=DistillationArguments(str(tmp_path / folder), use_cpu=True, **{**settings, **more}),
-            train_dataset=rows,
-            eval_dataset=rows[:8],
-            weights=weights,
-            data_collator=default_data_collator if family == "vit" else DataCollatorWithPadding(tokenizer),
-            callbacks=callbacks,
-        )
-
-    return make
 
 
 def weights_of(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -77,18 +44,6 @@ class Interrupt(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == self.step:
             raise KeyboardInterrupt
-
-
-class Worse(TrainerCallback):
-    """Each epoch after some leaves the student worse."""
-
-    def __init__(self, after: int = 0) -> None:
-        self.after = after
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, model: PreTrainedModel, **_: Any) -> None:
-        if state.epoch > self.after:
-            for weight in model.parameters():
-                weight.data.mul_(1.5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -132,86 +87,6 @@ def test_texts_come_in_batches_of_like_length_and_images_at_random(
     assert isinstance(loader.batch_sampler.sampler, sampler)
 
 
-@pytest.mark.parametrize("family", ["bert", "vit"])
-def test_the_best_checkpoint_is_what_remains(trainer_of: Make, family: str) -> None:
-    trainer = trainer_of(family, num_train_epochs=4, callbacks=[Worse(after=2)])
-    trainer.train()
-    assert trainer.state.best_global_step in (5, 10)
-    measured = [
-        (entry["eval_selection_loss"], entry["step"])
-        for entry in trainer.state.log_history
-        if "eval_selection_loss" in entry
-    ]
-    assert (trainer.state.best_metric, trainer.state.best_global_step) == min(measured)
-    assert trainer.evaluate()["eval_selection_loss"] == pytest.approx(min(measured)[0], rel=1e-6)
-
-
-def test_the_start_is_measured_kept_and_what_remains_if_nothing_is_better(trainer_of: Make) -> None:
-    trainer, again = (trainer_of(callbacks=[Worse()]) for _ in range(2))
-    update_config(trainer.model, taught={24: 7})
-    before = weights_of(trainer.model)
-    trainer.train()
-    assert student_config(trainer.model).taught == {24: 7}, "what taught the start"
-    measured = [entry for entry in trainer.state.log_history if "eval_selection_loss" in entry]
-    assert (measured[0]["step"], measured[0]["epoch"]) == (0, 0)
-    assert trainer.state.best_global_step == 0
-    assert trainer.state.best_metric == measured[0]["eval_selection_loss"]
-    assert all(torch.equal(value, before[name]) for name, value in weights_of(trainer.model).items())
-    assert trainer.evaluate()["eval_selection_loss"] == pytest.approx(measured[0]["eval_selection_loss"], rel=1e-6)
-    again.train(resume_from_checkpoint=True)  # a run that is resumed knows its start too
-    assert again.state.best_global_step == 0
-    assert all(torch.equal(value, before[name]) for name, value in weights_of(again.model).items())
-
-
-@pytest.mark.parametrize(
-    "loss, divergence, kept", [(1.1, 0.2, False), (0.9, 0.6, False), (1.1, 0.6, True), (1.0, 0.5, True)]
-)
-def test_the_start_is_kept_if_training_brought_neither_losses_nor_answers_nearer(
-    loss: float, divergence: float, kept: bool, trainer_of: Make
-) -> None:
-    trainer = trainer_of()
-    measured = {0: (1.0, 0.5), 5: (loss, divergence)}
-    trainer.state.log_history = [
-        {"step": step, f"eval_selection_{name}": value}
-        for step, values in measured.items()
-        for name, value in zip(("loss", "divergence"), values, strict=True)
-    ]
-    trainer.state.best_global_step = 5
-    assert trainer.start_is_best() is kept
-
-
-def test_a_checkpoint_that_is_worse_than_the_start_is_said_with_its_numbers(trainer_of: Make) -> None:
-    trainer = trainer_of()
-    names = ("selection_loss", "selection_divergence", "evaluation_agreement", "evaluation_accuracy")
-    trainer.state.best_global_step, measured = 5, {0: (0.6559, 0.065, 0.95, 0.717)}
-    for found, said in {
-        (0.5, 0.06, 0.95, 0.717): [],
-        (0.6599, 0.06, 0.96, 0.72): ["loss on the rows held out 0.6559 → 0.6599"],
-        (0.5, 0.081, 0.96, 0.72): ["divergence on the rows held out 0.065 → 0.081"],
-        (0.5, 0.06, 0.9, 0.633): [
-            "answers equal to .* 0.95 → 0.9",
-            "accuracy on the evaluation examples 0.717 → 0.633",
-        ],
-    }.items():
-        trainer.state.log_history = [
-            {"step": step, f"eval_{name}": value}
-            for step, values in {**measured, 5: found}.items()
-            for name, value in zip(names, values, strict=True)
-        ]
-        what = "the checkpoint that is kept is worse than the student before training: "
-        assert re.fullmatch(what + ", ".join(said) if said else "", trainer.setback())
-
-
-def test_a_run_warns_of_a_checkpoint_that_is_worse_than_its_start(
-    trainer_of: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = trainer_of(num_train_epochs=1, callbacks=[Worse()])
-    monkeypatch.setattr(trainer, "start_is_best", lambda: False)
-    with pytest.warns(MpcifyWarning, match="training: the checkpoint that is kept is worse .*; try a lower"):
-        trainer.train()
-    assert student_config(trainer.model).taught == {16: 38}
-
-
 @pytest.mark.parametrize(
     "rows, held",
     [(2, 1), (5, 1), (20, 5), (40, 10), (64, 16), (319, 16), (320, 16), (400, 20), (30_000, 1000)],
@@ -220,13 +95,6 @@ def test_a_twentieth_is_held_out_and_of_few_rows_16_or_a_quarter(rows: int, held
     assert held_out(rows) == held
     kept, chosen = hold_out(rows, DistillationArguments("unused", use_cpu=True))
     assert (len(kept), len(chosen)) == (rows - held, held)
-
-
-def test_a_run_that_chooses_no_checkpoint_keeps_no_start(trainer_of: Make) -> None:
-    trainer = trainer_of(load_best_model_at_end=False, num_train_epochs=1, eval_on_start=True)
-    trainer.train()
-    assert not (Path(trainer.args.output_dir) / "start").exists()
-    assert trainer.state.log_history[0]["step"] == 0, "it was asked to measure all the same"
 
 
 def test_an_epoch_has_its_own_pieces_and_what_is_measured_has_the_same_ones_every_time(
