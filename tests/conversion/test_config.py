@@ -10,7 +10,7 @@ import mpcify
 from mpcify.conversion.check import identify
 from mpcify.conversion.config import read_config
 from mpcify.conversion.convert import convert, load_model
-from mpcify.conversion.survey import prove
+from mpcify.conversion.survey import export_program, prove
 from mpcify.errors import MpcifyError
 from tests.conversion.refusals import refusal
 
@@ -157,7 +157,7 @@ def test_nor_does_it_in_memory(teacher):
     student = convert(model, "exact")
     assert student(IDS).hidden_states is None
     student.config.return_dict = False
-    prove(student, 2)
+    prove(export_program(student, 1, 8), student)
 
 
 @pytest.mark.parametrize("kind", ["relative_key", "relative_key_query", "alibi"])

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertModel
 
 import mpcify
-from mpcify.conversion.convert import convert, load_model
+from mpcify.conversion.convert import as_student, convert, load_model
 from mpcify.conversion.processors import read_processor
 from mpcify.errors import MpcifyError
 from mpcify.lowering import prove as proof
 from mpcify.lowering.prove import prove_equal, prove_inputs
+from mpcify.lowering.trace import trace_graph
 from tests.makers import FAMILIES
 
 PAIR = ("the film is good", "not very bad")
@@ -121,6 +122,16 @@ def test_a_graph_that_computes_something_else_is_seen(checkpoint: Any, monkeypat
     monkeypatch.setattr(proof, "trace_graph", twisted)
     with pytest.raises(MpcifyError, match=r"MPC-204 .*graph"):
         prove_equal(convert(load_model(folder), "2quad-freediv"), folder)
+
+
+@pytest.mark.parametrize("module", ["attention.self", "intermediate"])
+def test_a_layer_that_calls_another_function_is_seen_when_it_is_traced(module: str, checkpoint: Any) -> None:
+    student = as_student(load_model(checkpoint("bert")))
+    exact = BertModel._from_config(load_model(checkpoint("bert")).config, attn_implementation="eager")
+    layer = "encoder.layer.1"
+    student.bert.set_submodule(f"{layer}.{module}", exact.get_submodule(f"{layer}.{module}"))
+    with pytest.raises(MpcifyError, match=r"MPC-204 .* 1 of 2 layers call the replaced"):
+        trace_graph(student, 1, 8)
 
 
 def test_a_compiled_model_proves_the_first_graph_it_traces(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:

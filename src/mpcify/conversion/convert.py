@@ -214,16 +214,10 @@ def examine(model: PreTrainedModel) -> Survey:
     refuse_unsupported(model)
     kind, config = teacher_class(model), teacher_config(model)
     if is_student(model):
-        return Survey(encoder_layers(model), count_calls(model), ())
+        return Survey(encoder_layers(model), ())
     found, twin = survey.survey(kind, config)
     survey.refuse_strangers(model, twin)
     return found
-
-
-def count_calls(student: PreTrainedModel) -> int:
-    """How many attentions one forward of a student calls (more than it has modules if layers are shared)."""
-    layers = getattr(student.config, "num_hidden_layers", None) or getattr(student.config, "n_layers", 0)
-    return int(layers or 0)
 
 
 def convert(model: PreTrainedModel | str | Path, recipe: str | Path | Recipe) -> PreTrainedModel:
@@ -234,7 +228,13 @@ def convert(model: PreTrainedModel | str | Path, recipe: str | Path | Recipe) ->
     MPC-303 for a recipe.
     """
     recipe = read_recipe(recipe)
-    model, _ = model_and_source(model)
+    student = swapped(model_and_source(model)[0], recipe)
+    survey.prove(survey.export_program(student, 1, 8), student)
+    return student
+
+
+def swapped(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
+    """A converted copy of a model that no trace has proven yet."""
     found = examine(model)
     config, kind = teacher_config(model), teacher_class(model)
     own = survey.own_activation_name(config)
@@ -246,9 +246,7 @@ def convert(model: PreTrainedModel | str | Path, recipe: str | Path | Recipe) ->
     with survey.ALONE:
         student = student_class(kind)._from_config(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
     carry_over(model, student)
-    student.train(model.training)
-    survey.prove(student, found.attention_calls)
-    return student
+    return student.train(model.training)
 
 
 def resolve(recipe: Recipe, own: str) -> Recipe:
@@ -351,8 +349,8 @@ def load(path: str | Path) -> PreTrainedModel:
 
 
 def as_student(model: PreTrainedModel) -> PreTrainedModel:
-    """A student as it is; a teacher under the recipe `exact`."""
-    return model if is_student(model) else convert(model, "exact")
+    """A student as it is; a teacher under the recipe `exact`. Both are proven when they are traced for a graph."""
+    return model if is_student(model) else swapped(model, read_recipe("exact"))
 
 
 def extra_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

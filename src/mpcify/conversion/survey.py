@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import config as fx_config
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.activations import ACT2CLS
@@ -28,6 +29,8 @@ ALONE = threading.RLock()
 ACTIVATION_CLASSES = tuple(
     {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()} | {nn.GELU, Activation}
 )
+# Torch's tracing then does not note the code that each node comes from, a third of its time. Older ones ignore it.
+NO_LINES = "do_not_emit_stack_traces"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what a weight may be stored as
 # What no encoder layer may still hold once its functions are swapped.
 FOREIGN = re.compile(
@@ -37,13 +40,12 @@ FOREIGN = re.compile(
 
 @dataclass(frozen=True)
 class Survey:
-    """What a forward called: the encoder layers, the calls of attention, and the functions outside the layers.
+    """What a forward called: the encoder layers, and the functions outside them.
 
     kept: (module, function) of the head's activations.
     """
 
     layers: tuple[LayerSites, ...]
-    attention_calls: int
     kept: tuple[tuple[str, str], ...]
 
 
@@ -165,10 +167,12 @@ def survey(kind: type[PreTrainedModel], config: Any) -> tuple[Survey, PreTrained
         layers.append(LayerSites(layer, attention, inner[0], heads))
     if len({site.layer for site in layers}) != len(layers):
         raise unproven(layers[0].layer, "a layer calls more than one attention")
+    if len(seen) != (expected := attention_calls(config, len(layers))):
+        raise unproven(config.model_type, f"a forward calls {len(seen)} attentions in {expected} layers")
     kept = dict.fromkeys(
         call for call in listener.functions if layer_path(call[0]) not in {site.layer for site in layers}
     )
-    return Survey(tuple(layers), len(seen), tuple(kept)), twin
+    return Survey(tuple(layers), tuple(kept)), twin
 
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
@@ -235,6 +239,8 @@ def export_program(model: PreTrainedModel, batch: int, length: int) -> torch.exp
 
     with ALONE:
         training, exporting = model.training, EXPORTING.set(True)
+        traced_lines = getattr(fx_config, NO_LINES, False)
+        setattr(fx_config, NO_LINES, True)
         model.eval()
         try:
             with torch.no_grad(), refusing(model.config.model_type):
@@ -242,6 +248,7 @@ def export_program(model: PreTrainedModel, batch: int, length: int) -> torch.exp
         finally:
             model.train(training)
             EXPORTING.reset(exporting)
+            setattr(fx_config, NO_LINES, traced_lines)
 
 
 def module_path(node: torch.fx.Node) -> str:
@@ -251,17 +258,20 @@ def module_path(node: torch.fx.Node) -> str:
     return path.removeprefix("model.")
 
 
-def prove(student: PreTrainedModel, attention_calls: int) -> None:
-    """Raises MPC-204 unless the student's trace calls our functions and no other, in every encoder layer."""
-    nodes = [node for node in export_program(student, 1, 8).graph.nodes if node.op == "call_function"]
-    counts = {
-        name: sum(str(node.target) == f"mpcify.{name}.default" for node in nodes)
-        for name in ("attention", "activation")
-    }
-    for name, count in counts.items():
-        if count != attention_calls:
-            raise unproven("the traced model", f"{count} of {attention_calls} layers call the replaced {name}")
+def attention_calls(config: Any, layers: int) -> int:
+    """How many attentions one forward calls: one a layer, more than there are modules if a module is called again."""
+    return int(getattr(config, "num_hidden_layers", None) or layers)
+
+
+def prove(program: torch.export.ExportedProgram, student: PreTrainedModel) -> None:
+    """Raises MPC-204 unless a student's trace calls our functions and no other, in every encoder layer."""
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     layers = {site.layer for site in encoder_layers(student)}
+    expected = attention_calls(student.config, len(layers))
+    for name in ("attention", "activation"):
+        count = sum(str(node.target) == f"mpcify.{name}.default" for node in nodes)
+        if count != expected:
+            raise unproven("the traced model", f"{count} of {expected} layers call the replaced {name}")
     for node in nodes:
         path = module_path(node)
         if FOREIGN.match(str(node.target)) and layer_path(path) in layers:

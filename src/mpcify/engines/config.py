@@ -7,6 +7,7 @@ from the fields of the registered configs. Their JSON is what reports and kept a
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
 
@@ -171,6 +172,7 @@ def switches() -> frozenset[str]:
     return frozenset(name for name, (kind, _) in settings().items() if kind is bool)
 
 
+@cache
 def kind_of(config: type, item: Field) -> type:
     """The type of a setting's values, None left out."""
     hint = get_type_hints(config)[item.name]

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.families import TESTED_FAMILY
 from mpcify.conversion.position_bias import bias_by_distance, spread
 from mpcify.conversion.student import encoder_layers
-from mpcify.conversion.survey import export_program, layer_path, module_path
+from mpcify.conversion.survey import export_program, layer_path, module_path, prove
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder, Weights
 from mpcify.graph.graph import Graph, Part
@@ -41,6 +41,7 @@ class Tracer:
     def run(self) -> tuple[Graph, Weights]:
         """The graph, with composites, and its weights."""
         program = export_program(self.student, self.builder.batch, self.builder.length)
+        prove(program, self.student)
         signature = program.graph_signature
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         state = {**program.state_dict, **program.constants}
@@ -331,7 +332,7 @@ def flatten(values: Any) -> list[Any]:
 
 
 def trace_graph(student: PreTrainedModel, batch: int, length: int, embeddings: str = "client") -> tuple[Graph, Weights]:
-    """A student's graph at a fixed shape, before any pass, and its weights in float64. Raises MPC-401.
+    """A student's graph at a fixed shape, before any pass, and its weights in float64. Raises MPC-204 and MPC-401.
 
     embeddings: `client` (the client looks up its tokens) or `one-hot` (the table is the owner's). For images length
     counts for nothing: it is the number of patches, and one for each extra token.
