@@ -69,13 +69,15 @@ def demo(name: str, result: dict[str, Any]) -> str:
         f"{student} %, in integers {fixed} %; {private['examples']} sentences in private {right} %, {same} % of the "
         "answers equal to plain. One private request:\n\n"
     )
-    costs = {result["student"].get("recipe", "2quad-freediv"): private["cost"]}
-    costs |= {recipe: row["cost"] for recipe, row in baselines.items()}
+    recipe, engine = result["student"]["recipe"], private["engine"]
+    costs = [(recipe, engine, private["cost"])]
+    costs += [(recipe, name, row["cost"]) for name, row in result["beside"].items()]
+    costs += [(name, engine, row["cost"]) for name, row in baselines.items()]
     cells = [
-        [recipe, *cost(spent), number(costs["puma"]["seconds"] / spent["seconds"], ".2f")]
-        for recipe, spent in costs.items()
+        [*named, *cost(spent), number(baselines["puma"]["cost"]["seconds"] / spent["seconds"], ".2f")]
+        for *named, spent in costs
     ]
-    return text + rows(("recipe", "s", "MB", "rounds", "× puma"), cells)
+    return text + rows(("recipe", "engine", "s", "MB", "rounds", "× puma"), cells)
 
 
 def compared(name: str, result: dict[str, Any], base: str = "benchmarks/results", estimates: bool = False) -> str:
