@@ -203,7 +203,7 @@ class PrivateModel:
     @property
     def has_weights(self) -> bool:
         """Whether answers in floats can be computed here: not by the client of parties on machines of their own."""
-        return self.exported.weights is not None
+        return self.exported.has_weights
 
     def plain_session(self, length: int) -> PlainSession:
         """The float session of a length."""

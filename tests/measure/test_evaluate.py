@@ -51,6 +51,14 @@ def test_label_names_count_as_the_models_labels(classifier: tuple[Path, BertForS
     assert evaluate(folder, examples(items, names))["accuracy"] == 1.0
 
 
+def test_nothing_is_traced_but_the_lengths_of_the_examples(
+    classifier: tuple[Path, BertForSequenceClassification],
+) -> None:
+    with compile(classifier[0], "fixed") as private:
+        measure.evaluate(private, examples(["a b c d e f g h " * 3], [0]))
+        assert list(private.exported.graphs) == [32]  # type: ignore[attr-defined]
+
+
 def test_fixed_is_compared_with_plain(classifier: tuple[Path, BertForSequenceClassification]) -> None:
     folder, _ = classifier
     report = evaluate(folder, examples(texts(6), [0] * 6), engine="fixed", ring=64, batch=2)

@@ -70,6 +70,11 @@ class Exported(ABC):
         """The owner's, float32, by the names of the graphs' inputs; the same for every length."""
 
     @property
+    def has_weights(self) -> bool:
+        """Whether the owner's weights are here."""
+        return self.weights is not None
+
+    @property
     @abstractmethod
     def public_table(self) -> bool:
         """Whether the table is recorded as that of a public base checkpoint, bit for bit."""

@@ -74,6 +74,10 @@ class TracedStudent(Exported):
         return self.owned
 
     @property
+    def has_weights(self) -> bool:
+        return True  # and no graph is traced to know it
+
+    @property
     def public_table(self) -> bool:
         return table_is_public(self.student)
 
