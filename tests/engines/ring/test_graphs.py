@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpcify.engines.plain import measure_ranges
 from mpcify.engines.ring.config import KNOWN_TO
 from mpcify.engines.ring.tables import FUNCTIONS
 from mpcify.errors import MpcifyError
 from mpcify.graph.build import Builder
-from tests.engines.ring.models import Model, declared
+from tests.engines.ring.models import Model, declared, scene_of
 
 LENGTH, WIDTH = 3, 4
 
@@ -83,6 +84,7 @@ KINDS: dict[str, Callable[[Drawn, str, str], str]] = {
     "layernorm": lambda d, a, b: d.emit("layernorm", a, d.weight("g", WIDTH), d.weight("b", WIDTH), eps=1e-12),
     "attended": attended,
     "sum": lambda d, a, b: d.emit("broadcast", d.emit("sum", a, axis=2), shape=(1, LENGTH, WIDTH)),
+    "summed": lambda d, a, b: d.emit("add", a, d.emit("sum", b, axis=2)),
     "joined": joined,
     "moved": lambda d, a, b: d.emit("transpose", d.emit("reshape", a, shape=(1, WIDTH, LENGTH)), axes=(0, 2, 1)),
     "wide": lambda d, a, b: d.linear(d.emit("concat", a, b, axis=2), 2 * WIDTH, WIDTH),
@@ -125,6 +127,7 @@ def check(model: Model, **asked: Any) -> None:
 
 
 ONCE_WRONG: dict[str, tuple[str, ...]] = {
+    "a term that is broadcast along what is centred": ("linear", "summed", "layernorm"),
     "a term finer than its sum": ("scale", "shifted", "layernorm"),
     "a weight's product that is only added": ("mul", "joined", "linear", "sub"),
     "an owner's factor": ("scaled", "mul", "scaled"),
@@ -145,6 +148,35 @@ def test_scales_that_differ_widely_lose_nothing(kinds: tuple[str, ...], seed: in
         found, _ = session.run(model.inputs)
     for name, wanted in model.plain.items():
         np.testing.assert_allclose(found[name], wanted, rtol=0, atol=5e-3 * max(1.0, np.abs(wanted).max()))
+
+
+def test_a_product_may_be_larger_than_its_sum_with_a_bias() -> None:
+    """The declared range is that of the sum: the product alone, not three times as large, would not fit its ring."""
+    builder = Builder(1, 1)
+    x, y = (builder.input(name, "client", (1, 1, 1)) for name in ("x", "y"))
+    builder.layer, builder.part = 0, "linear"
+    w = builder.emit("w", "reshape", (x,), shape=(1, 1))
+    last = builder.emit("last", "linear", (y, w, builder.weight("b", np.full(1, 1.25))))
+    graph = builder.finish(None, [last])
+    inputs = {"x": np.full((1, 1, 1), -0.125), "y": np.full((1, 1, 1), 16.0)}
+    model = Model(graph.with_ranges(measure_ranges(graph, builder.weights, [inputs])), builder.weights, inputs)
+    program = model.compile()
+    (output,) = program.plan.outputs
+    for number in range(1, 17):  # a wrap is a matter of chance, of about one half
+        scene = scene_of(program, model.weights, model.inputs, number=number).run()
+        np.testing.assert_allclose(scene.client.values[output.index], model.plain["last"], rtol=0, atol=1e-3)
+
+
+def test_a_vector_times_a_computed_matrix_is_refused() -> None:
+    builder = Builder(1, LENGTH)
+    x = builder.input("x", "client", (1, LENGTH, WIDTH))
+    builder.layer, builder.part = 0, "linear"
+    w = builder.emit("w", "reshape", (x,), shape=(LENGTH * WIDTH, 1))
+    row = builder.emit("row", "reshape", (x,), shape=(LENGTH * WIDTH,))
+    last = builder.emit("last", "linear", (row, w, builder.weight("b", np.zeros(1))))
+    model = declared(builder.finish(None, [last]), builder.weights, {"x": np.ones((1, LENGTH, WIDTH))})
+    with pytest.raises(MpcifyError, match=r"MPC-401 layer 0 linear \(last\)"):
+        model.compile()
 
 
 def test_a_mean_is_taken_of_a_term_that_is_finer_than_its_sum() -> None:

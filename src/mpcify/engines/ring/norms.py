@@ -34,7 +34,7 @@ class Norms(Forms):
             return self.multiply(product, scale / term.x.scale, total.operation)
         if isinstance(term, Known):
             return self.know(centred(term.derived), scale)
-        if isinstance(term, Normal):
+        if isinstance(term, Normal) and term.operation.shape[-1] == width:
             x = self.masked(term.x)
             slot = self.slot(centring(term.g), scale / x.scale, vector=True)
             index = self.step(products.CentredDiagonal, x, shape=shape, slot=slot)
@@ -42,8 +42,8 @@ class Norms(Forms):
         part = self.parts(term)
         if part.scale * width * LEAST_SHARE > scale:
             part = self.lifted(part)
-        factor = scale // part.scale
-        return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / width))
+        factor = scale // part.scale  # along an axis that is broadcast a term is its own mean
+        return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / part.shape[-1]))
 
     def normal(self, operation: Operation, x: Value, eps: float) -> Shared:
         """(x − μ)/√(σ² + eps) along the last axis.

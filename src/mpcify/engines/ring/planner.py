@@ -174,7 +174,10 @@ class Planner(Norms):
 
     def plan_linear(self, operation: Operation, x: Value, w: Value, b: Value) -> Value:
         if not (isinstance(w, Known) and isinstance(b, Known)):
-            return self.plan_add(operation, self.multiplied(operation, x, w, products.Matmul, transpose=False), b)
+            if len(operation.shape) == 1:
+                what = "the ring engine multiplies no vector by a matrix that is computed"
+                raise MpcifyError(401, operation.where, what, "give it another axis, or use another engine")
+            return self.plus_bias(operation, self.multiplied(operation, x, w, products.Matmul, transpose=False), b)
         weight, bias = w.derived, b.derived
         if isinstance(x, Normal):
             weight, bias = folded(x.g, x.b, weight, bias)
@@ -278,7 +281,11 @@ class Planner(Norms):
         normal = self.normal(operation, x, eps)
         if isinstance(g, Known) and isinstance(b, Known):
             return Normal(normal, g.derived, b.derived, operation)
-        return self.plan_add(operation, self.multiplied(operation, normal, g, products.Multiplied), b)
+        return self.plus_bias(operation, self.multiplied(operation, normal, g, products.Multiplied), b)
+
+    def plus_bias(self, operation: Operation, product: Shared, b: Value) -> Shared:
+        """A product and what is added to it, opened as one: the declared range is that of the sum."""
+        return self.sum_of(operation, product, self.parts(b, product.scale), 1)
 
     def plan_tanh(self, operation: Operation, x: Value) -> Shared:
         return self.function(operation, x)
