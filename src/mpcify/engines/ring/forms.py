@@ -24,7 +24,7 @@ SHARE = "share"  # 16·M/m: see `graph.inputs`
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
 INPUT = 18  # fraction bits of the client's other inputs
 ADDED = 14  # bits by which a sum is finer than a normal value at most, for a value in parts among its terms
-LEAST_SHARE = 2**6  # of a mean's 1/n, as an integer
+FINER = 2**6  # by which a sum is finer, if it can be, than a value in parts among its terms times its width
 FINEST = 28  # fraction bits of what is masked: products and sums have room for a weight's, or for another value's
 
 
@@ -53,6 +53,7 @@ class Shared:
     opens: bool = False
     room: float = 1.0
     name: str | None = None  # of the graph's value that it is
+    source: str | None = None  # of the client's input of which it is another form
     forms: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +84,10 @@ class Less:
     mean: Shared
     axis: int
     operation: Operation
+
+    def is_of_rows(self, a: Shared) -> bool:
+        """Whether a @ xᵀ less a @ meanᵀ is the product: the mean is one row, and a has as many matrices."""
+        return self.axis == len(self.x.shape) - 2 and a.shape[:-2] == self.x.shape[:-2]
 
 
 @dataclass(frozen=True)
@@ -169,14 +174,17 @@ class Forms:
         return max(min(spare, least + MOST_FINER), least)
 
     def sum_scale(self, total: Total) -> int:
-        """The scale of a sum for the LayerNorms that read it."""
+        """The scale of a sum for the LayerNorms that read it: a multiple of its width if a term is in parts, so that
+        the term's mean is exact."""
         reader = self.consumers[total.operation.name][0]
         while reader.kind != "layernorm":
             reader = self.consumers[reader.name][0]
         centred = [term.x if isinstance(term, Counted | Less) else term for term in total.terms]
         largest = max((term.scale for term in centred if isinstance(term, Shared)), default=0)
-        least = bits_of(largest * total.operation.shape[-1] * LEAST_SHARE)
-        return 2 ** self.sum_bits([reader], max(self.precision.sums, min(least, self.precision.normal + ADDED)))
+        width = total.operation.shape[-1]
+        least = min(bits_of(largest * width * FINER), self.precision.normal + ADDED)
+        bits = self.sum_bits([reader], max(self.precision.sums, least))
+        return width << max(bits - bits_of(width), 0) if largest else 1 << bits
 
     def bits_centred(self, norm: Operation) -> int:
         """The bits above the fraction of what a LayerNorm centres."""
@@ -239,7 +247,7 @@ class Forms:
             if "parts" not in value.forms:
                 x = self.masked(value)
                 index = self.step(masking.Parts, x, shape=x.shape, ahead=True, dealt=False)
-                value.forms["parts"] = Shared(index, x.shape, x.scale, value.operation)
+                value.forms["parts"] = Shared(index, x.shape, x.scale, value.operation, source=value.name)
             return value.forms["parts"]  # type: ignore[no-any-return]
         return self.lifted(value) if value.excess and value.opens else value
 
@@ -319,8 +327,9 @@ class Forms:
         """What declared ranges let a value become. An input has none declared: the client keeps to its limit."""
         if value.operation is not None:
             return self.widths.bound(value.operation.name) * value.room
-        if value.name is not None and not self.widths.force:
-            self.limits[value.name] = UNDECLARED
+        source = value.name or value.source
+        if source is not None and not self.widths.force:
+            self.limits[source] = UNDECLARED
         return UNDECLARED
 
     def cut(self, value: Shared) -> int:
@@ -338,7 +347,7 @@ class Forms:
     def masked(self, value: Shared) -> Shared:
         """A value masked towards the owner; truncated first if it is a product."""
         if "masked" not in value.forms:
-            if self.cut_first(value):
+            if self.cut_first(value) or (value.known and value.scale > 2**INPUT):
                 x = self.opened(value)
                 index = self.step(opening.Renew, x, shape=x.shape, messages=1, opened=x.forms["step"], ahead=True)
                 value.forms["masked"] = Shared(index, x.shape, x.scale, value.operation)

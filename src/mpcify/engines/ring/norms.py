@@ -3,16 +3,18 @@
 import math
 
 from mpcify.engines.ring.derived import centred, centring
-from mpcify.engines.ring.digits import Digits
-from mpcify.engines.ring.forms import LEAST_SHARE, Forms, Known, Normal, Product, Shared, Term, Total, Value
+from mpcify.engines.ring.digits import LARGEST, Digits
+from mpcify.engines.ring.forms import Forms, Known, Normal, Product, Shared, Term, Total, Value
 from mpcify.engines.ring.protocols import local, lookup, masking, opening, products
 from mpcify.engines.ring.protocols.lookup import Table
 from mpcify.engines.ring.tables import LEAST, MOST, entries_of, function_tables, root_tables
-from mpcify.engines.ring.widths import SLACK, bits_of
+from mpcify.engines.ring.widths import REMEDY, bits_of
+from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Operation
 
 ROOT_EXTRA = 20  # fraction bits of a root before it is opened
 FUNCTION = 28  # of a function of the head
+COARSEST_ROOT = 2**6  # of an inverse root in units of its table's, if eps makes it small
 
 
 class Norms(Forms):
@@ -21,9 +23,10 @@ class Norms(Forms):
     def multiply(self, product: Product, scale: float, operation: Operation) -> int:
         """A linear layer, with its weight at a scale."""
         slot = self.slot(product.weight, scale)
-        index = self.step(products.Linear, product.x, shape=operation.shape, slot=slot)
+        shape = (*product.x.shape[:-1], product.weight.shape[-1])
+        index = self.step(products.Linear, product.x, shape=shape, slot=slot)
         bias = self.know(product.bias, round(product.x.scale * scale))
-        return self.plus(index, bias, (1, 1), operation.shape)
+        return self.plus(index, bias, (1, 1), shape)
 
     def centred(self, total: Total, term: Term) -> int:
         """A term less its mean along the last axis, at the scale of its sum."""
@@ -40,7 +43,7 @@ class Norms(Forms):
             index = self.step(products.CentredDiagonal, x, shape=shape, slot=slot)
             return self.plus(index, self.know(centred(term.b), scale), (1, 1), shape)
         part = self.parts(term)
-        if part.scale * width * LEAST_SHARE > scale:
+        if part.scale * width > scale:
             part = self.lifted(part)
         factor = scale // part.scale  # along an axis that is broadcast a term is its own mean
         return self.step(local.Centre, part, shape=part.shape, factor=factor, share=round(factor / part.shape[-1]))
@@ -96,12 +99,16 @@ class Norms(Forms):
     ) -> Shared:
         """1/√(variance + eps) of sums of squares, opened, so that with a deviation it gives 2^normal · (x − μ)/σ."""
         width = operation.shape[-1]
-        most = width * variances[1] * unit**2 * SLACK
+        most = width * variances[1] * unit**2 * (1 + LARGEST) ** 2
         bits = bits_of(most / (1 - 1 / LEAST))
         scale = 2.0 ** (self.precision.normal + ROOT_EXTRA) / unit
         tables = root_tables(bits, variances, 1 / (width * unit**2), eps, scale)
         root = self.tabled(total, rows, tables, 2**ROOT_EXTRA)
-        largest = 2.0**self.precision.normal / unit / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
+        one = 2.0**self.precision.normal / unit
+        if eps > variances[1] and one < COARSEST_ROOT * math.sqrt(variances[1] + eps) and not self.widths.force:
+            what = f"its eps of {eps:.3g} leaves too few digits of variances up to {variances[1]:.3g}"
+            raise MpcifyError(402, operation.where, what, REMEDY)
+        largest = one / math.sqrt(max(variances[0], variances[1] * 1e-12) + eps)
         return self.open(root, largest, ROOT_EXTRA, "root")
 
     def tabled(self, x: int, shape: tuple[int, ...], tables: tuple[Table, ...], scale: int, signed: int = 0) -> Shared:

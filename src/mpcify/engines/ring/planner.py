@@ -13,7 +13,20 @@ from mpcify.engines.engine import OUTPUT
 from mpcify.engines.plain import MOVES
 from mpcify.engines.ring.config import WIDEST
 from mpcify.engines.ring.derived import Derived, computed, folded, picked
-from mpcify.engines.ring.forms import MOVED, SHARE, Counted, Known, Less, Normal, Product, Shared, Total, Value, terms
+from mpcify.engines.ring.forms import (
+    INPUT,
+    MOVED,
+    SHARE,
+    Counted,
+    Known,
+    Less,
+    Normal,
+    Product,
+    Shared,
+    Total,
+    Value,
+    terms,
+)
 from mpcify.engines.ring.norms import Norms
 from mpcify.engines.ring.plan import Plan, widen
 from mpcify.engines.ring.protocols import local, lookup, opening, products
@@ -74,7 +87,7 @@ class Planner(Norms):
 
         if isinstance(value, Normal) and keeps_last_axis(operation, value.x.shape):
             return Normal(self.moved(value.x, change, operation), value.g, value.b, operation)
-        if isinstance(value, Counted):
+        if isinstance(value, Counted) and keeps_first_axis(operation, value.x.shape):
             return Counted(self.moved(value.x, change, operation), value.sigma)
         if isinstance(value, Less) and (less := self.moved_less(operation, value)):
             return less
@@ -131,8 +144,8 @@ class Planner(Norms):
         if sign == 1 and self.only_centred(operation.name):
             return Total(tuple(term for value in (a, b) for term in terms(value)), operation)
         first = self.parts(a) if not isinstance(a, Known) else None
-        second = self.parts(b, first.scale if first else None)
-        return self.sum_of(operation, first or self.parts(a, second.scale), second, sign)
+        second = self.parts(b, added_to(first))
+        return self.sum_of(operation, first or self.parts(a, added_to(second)), second, sign)
 
     def plan_sub(self, operation: Operation, a: Value, b: Value) -> Value:
         if isinstance(a, Shared) and isinstance(b, Shared) and a.excess and a.opens and not b.excess:
@@ -144,10 +157,14 @@ class Planner(Norms):
     def only_multiplied(self, name: str, transpose: bool) -> bool:
         """Whether a value is read by matrix products alone, as their second factor, moved or not."""
         readers = self.consumers[name]
-        return bool(readers) and all(
-            (reader.kind in ("reshape", "transpose") and self.only_multiplied(reader.name, transpose))
-            or (reader.kind == "matmul" and reader.inputs[1] == name and reader.attributes["transpose"] is transpose)
-            for reader in readers
+        return (
+            bool(readers)
+            and name not in self.graph.outputs
+            and all(
+                (reader.kind in ("reshape", "transpose") and self.only_multiplied(reader.name, transpose))
+                or (reader.kind == "matmul" and reader.attributes["transpose"] is transpose and second(reader, name))
+                for reader in readers
+            )
         )
 
     def plan_sum(self, operation: Operation, x: Value, axis: int) -> Shared:
@@ -177,7 +194,8 @@ class Planner(Norms):
             if len(operation.shape) == 1:
                 what = "the ring engine multiplies no vector by a matrix that is computed"
                 raise MpcifyError(401, operation.where, what, "give it another axis, or use another engine")
-            return self.plus_bias(operation, self.multiplied(operation, x, w, products.Matmul, transpose=False), b)
+            both = self.multiplied(operation, x, w, products.Matmul, transpose=False)
+            return self.sum_of(operation, both, self.parts(b, both.scale), 1)  # the declared range is that of the sum
         weight, bias = w.derived, b.derived
         if isinstance(x, Normal):
             weight, bias = folded(x.g, x.b, weight, bias)
@@ -197,7 +215,7 @@ class Planner(Norms):
 
     def plan_matmul(self, operation: Operation, a: Value, b: Value, transpose: bool) -> Value:
         first = self.factor(a)
-        if isinstance(b, Less) and transpose:
+        if isinstance(b, Less) and transpose and b.is_of_rows(first):
             return self.less_mean(operation, first, b)
         if isinstance(b, Counted):
             product = self.multiplied(operation, first, b.x, products.Matmul, transpose=transpose)
@@ -278,14 +296,10 @@ class Planner(Norms):
         return max((1 + self.times_squared(reader) for reader in readers), default=0)
 
     def plan_layernorm(self, operation: Operation, x: Value, g: Value, b: Value, eps: float) -> Value:
-        normal = self.normal(operation, x, eps)
-        if isinstance(g, Known) and isinstance(b, Known):
-            return Normal(normal, g.derived, b.derived, operation)
-        return self.plus_bias(operation, self.multiplied(operation, normal, g, products.Multiplied), b)
-
-    def plus_bias(self, operation: Operation, product: Shared, b: Value) -> Shared:
-        """A product and what is added to it, opened as one: the declared range is that of the sum."""
-        return self.sum_of(operation, product, self.parts(b, product.scale), 1)
+        if not (isinstance(g, Known) and isinstance(b, Known)):
+            what = "the ring engine has no layernorm whose weights are computed"
+            raise MpcifyError(401, operation.where, what, "use another engine")
+        return Normal(self.normal(operation, x, eps), g.derived, b.derived, operation)
 
     def plan_tanh(self, operation: Operation, x: Value) -> Shared:
         return self.function(operation, x)
@@ -315,6 +329,26 @@ class Planner(Norms):
         found = self.steps[index]
         assert isinstance(found, lookup.ForClient)
         return found
+
+
+def added_to(value: Shared | None) -> int | None:
+    """The scale of the owner's numbers that are added to a value: its own, or an input's if it is whole numbers."""
+    return None if value is None else value.scale if value.scale > 1 else 2**INPUT
+
+
+def keeps_first_axis(operation: Operation, shape: tuple[int, ...]) -> bool:
+    """Whether a move leaves the requests of what it moves, its first axis, whole and first."""
+    attributes = operation.attributes
+    if operation.kind == "slice":
+        return attributes["axis"] % len(shape) != 0
+    if operation.kind == "transpose":
+        return attributes["axes"][0] == 0
+    return operation.kind == "reshape" and operation.shape[:1] == shape[:1]
+
+
+def second(product: Operation, name: str) -> bool:
+    """Whether a value is a product's second factor, and not its first."""
+    return product.inputs[1] == name != product.inputs[0]
 
 
 def keeps_last_axis(operation: Operation, shape: tuple[int, ...]) -> bool:

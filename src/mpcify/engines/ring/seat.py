@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mpcify.engines.engine import Arrays
 from mpcify.engines.interpret import check_open
@@ -18,9 +18,6 @@ from mpcify.engines.ring.prg import KEY, Prg, derive
 from mpcify.errors import MpcifyError
 from mpcify.network.links import Links
 from mpcify.network.threads import OneThread
-
-if TYPE_CHECKING:
-    pass
 
 # who draws a key, and for whom: k₀₁ is of both, k₀₂ the client's, k₁₂ the owner's
 DRAWN = {"client": ("owner", "dealer"), "owner": ("client", "dealer"), "dealer": ()}

@@ -109,10 +109,10 @@ class Widths:
         """
         least, largest = self.ranges.get(operation.name, {}).get("variance", UNDECLARED_VARIANCE)
         self.bound(operation.name, "variance")
+        largest = max(largest, UNDECLARED_VARIANCE[0])
         if not 0 < largest <= FARTHEST * least and not self.force:
             what = f"its declared variances, {least:.4g} to {largest:.4g}, are too far apart for a table of roots"
             raise MpcifyError(402, operation.where, what, REMEDY)
-        largest = max(largest, UNDECLARED_VARIANCE[0])
         return max(least, largest / FARTHEST), largest
 
     def ring(self, operation: Operation, bound: float, scale: float, remains: float, what: str = "value") -> int:
