@@ -16,10 +16,9 @@ demo: $(READY)
 	mkdir -p build
 	$(BIN)/mpcify demo --report build/demo.json
 
-# Processes of one thread each: on models as small as the tests', several threads only wait for each other. Three for two
-# cores, as many tests wait for parties and time-outs.
+# Two processes of one thread each: on models as small as the tests', several threads only wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

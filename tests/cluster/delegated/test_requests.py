@@ -134,7 +134,8 @@ def test_logs_hold_no_half_no_answer_no_id_and_no_token(cluster: Delegated) -> N
     def text() -> str:
         return "".join(log.getvalue() for log in cluster.logs.values())
 
-    until(lambda: '"code": 709' in text())  # an event is written once its answer has been sent
+    # an event is written once its answer has been sent
+    until(lambda: all(f'"code": {code}' in text() for code in (709, 711)))
     written = text()
     events = [json.loads(line) for line in written.splitlines()]
     assert {"session-opened", "answered", "request"} <= {event["event"] for event in events}
