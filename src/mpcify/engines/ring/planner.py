@@ -296,10 +296,11 @@ class Planner(Norms):
         return max((1 + self.times_squared(reader) for reader in readers), default=0)
 
     def plan_layernorm(self, operation: Operation, x: Value, g: Value, b: Value, eps: float) -> Value:
-        if not (isinstance(g, Known) and isinstance(b, Known)):
-            what = "the ring engine has no layernorm whose weights are computed"
-            raise MpcifyError(401, operation.where, what, "use another engine")
-        return Normal(self.normal(operation, x, eps), g.derived, b.derived, operation)
+        normal = self.normal(operation, x, eps)
+        if isinstance(g, Known) and isinstance(b, Known):
+            return Normal(normal, g.derived, b.derived, operation)
+        both = self.multiplied(operation, normal, g, products.Multiplied)
+        return self.sum_of(operation, both, self.parts(b, both.scale), 1)  # the declared range is that of the sum
 
     def plan_tanh(self, operation: Operation, x: Value) -> Shared:
         return self.function(operation, x)
