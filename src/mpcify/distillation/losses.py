@@ -98,14 +98,15 @@ def losses(
     real: which tokens are no padding, (batch, n) booleans. The teacher's scores must be raw: those of a student of the
     recipe `exact`.
     """
+    tokens = tokens_of(real)
     pairs = (real[:, None, :, None] & real[:, None, None, :]).float()
     terms: dict[str, Tensor] = {}
     if weights.embeddings:
-        terms["embeddings"] = relative_error(student.embeddings, teacher.embeddings, real)
+        terms["embeddings"] = relative_error(student.embeddings, teacher.embeddings, tokens)
     for name in ("hidden", "attention"):
         if getattr(weights, name):
             both = zip(getattr(student, name), getattr(teacher, name), strict=True)
-            terms[name] = total(relative_error(ours, theirs, real) for ours, theirs in both)
+            terms[name] = total(relative_error(ours, theirs, tokens) for ours, theirs in both)
     if weights.scores:
         compared = (
             [centred(scores, real) for scores in both] if module.mpcify_centre_keys else both
@@ -115,7 +116,7 @@ def losses(
     if weights.logits:
         terms["logits"] = answer_loss(task)(student.logits, teacher.logits)
     if weights.feed_forward_range:
-        excess = (F.relu(values[real].float().abs() - FEED_FORWARD_LIMIT) for values in student.feed_forward)
+        excess = (F.relu(chosen(values, tokens).float().abs() - FEED_FORWARD_LIMIT) for values in student.feed_forward)
         terms["feed_forward_range"] = total((values**2).mean() for values in excess)
     bounded = [
         (scores, SCORE_LOW * 2.0 ** int(module.mpcify_t))  # type: ignore[arg-type]
@@ -132,10 +133,20 @@ def total(terms: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum()
 
 
-def relative_error(ours: Tensor, theirs: Tensor, real: Tensor) -> Tensor:
-    """MSE ÷ the target's variance, over real tokens; (batch, n, ·) each."""
-    target = theirs[real].float()
-    return F.mse_loss(ours[real].float(), target) / target.var()
+def tokens_of(real: Tensor) -> Tensor:
+    """Where the real tokens are among a batch's, counted row after row; real: (batch, n) booleans."""
+    return real.flatten().nonzero()[:, 0]
+
+
+def chosen(values: Tensor, tokens: Tensor) -> Tensor:
+    """The values (batch, n, ·) of some tokens, (tokens, ·): unlike booleans, places need no answer of a GPU's first."""
+    return values.flatten(0, 1).index_select(0, tokens)
+
+
+def relative_error(ours: Tensor, theirs: Tensor, tokens: Tensor) -> Tensor:
+    """MSE ÷ the target's variance, over some tokens; (batch, n, ·) each."""
+    target = chosen(theirs, tokens).float()
+    return F.mse_loss(chosen(ours, tokens).float(), target) / target.var()
 
 
 def relative_error_of_pairs(ours: Tensor, theirs: Tensor, pairs: Tensor) -> Tensor:

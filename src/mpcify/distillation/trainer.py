@@ -24,7 +24,15 @@ from mpcify.conversion.rows import calibration_batches, collator, lengths_taught
 from mpcify.conversion.student import student_config, update_config
 from mpcify.distillation.bars import EpochProgress, without_bars
 from mpcify.distillation.kept import changes
-from mpcify.distillation.losses import LossWeights, Representations, answer_loss, losses, observe, relative_error
+from mpcify.distillation.losses import (
+    LossWeights,
+    Representations,
+    answer_loss,
+    losses,
+    observe,
+    relative_error,
+    tokens_of,
+)
 from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.distillation.precision import Precision, native_precision
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -367,7 +375,8 @@ def not_finite(ours: Representations, real: Tensor) -> int | None:
 @torch.no_grad()
 def furthest(ours: Representations, theirs: Representations, real: Tensor) -> int:
     """The call of a layer whose output is furthest from the teacher's, by MSE ÷ variance."""
-    errors = [float(relative_error(mine, his, real)) for mine, his in zip(ours.hidden, theirs.hidden, strict=True)]
+    tokens = tokens_of(real)
+    errors = [float(relative_error(mine, his, tokens)) for mine, his in zip(ours.hidden, theirs.hidden, strict=True)]
     return errors.index(max(errors))
 
 
