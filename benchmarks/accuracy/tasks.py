@@ -108,8 +108,8 @@ TASKS = (
         encrypted=Encrypted(limit=128, length=32),  # most sentences of dev fit into 32 tokens
         only_asked=True,  # hours on CPUs
     ),
-    Task("trec", ("dev",), 5, (("2quad-freediv", 1), ("softmax-freediv", 1))),
-    Task("mrpc", ("dev", "test"), 5, (("2quad-freediv", 1), ("softmax-freediv", 1))),
+    Task("trec", ("dev",), 5, ALIKE),
+    Task("mrpc", ("dev", "test"), 5, ALIKE),
     Task("rte", ("dev",), 5, (("2quad-freediv", 3),)),
     Task(
         "reviews",
