@@ -212,9 +212,10 @@ def test_a_message_of_another_length_ends_the_session_of_all_by_number(
     assert all(end.closed is not None for end in links.values())
 
 
-def test_what_ends_a_request_says_nothing_to_the_dealer() -> None:
+@pytest.mark.parametrize("wanted", ["answered#1", "taken#1"])  # to the dealer, and to the client
+def test_what_tells_of_an_end_says_nothing_else(wanted: str) -> None:
     links = connect(PARTIES, timeout=60)
-    changing(links, "owner", lambda key, message: b"\0" if key == "answered#1" else message)
+    changing(links, "owner", lambda key, message: b"\0" if key == wanted else message)
     found = outcome(links)
     codes = {error.code for error in found.values() if isinstance(error, MpcifyError)}
     assert 707 in codes <= {706, 707}

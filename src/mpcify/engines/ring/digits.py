@@ -6,6 +6,7 @@ which enlarges what was cut off; so a graph of which too few digits would be lef
 
 import math
 
+from mpcify.engines.ring.values import MOVED
 from mpcify.engines.ring.widths import REMEDY, Precision, Widths
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Graph, Operation
@@ -13,7 +14,6 @@ from mpcify.graph.graph import Graph, Operation
 MEASURED = 8.0  # declared variances begin at an eighth of what was measured
 LARGEST = 2.0**-5  # error of what a LayerNorm reads, by the least deviation that was measured
 FINE = 2.0**-12  # error of what a LayerNorm gives, by its weight
-MOVES = ("reshape", "transpose", "slice", "broadcast")
 
 
 class Digits:
@@ -43,7 +43,7 @@ class Digits:
     def error(self, operation: Operation) -> float:
         """The error of an operation's value."""
         source, bound = operation.inputs[0], self.widths.bound(operation.name)
-        if operation.kind in MOVES:
+        if operation.kind in MOVED:
             self.cut.setdefault(operation.name, self.cut.get(source, 0.0))
             return self.errors[source]
         cut = [self.cut.get(name, 0.0) for name in operation.inputs]

@@ -15,11 +15,10 @@ from mpcify.engines.ring.derived import Derived
 from mpcify.engines.ring.plan import Slot
 from mpcify.engines.ring.protocols import local, masking, opening, products
 from mpcify.engines.ring.protocols.step import Step
-from mpcify.engines.ring.values import Move
+from mpcify.engines.ring.values import MOVED, Move
 from mpcify.engines.ring.widths import MOST_FINER, SLACK, UNDECLARED, USUAL, Precision, Widths, bits_of
 from mpcify.graph.graph import Graph, Operation
 
-MOVED = ("reshape", "transpose", "slice", "broadcast")
 SHARE = "share"  # 16·M/m: see `graph.inputs`
 WHOLE = ("tokens", "segment")  # the client's inputs that are zeros and ones
 INPUT = 18  # fraction bits of the client's other inputs

@@ -173,7 +173,7 @@ class RingParty(Party):
 
         def send_ahead(data: bytes) -> None:
             if seat.untaken:
-                links.receive("owner", seat.key("taken"))
+                seat.hear("owner", "taken")
             seat.untaken = True
             links.send("owner", next(ahead), data)
 
@@ -207,8 +207,7 @@ class RingParty(Party):
         """Returns once every request is answered, as the owner tells the dealer: dealing takes its cores and lines."""
         links, seat = self.seat.links, self.seat
         while seat.turns.get("answered", 0) < seat.requests:
-            if links.receive("owner", seat.key("answered"), links.timeout * (len(self.levels) + 2)):
-                raise MpcifyError(707, WHERE, "a message from owner has another length", SAME)
+            seat.hear("owner", "answered", links.timeout * (len(self.levels) + 2))
 
     def turns(self, kind: str, number: int) -> Iterator[str]:
         """The keys of a set's messages of a kind. The set's number stands at the end, so that keys do not grow with the

@@ -15,7 +15,6 @@ from mpcify.engines.ring.config import WIDEST
 from mpcify.engines.ring.derived import Derived, computed, folded, picked
 from mpcify.engines.ring.forms import (
     INPUT,
-    MOVED,
     SHARE,
     Counted,
     Known,
@@ -32,7 +31,7 @@ from mpcify.engines.ring.plan import Plan, widen
 from mpcify.engines.ring.protocols import local, lookup, opening, products
 from mpcify.engines.ring.protocols.masking import Mask, MaskBoth
 from mpcify.engines.ring.protocols.step import Step
-from mpcify.engines.ring.values import Move
+from mpcify.engines.ring.values import MOVED, Move
 from mpcify.engines.ring.widths import REMEDY
 from mpcify.errors import MpcifyError
 from mpcify.graph.graph import Operation

@@ -128,6 +128,11 @@ class Seat:
             found[peer] = Prg(derive(secret, self.links.session, "-".join(sorted(both))))
         return found
 
+    def hear(self, peer: str, kind: str, timeout: float | None = None) -> None:
+        """Takes the next message of a kind that says nothing but that it came. Raises MPC-707 for one with content."""
+        if self.links.receive(peer, self.key(kind), timeout):
+            raise MpcifyError(707, WHERE, f"a message from {peer} has another length", SAME)
+
     def key(self, kind: str) -> str:
         """The key of the next message of a kind."""
         self.turns[kind] = self.turns.get(kind, 0) + 1

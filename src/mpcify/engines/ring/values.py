@@ -19,6 +19,7 @@ from mpcify.errors import MpcifyError
 Part = np.ndarray | None
 MOST = 2.0**63  # of a word
 Move = Callable[[np.ndarray], np.ndarray]
+MOVED = ("reshape", "transpose", "slice", "broadcast")  # operations that compute nothing
 
 
 @dataclass(frozen=True)

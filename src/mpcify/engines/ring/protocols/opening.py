@@ -311,8 +311,10 @@ class Renew(FromOpened):
 
     def prepare(self, party: Peer) -> None:
         if not party.first:
-            fresh = party.kept[self.index] = party.draw(self.index, Purpose.FRESH, self.shape)
+            fresh = party.draw(self.index, Purpose.FRESH, self.shape)
             party.values[self.index] = Masked(None, self.mask(party.values[self.sources[0]].h, fresh))
+            if self.wrap_bits:  # else nothing is sent
+                party.kept[self.index] = fresh
 
     def say(self, party: Peer) -> Message | None:
         if party.first or not self.wrap_bits:
