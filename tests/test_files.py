@@ -252,7 +252,7 @@ def test_a_failure_removes_the_folders_it_made(tmp_path: Path) -> None:
 def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(MpcifyError, match=r"MPC-109 .*(Not a directory|File exists)"),
+        pytest.raises(MpcifyError, match=r"MPC-109 .*is no folder"),
         new_folder(tmp_path / "file" / "out"),
     ):
         pass
@@ -270,3 +270,14 @@ subprocess.run([sys.executable, "-c", asks])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "(0, 0)"
     assert done.stdout.count("(0, 0)") == 2
+
+
+def test_a_folder_is_not_written_through_a_link_nor_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name, said in (("link", "symbolic link"), ("dangling", "symbolic link"), ("file/out", "is no folder")):
+        with pytest.raises(MpcifyError, match=f"MPC-109 .*{said}"):
+            refuse_taken(tmp_path / name)
+    refuse_taken(tmp_path / "link" / "out")

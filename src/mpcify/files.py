@@ -17,8 +17,13 @@ from mpcify.errors import MpcifyError
 
 
 def refuse_taken(out: str | Path) -> None:
-    """Raises MPC-109 if something stands under the name of a folder that is to be written."""
+    """Raises MPC-109 if something stands under the name of a folder that is to be written, or it cannot be made."""
     out = Path(out)
+    if out.is_symlink():
+        raise MpcifyError(109, str(out), "it is a symbolic link", "name a new folder, or where the link leads")
+    holder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not holder.is_dir():
+        raise MpcifyError(109, str(out), f"{holder} is no folder", "name a folder in one")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MpcifyError(109, str(out), "something is there already", "name a new folder")
 

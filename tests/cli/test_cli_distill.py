@@ -97,3 +97,9 @@ def test_an_interrupted_run_resumes(
     resumed = mpcify(*arguments, "--batch-size", 2, "--resume", "--format", "json")
     assert resumed.code == 0, resumed.err
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_a_seed_that_no_generator_takes_is_refused_at_once(mpcify: Callable) -> None:
+    words = ("--teacher", "t", "--train", "a.tsv", "--eval", "b.tsv", "--seed", 2**32)
+    outcome = mpcify("distill", "student", "out", *words)
+    assert (outcome.code, outcome.err[:8]) == (2, "MPC-901 ")

@@ -315,6 +315,32 @@ def test_a_bad_request_is_one_numbered_line(mpcify: Callable, model: Path, argum
     assert outcome.err.startswith(f"MPC-{code} ")
 
 
+def test_a_file_of_another_kind_than_the_model_reads_is_refused_and_not_quoted(
+    mpcify: Callable, model: Path, checkpoint: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.tsv").write_text("sentence\na secret film\n")
+    Image.new("L", (2, 2)).save(tmp_path / "one.png")
+    (tmp_path / "images.tsv").write_text("image\none.png\n")
+    for folder, file in ((checkpoint("vit", name="images"), "texts.tsv"), (model, "images.tsv")):
+        outcome = mpcify("infer", folder, "--data", tmp_path / file, "--engine", "plain")
+        assert (outcome.code, outcome.out, outcome.err[:8]) == (2, "", "MPC-103 ")
+        assert "secret" not in outcome.err
+
+
+def test_second_texts_of_a_file_are_not_given_beside_it(mpcify: Callable, model: Path, data: Path) -> None:
+    outcome = mpcify("infer", model, "--data", data, "--pair", "a film", "--engine", "plain")
+    assert (outcome.code, outcome.out, outcome.err[:8]) == (2, "", "MPC-901 ")
+
+
+@pytest.mark.parametrize("verb", ["infer", "check", "evaluate"])
+def test_a_text_in_place_of_a_model_is_not_quoted(mpcify: Callable, verb: str) -> None:
+    more = {"infer": ("a film",), "check": (), "evaluate": ("--data", "data.tsv")}[verb]
+    outcome = mpcify(verb, "a secret film " * 30, *more)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"MPC-901 mpcify {verb}: ")
+    assert "secret" not in outcome.err
+
+
 def test_an_unreadable_image(mpcify: Callable, checkpoint: Callable, tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(b"no image")
     outcome = mpcify("infer", checkpoint("vit"), tmp_path / "image.png", "--engine", "plain")

@@ -151,6 +151,13 @@ def test_a_teacher_of_another_shape_is_refused() -> None:
         calibrate(student, make_batches(student), make("electra"))
 
 
+def test_a_teacher_with_labels_in_another_order_is_refused() -> None:
+    teacher, student = make(), convert(make(), "2quad-freediv")
+    teacher.config.id2label = dict(enumerate(reversed(student.config.id2label.values())))
+    with pytest.raises(MpcifyError, match="MPC-604 labels"):
+        calibrate(student, make_batches(student), teacher)
+
+
 def test_no_texts_are_refused() -> None:
     with pytest.raises(MpcifyError, match="MPC-108"):
         calibrate(convert(make(), "2quad-freediv"), [])

@@ -283,6 +283,37 @@ def test_a_digest_tells_inputs_apart() -> None:
     pictures = [Image.new("L", (2, 2), shade) for shade in (0, 0, 1)] + [Image.new("L", (4, 1)), Image.new("P", (2, 2))]
     same, again, *others = (Examples("image", [picture], None, "").digest() for picture in pictures)
     assert same == again
-    sets: list[list[Any]] = [["a"], ["a", "b"], ["b", "a"], [("a", "b")], [Path("a.png")], [Path("b.png")]]
+    sets: list[list[Any]] = [["a"], ["a", "b"], ["b", "a"], [("a", "b")]]
     digests = [same, *others, *(Examples("single", items, None, "").digest() for items in sets)]
     assert len(set(digests)) == len(digests)
+
+
+def test_a_digest_is_of_what_images_files_hold(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    for path in (first, second):
+        Image.new("L", (2, 2), 0).save(path)
+    same, again = (Examples("image", [path], None, "").digest() for path in (first, second))
+    assert same == again
+    Image.new("L", (2, 2), 1).save(first)
+    assert Examples("image", [first], None, "").digest() != same
+    first.unlink()
+    with pytest.raises(MpcifyError, match=r"MPC-107 .*row 1"):
+        Examples("image", [first], None, "data.tsv").digest()
+
+
+@pytest.mark.parametrize("text", ["sentence\nfirst half\rsecond half\nother\n", "sentence\rone\rtwo\r"])
+def test_a_carriage_return_alone_ends_no_line_of_csv(tmp_path: Path, text: str) -> None:
+    with pytest.raises(MpcifyError, match="MPC-102"):
+        read_examples(write_bytes(tmp_path, "a.csv", text), labels=False)
+
+
+def test_a_quoted_carriage_return_of_csv_is_text(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path, "a.csv", 'sentence,label\r\n"first\rsecond",1\r\nother,0\r\n')
+    assert read_examples(path).texts == ["first\rsecond", "other"]
+
+
+def test_a_label_that_the_first_row_lacks_is_named(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path, "a.jsonl", '{"sentence": "a"}\n{"sentence": "b", "label": 1}\n')
+    with pytest.raises(MpcifyError, match=r"MPC-102 .*row 2 \(line 2\): it has the field label"):
+        read_examples(path)
+    assert read_examples(path, labels=False).labels is None

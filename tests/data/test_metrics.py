@@ -63,3 +63,15 @@ def test_mcnemar_is_the_exact_binomial_test(only_a: int, only_b: int) -> None:
     total = only_a + only_b
     expected = stats.binomtest(only_a, total, 0.5).pvalue if total else 1.0
     assert mcnemar_p(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_correlations_of_constants_do_not_exist_and_none_is_beyond_one() -> None:
+    for labels, logits in (
+        ([0.1] * 3, [[0.7], [0.2], [0.4]]),
+        ([0.1, 0.2, 0.4], [[0.7]] * 3),
+        ([0.1] * 3, [[0.7]] * 3),
+    ):
+        found = metrics(np.array(logits), labels, True)
+        assert (found.pearson, found.spearman) == (None, None)
+    values = np.random.default_rng(0).standard_normal(1000)
+    assert abs(pearson(values, 3 * values) or 2) <= 1 >= abs(pearson(values, -values) or 2)

@@ -1,11 +1,13 @@
 """The public table that a student takes over: which one, and what is refused."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
 from mpcify.conversion.convert import convert
@@ -77,3 +79,24 @@ def test_a_base_that_is_a_classifier_is_said(teacher_of: Make, tmp_path: Path) -
     teacher.save_pretrained(tmp_path / "other-teacher")
     with pytest.warns(MpcifyWarning, match="other-teacher: it is a fine-tuned classifier, .* every client"):
         freeze_base(convert(teacher, "2quad-freediv"), tmp_path / "other-teacher")
+
+
+def test_a_base_without_a_table_that_holds_numbers_is_refused(teacher_of: Make, tokenizer: Any, tmp_path: Path) -> None:
+    """transformers draws weights that it does not find at random, and says so to nobody who does not ask."""
+    teacher = teacher_of()
+    student, base = convert(teacher, "2quad-freediv"), tmp_path / "base"
+    tokenizer.save_pretrained(base)
+    teacher.bert.save_pretrained(base)
+    weights = load_file(base / "model.safetensors")
+    before = student.get_input_embeddings().weight.detach().clone()
+    renamed = {f"inner.{name}": value for name, value in weights.items()}
+    table = weights["embeddings.word_embeddings.weight"].clone()
+    table[3, 1] = math.nan
+    for changed, said in (
+        (renamed, "no word table"),
+        (weights | {"embeddings.word_embeddings.weight": table}, "finite"),
+    ):
+        save_file(changed, base / "model.safetensors", {"format": "pt"})
+        with pytest.raises(MpcifyError, match=f"MPC-603 .*{said}"):
+            freeze_base(student, base, tokenizer)
+        assert torch.equal(student.get_input_embeddings().weight, before)

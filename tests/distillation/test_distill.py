@@ -137,6 +137,19 @@ def test_a_run_resumes_only_as_it_was_started(
         distill(*folders, texts(seed=2, labels=False), data[1], out, SETTINGS, resume=True)
     with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
         distill(*folders, *data, out, SETTINGS, texts=texts(seed=2, labels=False), resume=True)
+    path = folders[0] / "tokenizer.json"
+    before = json.loads(path.read_text(encoding="utf-8"))
+    words = sorted(before["model"]["vocab"].items(), key=lambda item: item[1])
+    (first, low), (second, high) = words[-2:]
+    changed = {**before["model"]["vocab"], first: high, second: low}
+    path.write_text(json.dumps({**before, "model": {**before["model"], "vocab": changed}}), encoding="utf-8")
+    with pytest.raises(MpcifyError, match=r"MPC-601.*another tokenizer"):
+        distill(*folders, *data, out, SETTINGS, resume=True)
+    path.write_text(json.dumps(before), encoding="utf-8")
+    config = json.loads((folders[1] / "config.json").read_text(encoding="utf-8"))
+    (folders[1] / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.5}), encoding="utf-8")
+    with pytest.raises(MpcifyError, match=r"MPC-601.*another teacher"):
+        distill(*folders, *data, out, SETTINGS, resume=True)
 
 
 def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(

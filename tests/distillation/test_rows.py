@@ -215,6 +215,9 @@ def test_a_vocabulary_is_of_words_that_a_tokenizer_has_whole() -> None:
     assert vocabulary(tokenizer) == ["film", "été", "字"]
     assert vocabulary(Tokenizer(models.WordPiece(ids("[UNK]", "it", "a"), unk_token="[UNK]"))) == ["a", "it"]
     assert vocabulary(Tokenizer(models.WordPiece(ids("[UNK]", "1"), unk_token="[UNK]"))) == []
+    tokenizer = Tokenizer(models.WordPiece(ids("UNK", "PAD", "film"), unk_token="UNK"))
+    tokenizer.add_special_tokens(["PAD", "UNK"])
+    assert vocabulary(tokenizer) == ["film"]
 
 
 def test_a_mark_that_is_a_letter_or_a_sign_hides_no_word() -> None:

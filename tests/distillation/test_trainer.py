@@ -219,6 +219,8 @@ def test_a_loss_explodes_only_against_the_same_stage() -> None:
     assert not any(growth.exploded(loss, True) for loss in [50.0] * 100)  # other losses count: no comparison
     assert not growth.exploded(500.0, True)  # one bad step is no divergence
     assert any(growth.exploded(loss, True) for loss in [2000.0] * 20)
+    growth = Growth()  # of a student that already answers as its teacher does
+    assert not any(growth.exploded(loss, False) for loss in [1e-7] * 50 + [1e-4] * 50)
 
 
 def test_regression_is_measured_by_the_mean_square(

@@ -172,3 +172,23 @@ def test_a_file_in_the_folder_s_place_is_an_error(checkpoint: Make, tmp_path: Pa
     with pytest.raises(MpcifyError, match="MPC-109"):
         evaluate(checkpoint(), EXAMPLES, answers=tmp_path / "kept", **SETTINGS)
     assert (tmp_path / "kept").read_text() == "mine"
+
+
+def test_another_tokenizer_or_config_beside_the_same_weights_gives_other_answers(
+    checkpoint: Make, tmp_path: Path
+) -> None:
+    """What decides a run's answers is more than weights."""
+    model, kept = checkpoint(), tmp_path / "kept"
+    settings: dict[str, Any] = {**SETTINGS, "engine": "plain"}
+    assert not said(lambda: evaluate(model, EXAMPLES, answers=kept, **settings))
+    config, tokenizer = model / "config.json", model / "tokenizer.json"
+    before = config.read_text()
+    config.write_text(json.dumps({**json.loads(before), "layer_norm_eps": 0.5}))
+    assert not said(lambda: evaluate(model, EXAMPLES, answers=kept, **settings))
+    config.write_text(before)
+    told = json.loads(tokenizer.read_text())
+    words = told["model"]["vocab"]
+    words["good"], words["bad"] = words["bad"], words["good"]
+    tokenizer.write_text(json.dumps(told))
+    assert not said(lambda: evaluate(model, EXAMPLES, answers=kept, **settings))
+    assert len(list(kept.iterdir())) == 3

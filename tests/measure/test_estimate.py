@@ -163,7 +163,13 @@ def test_a_calibration_is_measured_once_and_read_afterwards(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"format": 2, "speeds": {}}', '{"format": 1, "speeds": {"aby3 64": {"x": 1}}}']
+    "text",
+    ["", "[]", '{"format": 2, "speeds": {}}', '{"format": 1, "speeds": {"aby3 64": {"x": 1}}}']
+    + [
+        json.dumps({"format": 1, "speeds": {"aby3 64": {"multiplication": value, "byte": 1e-9, "message": 1e-5}}})
+        for value in ("a", math.nan, -1.0, True, None)
+    ]
+    + ['{"format": 1, "speeds": ["aby3 64"]}'],
 )
 def test_another_file_is_no_calibration_and_stays_as_it_is(text: str, tmp_path: Path) -> None:
     path = tmp_path / "speed.json"

@@ -20,7 +20,7 @@ Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the res
 Keep = Annotated[
     Path | None, typer.Option(metavar="OUT", help="A new folder for the data, the teacher and the student.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes from it.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Everything drawn by chance comes from it.")]
 
 
 @verb

@@ -32,7 +32,7 @@ Epochs = Annotated[
 Rate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, of all processes together.")]
 MaxLength = Annotated[int, typer.Option(min=2, metavar="TOKENS", help="Longer texts are cut in training.")]
-Seed = Annotated[int, typer.Option(min=0, help="Everything drawn by chance comes from it.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Everything drawn by chance comes from it.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps. Default: the best at hand.")]
 PrecisionOf = Annotated[
     Precision | None,
@@ -98,6 +98,6 @@ def distill(
 def metric_rows(result: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """What was measured on the evaluation file."""
     for name, value in result["student"].items():
-        if value is not None:
-            yield name, f"{result['teacher'][name]:.4f}", f"{value:.4f}"
+        if (theirs := result["teacher"][name], value) != (None, None):
+            yield name, *("–" if shown is None else f"{shown:.4f}" for shown in (theirs, value))
     yield "equal answers", "", f"{result['agreement']:.4f}"

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from mpcify.cli.verb import Answer, table, verb
 from mpcify.engines.cost import line
 from mpcify.errors import MpcifyWarning
 from mpcify.progress import progress_bar
+
+if TYPE_CHECKING:
+    from mpcify.data.files import Examples
 
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts, or paths of images.")]
 Pairs = Annotated[
@@ -34,11 +37,14 @@ def infer(
     if cluster is not None and model is not None:  # there is no MODEL then: what stands first is a text
         given.insert(0, model)
         model = None
-    items = inputs(given, pair or [], data, columns)
+    items, examples = inputs(given, pair or [], data, columns)
     settings.check_model(model, cluster)
     from mpcify.inference import SIMULATED
+    from mpcify.measure.evaluate import refuse_other_kind
 
     with settings.open(model, cluster) as private:
+        if examples is not None:
+            refuse_other_kind(private, examples)
         if private.engine.parties and cluster is None:
             warnings.warn(MpcifyWarning(SIMULATED), stacklevel=2)
         with progress_bar("inputs", len(items)) as advance:
@@ -58,10 +64,14 @@ def infer(
     return Answer(values, table(line(cost.to_json()), ("input", "answer", "score"), rows))
 
 
-def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None, columns: ColumnNames) -> list[Any]:
-    """The inputs that the command line names, one way or the other."""
+def inputs(
+    texts: Sequence[str], seconds: Sequence[str], data: str | None, columns: ColumnNames
+) -> tuple[list[Any], "Examples | None"]:
+    """The inputs that the command line names, one way or the other; and the examples that they are, of a file."""
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either TEXT or --data FILE")
+    if seconds and data is not None:
+        raise typer.BadParameter("second texts of a file stand in it", param_hint="--pair")
     columns.refuse_without("--data", data)
     from mpcify.requests.text import check_text
 
@@ -70,12 +80,13 @@ def inputs(texts: Sequence[str], seconds: Sequence[str], data: str | None, colum
     if data is not None:
         from mpcify.data.files import read_examples
 
-        return read_examples(data, labels=False, **columns.keywords()).texts
+        examples = read_examples(data, labels=False, **columns.keywords())
+        return examples.texts, examples
     if not seconds:
-        return list(texts)
+        return list(texts), None
     if len(seconds) != len(texts):
         raise typer.BadParameter(f"{len(texts)} TEXT need as many --pair, not {len(seconds)}")
-    return list(zip(texts, seconds, strict=True))
+    return list(zip(texts, seconds, strict=True)), None
 
 
 def shown(item: Any) -> Any:

@@ -212,6 +212,9 @@ def numbered(error: BaseException, place: str = "mpcify") -> MpcifyError:
         return MpcifyError(109, "output", "its reader went away", "read all of it, or lead it to a file")
     if isinstance(error, ImportError) and (known := explained(error)):
         return known
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # it may be a text: it is not shown
+        what = "what should name a file or a folder is too long for a name"
+        return MpcifyError(901, place, what, "check the order of the arguments")
     if reason := disk_refusal(error):
         place = str(getattr(error, "filename", None) or "output")
         return MpcifyError(109, place, reason, "free some space, or name a place you may write")

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from mpcify.conversion.batches import model_inputs
 from mpcify.conversion.blocks import LayerBlocks, evaluating, find_blocks, not_finite, watching
-from mpcify.conversion.convert import extra_parameters
+from mpcify.conversion.convert import extra_parameters, task_of
 from mpcify.conversion.regression import State, regress, set_gamma, set_scale, set_shift, set_vertex
 from mpcify.conversion.student import update_config
 from mpcify.errors import MpcifyError
@@ -97,7 +97,7 @@ def advance(model: PreTrainedModel, blocks: LayerBlocks, states: list[State]) ->
 
 
 def refuse_other(teacher: PreTrainedModel, student: PreTrainedModel) -> None:
-    """Raises MPC-604 unless the teacher has the student's weights, c and γ aside."""
+    """Raises MPC-604 unless the teacher has the student's weights, c and γ aside, and its labels in their order."""
     own = extra_parameters(student)
     theirs = extra_parameters(teacher)
     shapes = {name: value.shape for name, value in student.named_parameters() if name not in own}
@@ -110,3 +110,6 @@ def refuse_other(teacher: PreTrainedModel, student: PreTrainedModel) -> None:
             "the teacher and the student differ in this weight's shape, or one lacks it",
             "name the model that the student was converted from",
         )
+    if task_of(teacher.config, type(teacher).__name__) != task_of(student.config, type(student).__name__):
+        what = "the teacher's are not the student's, in their order"
+        raise MpcifyError(604, "labels", what, "name the model that the student was converted from")

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 
 import numpy as np
 import torch
@@ -46,8 +47,16 @@ def word_table(model: PreTrainedModel) -> np.ndarray:
     return model.get_input_embeddings().weight.detach().float().cpu().numpy()
 
 
+def model_digest(model: PreTrainedModel) -> str:
+    """SHA-256 of all weights and settings: two models with the same digest give the same answers to the same inputs."""
+    told = model.config.to_dict().items()
+    settings = {name: value for name, value in told if name not in ("_name_or_path", "transformers_version")}
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(f"{weights_digest(model)} {text}".encode()).hexdigest()
+
+
 def weights_digest(model: PreTrainedModel) -> str:
-    """SHA-256 of all weights: two models with the same digest give the same answers."""
+    """SHA-256 of all weights."""
     digest = hashlib.sha256()
     for name, weight in model.state_dict().items():
         digest.update(name.encode())

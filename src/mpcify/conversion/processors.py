@@ -3,6 +3,7 @@
 Training, the proof and every request encode by these facts, with the same code (`mpcify.requests`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,6 +85,12 @@ def input_facts(model: PreTrainedModel, processor: Any) -> Any:
     Raises MPC-208 for a processor that does not fit.
     """
     return image_facts(model, processor.to_dict()) if takes_images(model) else text_facts(model, processor)
+
+
+def processor_digest(model: PreTrainedModel, processor: Any) -> str:
+    """SHA-256 of what decides the inputs that a model's tokenizer or image processor makes. Raises MPC-208."""
+    words = "" if takes_images(model) else backend_of(processor).to_str()
+    return hashlib.sha256(f"{input_facts(model, processor)} {words}".encode()).hexdigest()
 
 
 def text_facts(model: PreTrainedModel, tokenizer: Any) -> TextFacts:

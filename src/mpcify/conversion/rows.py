@@ -53,7 +53,7 @@ def rows_of(
     encoded = requests.encode(examples.texts, truncate=True, longest=max_length, where=examples.where)
     if (long := sum(item.truncated for item in encoded)) and warn:
         count = f"{long} of {len(encoded)} texts are longer than {min(max_length, requests.longest)} tokens"
-        warnings.warn(MpcifyWarning(f"{examples.source}: {count}, and were cut for training"), stacklevel=2)
+        warnings.warn(MpcifyWarning(f"{examples.source}: {count}, and were cut, in what is measured too"), stacklevel=2)
     return TextRows(encoded, columns(model), examples.labels)
 
 
@@ -106,9 +106,11 @@ def text_requests(model: PreTrainedModel, processor: Any) -> TextRequests:
 def vocabulary(tokenizer: Tokenizer) -> list[str]:
     """The words that a tokenizer has a token for, in their order: of letters only, the longer ones if there are any.
 
-    In writing without spaces each letter is a word. If a tokenizer marks what begins a word, nothing else is one.
+    In writing without spaces each letter is a word. If a tokenizer marks what begins a word, nothing else is one; no
+    special token is.
     """
-    tokens = list(tokenizer.get_vocab(with_added_tokens=False))
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    tokens = [token for token in tokenizer.get_vocab(with_added_tokens=False) if token not in special]
     marked = [token for token in tokens if token.startswith(WORD_STARTS)]
     if len(marked) > MARKED * len(tokens):  # a tokenizer of letters may know the marks as such
         marked = [token for token in marked if not any(mark in token[1:] for mark in WORD_STARTS)]

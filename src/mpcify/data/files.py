@@ -63,19 +63,29 @@ class Examples:
         )
 
     def digest(self) -> str:
-        """SHA-256 of the inputs: texts and paths as they stand, and the pixels of images that are open already."""
-        return hashlib.sha256(json.dumps([self.kind, [described(item) for item in self.texts]]).encode()).hexdigest()
+        """SHA-256 of the inputs: texts, images' files, and the pixels of images that are open already.
+
+        Raises MPC-107 for a file that cannot be read.
+        """
+        inputs = [described(item, self.where(index)) for index, item in enumerate(self.texts)]
+        return hashlib.sha256(json.dumps([self.kind, inputs]).encode()).hexdigest()
 
     def where(self, index: int) -> str:
         """The source, the row (from 1, the header not counted) and the line of an example, as error texts say them."""
         return place(self.source, index, self.lines[index] if self.lines else None)
 
 
-def described(item: Any) -> str:
-    """An input as one text."""
-    if isinstance(item, str | tuple | Path):
+def described(item: Any, where: str) -> str:
+    """An input as one text. Raises MPC-107 for an image's file that cannot be read."""
+    if isinstance(item, str | tuple):
         return str(item)
-    return f"{item.mode} {item.size} {hashlib.sha256(item.tobytes()).hexdigest()}"
+    if not isinstance(item, Path):
+        return f"{item.mode} {item.size} {hashlib.sha256(item.tobytes()).hexdigest()}"
+    try:
+        return hashlib.sha256(item.read_bytes()).hexdigest()
+    except OSError as problem:
+        what = f"the image's file cannot be read ({problem.strerror})"
+        raise MpcifyError(107, where, what, "check the path and its permissions") from None
 
 
 def read_examples(
@@ -114,6 +124,9 @@ def read_examples(
         where = place(source, index, line)
         values = [field(row, name, where) for name in columns]
         texts.append(image(values[0], table.folder, where) if kind == "image" else text(values, where))
+        if labels and label in row and label not in table.columns:
+            what = f"it has the field {label}, and the first row has none"
+            raise MpcifyError(102, where, what, "give every row the same fields")
         found.append(cell(row.get(label), where, needed=labels and label in table.columns))
         if line is not None:
             numbers.append(line)

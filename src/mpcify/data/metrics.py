@@ -51,10 +51,12 @@ def max_error(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Σ(a − ā)(b − b̄) / √(Σ(a − ā)² Σ(b − b̄)²); None if a side is constant."""
+    """Σ(a − ā)(b − b̄) / √(Σ(a − ā)² Σ(b − b̄)²), rounded into [−1, 1]; None if a side is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:  # sums of rounded means would say otherwise
+        return None
     x, y = (np.asarray(values, np.float64) - np.mean(values, dtype=np.float64) for values in (a, b))
     norm = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / norm if norm > 0 else None
+    return min(1.0, max(-1.0, float(x @ y) / norm)) if norm > 0 else None
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

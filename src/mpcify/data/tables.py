@@ -89,9 +89,14 @@ def no_text(path: Path, content: bytes, position: int, what: str) -> MpcifyError
 
 def lines_of(content: str, source: str) -> list[str]:
     """The lines, ended by \\n or \\r\\n: `splitlines` would split texts too. Raises MPC-102 for \\r alone."""
+    refuse_returns(content, source)
+    return [line.removesuffix("\r") for line in content.split("\n")] if content else []
+
+
+def refuse_returns(content: str, source: str) -> None:
+    """Raises MPC-102 if lines end with \\r alone."""
     if "\r" in content and "\n" not in content:
         raise MpcifyError(102, source, "its lines end with a carriage return alone", "end them with a line feed")
-    return [line.removesuffix("\r") for line in content.split("\n")] if content else []
 
 
 def refuse_separator(content: str, source: str, own: str) -> None:
@@ -135,11 +140,12 @@ def read_tsv(content: str, source: str) -> Table:
 
 
 def read_csv(content: str, source: str) -> Table:
-    """Comma-separated with the quoting of RFC 4180."""
+    """Comma-separated with the quoting of RFC 4180. A carriage return alone ends no line."""
+    refuse_returns(content, source)
     refuse_separator(content, source, ",")
 
     def records() -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+        reader = csv.reader(io.StringIO(content, newline="\n"), strict=True)
         while True:
             line = reader.line_num + 1
             before = csv.field_size_limit(LONGEST_FIELD)  # one for the whole process: it is put back
@@ -148,7 +154,8 @@ def read_csv(content: str, source: str) -> Table:
             except StopIteration:
                 return
             except csv.Error:
-                raise MpcifyError(102, f"{source} line {line}", "the line is not CSV", "check its quotes") from None
+                remedy = "check its quotes; a carriage return may stand in quotes alone"
+                raise MpcifyError(102, f"{source} line {line}", "the line is not CSV", remedy) from None
             finally:
                 csv.field_size_limit(before)
             yield line, fields or [""]  # the csv module gives [] for an empty line

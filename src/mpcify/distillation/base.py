@@ -27,15 +27,20 @@ def freeze_base(student: PreTrainedModel, base: str | Path, tokenizer: Any = Non
         raise MpcifyError(603, str(base), "an image model has no word embeddings", "leave the base out")
     config = read_config(base)
     try:
-        loaded = AutoModel.from_pretrained(
-            str(base), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        loaded, found = AutoModel.from_pretrained(
+            str(base), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
-        source = loaded.get_input_embeddings().weight.detach()
+        words_of = loaded.get_input_embeddings()
+        source = words_of.weight.detach()
+        made_up = any(loaded.get_submodule(name.rpartition(".")[0]) is words_of for name in found["missing_keys"])
         own = None if tokenizer is None else AutoTokenizer.from_pretrained(str(base), trust_remote_code=False)
         words = None if own is None else own.get_vocab()
     except Exception as problem:
         reason = "its weights or its tokenizer cannot be read"
         raise MpcifyError(603, str(base), reason, "name a pretrained encoder with its tokenizer") from problem
+    if made_up or not torch.isfinite(source).all():
+        what = "its weights hold no word table" if made_up else "its word table holds values that are not finite"
+        raise MpcifyError(603, str(base), what, "name a pretrained encoder as save_pretrained writes it")
     table = student.get_input_embeddings().weight
     if source.shape != table.shape:
         shapes = " and ".join(" × ".join(map(str, weight.shape)) for weight in (source, table))

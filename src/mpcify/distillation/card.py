@@ -17,7 +17,7 @@ def card(
     parts = [
         front_matter(result),
         introduction(result, recipe),
-        measured(result),
+        measured(result, settings),
         making(result, settings, versions, command),
         leakage(result),
     ]
@@ -62,14 +62,15 @@ def described(recipe: Recipe) -> str:
     return f"attention {attention}{', centred keys' if recipe.centre_keys else ''}{power}; activation {activation}"
 
 
-def measured(result: Distilled) -> str:
+def measured(result: Distilled, settings: Settings) -> str:
     """The metrics of teacher and student."""
+    cut = "" if result.task.images else f", of texts cut to {settings.max_length} tokens"
     rows = [
         f"| {name} | {decimals(result.teacher.get(name))} | {decimals(value)} |"
         for name, value in result.student.items()
     ]
     table = "\n".join(["| | teacher | student |", "|---|---|---|", *rows]) + "\n\n" if rows else ""
-    place = f"On {result.examples} examples of `{result.evaluation_source}`, in plain floats:"
+    place = f"On {result.examples} examples of `{result.evaluation_source}`, in plain floats{cut}:"
     same = f"The student answers as its teacher does on {100 * result.agreement:.2f} % of them."
     return f"## Measured\n\n{place}\n\n{table}{same}"
 

@@ -19,9 +19,9 @@ from transformers import PreTrainedModel
 
 from mpcify.conversion.calibrate import calibrate_layers, refuse_other
 from mpcify.conversion.convert import load, load_model, task_of
-from mpcify.conversion.facts import takes_images, weights_digest
+from mpcify.conversion.facts import model_digest, takes_images
 from mpcify.conversion.folder import copy_companions
-from mpcify.conversion.processors import read_processor
+from mpcify.conversion.processors import processor_digest, read_processor
 from mpcify.conversion.rows import batches_of, collator, lengths_taught
 from mpcify.conversion.student import recipe_of, student_config, update_config
 from mpcify.data.files import Examples
@@ -101,7 +101,7 @@ def distill(
     args = arguments(settings, out, launch)
     settings = replace(settings, precision=args.precision)
     data = prepare(train, texts, evaluation, student, processor, settings, args)
-    run = fingerprint(student, teacher, train, texts, settings) | {"number of rows held out": data.held_out}
+    run = fingerprint(student, teacher, processor, train, texts, settings) | {"number of rows held out": data.held_out}
     calibrated = student_config(student).calibrated
     if settings.base is not None:
         freeze_base(student, settings.base, processor)
@@ -284,10 +284,16 @@ def mortal() -> Iterator[None]:
 
 
 def fingerprint(
-    student: PreTrainedModel, teacher: PreTrainedModel, train: Examples, texts: Examples | None, settings: Settings
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    processor: Any,
+    train: Examples,
+    texts: Examples | None,
+    settings: Settings,
 ) -> dict[str, Any]:
-    """What decides the weights that a run ends with: settings, and digests of the models and of the training data."""
-    digests = {"student": weights_digest(student), "teacher": weights_digest(teacher)}
+    """What decides the weights that a run ends with: settings, and digests of models, inputs and training data."""
+    digests = {"student": model_digest(student), "teacher": model_digest(teacher)}
+    digests["image processor" if takes_images(student) else "tokenizer"] = processor_digest(student, processor)
     digests["training data"] = train.digest() if texts is None else f"{train.digest()} {texts.digest()}"
     return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
 

@@ -13,6 +13,7 @@ from mpcify.graph.about import Task
 
 STEPS = 1500  # at least
 FEWEST = 2.0  # epochs
+MOST = 2**32 - 1  # numpy's largest seed
 MEASUREMENTS = 12  # how often the student is measured at most
 
 
@@ -41,8 +42,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("max_length", 2), ("calibration", 1), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise self.wrong(name, f"give a whole number from {least} on")
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
+                raise self.wrong(name, f"give a whole number from {least} to {MOST}")
         for name in ("epochs", "learning_rate"):
             value = getattr(self, name)
             positive = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

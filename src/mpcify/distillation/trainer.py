@@ -41,6 +41,7 @@ from mpcify.graph.about import Task
 from mpcify.lowering.calibrate import declare_ranges
 
 EXPLODED = 10.0  # times the least loss: such a run is lost
+SMALL = 1e-2  # a loss of which ten times as much is no loss of the run
 SMOOTHED = 20  # steps
 START = "start"  # in the training folder: the student before training
 DIVERGENCE = "eval_selection_divergence"
@@ -274,7 +275,7 @@ class DistillationTrainer(Trainer):
             602,
             "the loss" if call is None else paths[call],
             f"training diverged at step {self.state.global_step}: {why}",
-            f"start again with a lower learning rate; {self.args.output_dir} keeps the best checkpoint so far",
+            f"start again with a lower learning rate; {self.args.output_dir} keeps its checkpoints",
         )
 
     def prediction_step(
@@ -344,7 +345,8 @@ class DistillationTrainer(Trainer):
 
 
 class Growth:
-    """Whether a loss explodes: its running mean comes to `EXPLODED` times the least that it has been in this stage.
+    """Whether a loss explodes: its running mean comes to `EXPLODED` times the least that it has been in this stage, or
+    times `SMALL` if it has been less.
 
     The running mean is over about 20 steps; the first 20 of a stage only fill it.
     """
@@ -364,7 +366,7 @@ class Growth:
         self.mean += (loss - self.mean) / min(self.steps, SMOOTHED)
         if self.steps >= SMOOTHED:
             self.least = min(self.least, self.mean)
-        return self.mean > EXPLODED * self.least
+        return self.mean > EXPLODED * max(self.least, SMALL)
 
 
 def not_finite(ours: Representations, real: Tensor) -> int | None:

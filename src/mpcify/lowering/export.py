@@ -1,5 +1,6 @@
 """A student as what its parties hold: the only place that turns one into graphs, weights and public facts."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from mpcify.conversion.convert import task_of, teacher_class
-from mpcify.conversion.facts import longest_text, takes_images, weights_digest, word_table
-from mpcify.conversion.processors import backend_of, input_facts, read_processor
+from mpcify.conversion.facts import longest_text, model_digest, takes_images, word_table
+from mpcify.conversion.processors import backend_of, input_facts, processor_digest, read_processor
 from mpcify.conversion.student import is_student, ranges_of, recipe_of, student_config, table_is_public
 from mpcify.conversion.survey import refusing
 from mpcify.engines.plain import evaluate_operation
@@ -54,6 +55,7 @@ class TracedStudent(Exported):
         self.taught_texts = None if self.about.taught is None else student_config(student).taught
         self.graphs: dict[int, Graph] = {}
         self.owned: dict[str, np.ndarray] = {}
+        self.inputs_digest = processor_digest(student, processor)
         prove_inputs(student, processor)
 
     def graph(self, length: int) -> Graph:
@@ -83,7 +85,7 @@ class TracedStudent(Exported):
 
     @property
     def digest(self) -> str:
-        return weights_digest(self.student)
+        return hashlib.sha256(f"{model_digest(self.student)} {self.inputs_digest}".encode()).hexdigest()
 
 
 def is_uncalibrated(student: PreTrainedModel) -> bool:

@@ -1,11 +1,12 @@
 """How fast this machine does an engine's local work; measured once and kept in a file."""
 
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,6 +38,14 @@ class Speed:
     sent_message: float = 0.0
     sent_byte: float = 0.0
     ahead: float | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Speeds from a file. Raises TypeError and ValueError for others than finite numbers from 0 on."""
+        given = [value for name, value in values.items() if (name, value) != ("ahead", None)]
+        if not all(type(value) in (int, float) and 0 <= value < math.inf for value in given):
+            raise ValueError
+        return cls(**values)
 
     def seconds(self, work: Work, rounds: float, ahead: bool = False) -> float:
         """The local work of an operation, in a request or ahead of it."""
@@ -87,10 +96,10 @@ def calibrated(
     if path is not None and Path(path).exists():
         try:
             known = json.loads(Path(path).read_text(encoding="utf-8"))
-            if known["format"] != FORMAT:
+            if known["format"] != FORMAT or not isinstance(known["speeds"], dict):
                 raise ValueError
             if key in known["speeds"]:
-                return Speed(**known["speeds"][key])
+                return Speed.of(known["speeds"][key])
         except (OSError, ValueError, KeyError, TypeError):
             remedy = "name a new file, and it will be made"
             raise MpcifyError(110, str(path), "it holds no calibration of this version", remedy) from None

@@ -115,7 +115,8 @@ class TextRequests(Requests):
         """What helps a text that is longer than a limit."""
         helps = ["shorten the text"]
         if limit < self.most:
-            helps.append("give a larger --length" if limit < self.longest else "export a larger --length")
+            larger = "give a larger --length (of a training, --max-length)"
+            helps.append(larger if limit < self.longest else "export a larger --length")
         if not truncate:
             helps.append("pass --truncate to cut it")
         return ", or ".join(helps)
