@@ -259,7 +259,7 @@ def headline(folder: Path) -> dict[str, dict[str, Any]]:
     encrypted = sorted(path.stem.removesuffix("-private") for path in (folder / "accuracy").glob("sst2-*-private.json"))
     students = [name for name in encrypted if not re.match(r"sst2-(puma$|mpnet-|\d+-)", name)]
     names = [f"{name}-{kind}" for name in students for kind in ("dev", "private")]
-    for name in ("sst2-teacher-dev", *names, "sst2-puma-private"):
+    for name in ("sst2-teacher-dev", "sst2-2quad-freediv-s0-dev", *names, "sst2-puma-private"):
         path = folder / "accuracy" / f"{name}.json"
         if path.is_file():
             result = json.loads(path.read_text(encoding="utf-8"))
