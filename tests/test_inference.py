@@ -149,6 +149,44 @@ def test_a_model_in_memory_is_compiled_like_its_folder(checkpoint):
             np.testing.assert_allclose(private(TEXTS)[0], wanted, atol=1e-6)
 
 
+def test_a_compiled_model_answers_as_it_did_whatever_becomes_of_the_student(checkpoint, tmp_path):
+    student = mpcify.convert(checkpoint("bert"), "2quad-freediv")
+    short, longer = (
+        ["the film is good"],
+        ["the film is not bad and not dull but good and long and not dull at all " * 2],
+    )
+    with mpcify.compile(student, "plain") as private:
+        before = private(short)[0]
+        with torch.no_grad():
+            expected = torch_logits(student, longer)
+            for weight in student.parameters():
+                weight.mul_(1.3)
+        for module in student.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.eps = 0.5
+        np.testing.assert_array_equal(private(short)[0], before)
+        np.testing.assert_allclose(private(longer)[0], expected, atol=1e-5)
+
+
+def torch_logits(student, texts):
+    tokenizer = AutoTokenizer.from_pretrained(student.name_or_path)
+    return student.eval()(**tokenizer(texts, return_tensors="pt")).logits.numpy()
+
+
+def test_texts_in_a_column_of_a_table_are_answered_in_their_order(student):
+    texts = ["the film is good and long and not dull at all", "a dull film", "the film is bad and dull and long"]
+    column = pytest.importorskip("pandas").Series(texts, index=[2, 1, 0])
+    with mpcify.compile(student, "plain", truncate=True, length=8) as private:
+        np.testing.assert_array_equal(private(column)[0], private(texts)[0])
+        np.testing.assert_array_equal(private(column[column.index < 2])[0], private(texts[1:])[0])
+
+
+def test_a_student_in_half_precision_answers_as_its_weights_in_full_do(checkpoint):
+    student = mpcify.convert(checkpoint("bert"), "2quad-freediv").half()
+    with mpcify.compile(student, "plain") as private, mpcify.compile(student.float(), "plain") as full:
+        np.testing.assert_array_equal(private(["a dull film"])[0], full(["a dull film"])[0])
+
+
 def test_an_answer_that_is_not_finite_is_refused(checkpoint):
     """Every real score of some row lies below the masked ones: 0/0."""
     folder = checkpoint("bert")

@@ -32,6 +32,8 @@ def test_columns_of_padding_alone_are_dropped(teacher: Any) -> None:
         (103, {"position_ids": IDS}, "bert"),
         (103, {"inputs_embeds": IDS}, "distilbert"),
         (103, {"attention_mask": MASK[:, :3]}, "bert"),
+        (103, {"input_ids": [[2, 5, 3], [2, 3]]}, "bert"),
+        (103, {"input_ids": IDS.float()}, "bert"),
         (103, {"attention_mask": MASK.flip(1)}, "bert"),
         (105, {"attention_mask": MASK * 0}, "bert"),
         (105, {"attention_mask": MASK * torch.tensor([[1], [0]])}, "bert"),

@@ -13,9 +13,9 @@ from transformers import (
 
 import mpcify
 from mpcify.conversion.convert import convert, extra_parameters, load, load_model
-from mpcify.conversion.student import encoder_layers, recipe_of
+from mpcify.conversion.student import encoder_layers, recipe_of, update_config
 from mpcify.conversion.survey import export_program
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.recipe import RECIPES, Recipe
 from tests.makers import FAMILIES
 
@@ -247,13 +247,78 @@ def widen_head(model):
     model.classifier = torch.nn.Linear(32, 5)
 
 
-@pytest.mark.parametrize("change", [patch_forward, patch_scaling, add_hook, widen_head])
+def change_types(model):
+    model.bert.embeddings.token_type_ids.fill_(1)  # which no state_dict holds
+
+
+def name_a_class_alike(model):
+    class BertOutput(type(model.bert.encoder.layer[0].output)):
+        def forward(self, *args):
+            return 2 * super().forward(*args)
+
+    model.bert.encoder.layer[0].output.__class__ = BertOutput
+
+
+def take_pooler_off(model):
+    model.bert.pooler.activation = torch.nn.Identity()
+
+
+def change_eps(model):
+    model.bert.encoder.layer[1].output.LayerNorm.eps = 0.5
+
+
+CHANGES = [patch_forward, patch_scaling, add_hook, change_types, name_a_class_alike, take_pooler_off, change_eps]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_student_that_was_changed_converts_no_further(change, teacher):
+    student = convert(teacher("bert"), "softmax-freediv")
+    change(student)
+    with pytest.raises(MpcifyError, match="MPC-206"):
+        convert(student, "2quad-freediv")
+
+
+@pytest.mark.parametrize("change", [*CHANGES, widen_head])
 def test_a_change_that_a_student_would_lose_is_refused(change, teacher):
     model = teacher("bert")
     change(model)
     with pytest.raises(MpcifyError, match="MPC-206"):
         convert(model, "2quad-freediv")
     assert mpcify.check(model)[0].code == "MPC-206"
+
+
+def test_a_quantised_model_is_refused(teacher):
+    model = torch.ao.quantization.quantize_dynamic(teacher("bert"), {torch.nn.Linear})
+    with pytest.raises(MpcifyError, match="MPC-206"):
+        convert(model, "2quad-freediv")
+
+
+@pytest.mark.parametrize("names", [{"0": "a", "1": "b", "2": "c"}, {1: "a", 2: "b", 3: "c"}])
+def test_labels_that_are_not_numbered_from_0_are_refused(names, teacher):
+    model = teacher("bert")
+    model.config.id2label = names
+    with pytest.raises(MpcifyError, match=r"MPC-202 .*id2label"):
+        convert(model, "exact")
+
+
+def test_layers_that_work_in_chunks_convert_as_others_do(teacher, tmp_path):
+    teacher("bert").save_pretrained(tmp_path / "teacher")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "teacher", chunk_size_feed_forward=3)
+    torch.testing.assert_close(logits(convert(model.eval(), "exact"), "bert"), logits(teacher("bert"), "bert"))
+
+
+def test_transformers_own_loading_of_a_students_class_gives_the_student(teacher, tmp_path):
+    student = convert(teacher("bert"), "2quad-freediv")
+    student.save_pretrained(tmp_path / "student")
+    loaded = type(student).from_pretrained(tmp_path / "student").eval()
+    torch.testing.assert_close(logits(loaded, "bert"), logits(student, "bert"))
+
+
+def test_a_student_whose_weights_were_fitted_says_so_when_it_converts_on(teacher):
+    student = convert(teacher("bert"), "2quad-freediv")
+    update_config(student, calibrated=True, refit=True)
+    with pytest.warns(MpcifyWarning, match=r"exact: the weights were fitted to 2quad-freediv.*convert the teacher"):
+        convert(student, "exact")
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet", "vit"])

@@ -15,11 +15,13 @@ from mpcify.conversion.student import (
     ranges_of,
     recipe_of,
     set_ranges,
+    settings_digest,
     student_config,
     update_config,
 )
 from mpcify.errors import MpcifyError
 from mpcify.recipe import read_recipe
+from mpcify.replacements.modules import Activation
 
 RANGES = {"logits": {"value": (-4.0, 8.0)}}
 
@@ -43,6 +45,7 @@ def test_a_config_is_its_json_and_back(student):
     assert StudentConfig.from_json(values) == student_config(student)
     assert StudentConfig.from_json(values).to_json() == values
     assert values["weights_sha256"] == weights_digest(student)
+    assert values["settings_sha256"] == settings_digest(student)
     assert list(values["taught"].items()) == [("16", 40), ("128", 3)]
 
 
@@ -56,6 +59,7 @@ def test_a_config_is_its_json_and_back(student):
         ({"calibrated": "yes"}, 202, "calibrated"),
         ({"refit": 1}, 202, "refit"),
         ({"weights_sha256": 7}, 202, "weights_sha256"),
+        ({"settings_sha256": 7}, 202, "settings_sha256"),
         ({"base": {"name": "base"}}, 202, "base"),
         ({"base": ["base"]}, 202, "base"),
         ({"taught": None}, 202, "taught"),
@@ -118,6 +122,37 @@ def test_a_student_whose_weights_change_has_lost_its_ranges(student, weight, tmp
         parameter.copy_(before)
     assert ranges_of(student) == RANGES
     student.save_pretrained(tmp_path / "student")
+    assert ranges_of(load(tmp_path / "student")) == RANGES
+
+
+def eps(student):
+    student.bert.encoder.layer[1].output.LayerNorm.eps = 1.0
+
+
+def centres(student):
+    student.bert.encoder.layer[0].attention.self.mpcify_centre_keys = False
+
+
+def activation(student):
+    student.bert.encoder.layer[0].intermediate.intermediate_act_fn = Activation("relu")
+
+
+@pytest.mark.parametrize("change", [eps, centres, activation])
+def test_a_student_whose_settings_change_has_lost_its_ranges(student, change):
+    set_ranges(student, RANGES)
+    change(student)
+    assert ranges_of(student) == {}
+
+
+def test_settings_that_are_changed_in_config_json_lose_them_too(student, tmp_path):
+    set_ranges(student, RANGES)
+    student.save_pretrained(tmp_path / "student")
+    path = tmp_path / "student" / "config.json"
+    before = json.loads(path.read_text())
+    for changed in ({"layer_norm_eps": 1.0}, {"mpcify": {**before["mpcify"], "t": 3}}):
+        path.write_text(json.dumps({**before, **changed}))
+        assert ranges_of(load(tmp_path / "student")) == {}
+    path.write_text(json.dumps(before))
     assert ranges_of(load(tmp_path / "student")) == RANGES
 
 

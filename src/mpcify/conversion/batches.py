@@ -31,7 +31,11 @@ def kept_columns(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
 
 def model_inputs(model: PreTrainedModel, batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """What a model is run on, of a batch of rows, on its device. Raises what `kept_columns` and the checks below do."""
-    inputs = {name: torch.as_tensor(batch[name]) for name in kept_columns(model, batch)}
+    names = kept_columns(model, batch)
+    try:
+        inputs = {name: torch.as_tensor(batch[name]) for name in names}
+    except (ValueError, TypeError, RuntimeError):
+        raise wrong("a column is no table of numbers, of rows that are equally long", "pad them alike") from None
     if not len(next(iter(inputs.values()))):
         raise MpcifyError(108, "batch", "it has no rows", "leave empty batches out")
     if takes_images(model):
@@ -53,6 +57,8 @@ def check_tokens(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor
     its tables.
     """
     ids = inputs["input_ids"]
+    if any(inputs[name].is_floating_point() for name in ("input_ids", "token_type_ids") if name in inputs):
+        raise wrong("tokens or their types are decimals", "give whole numbers")
     real = inputs.get("attention_mask", torch.ones_like(ids)) > 0
     if ids.ndim != 2 or any(value.shape != ids.shape for value in inputs.values()):
         raise wrong("the columns are not all of one shape, rows × tokens", "pad them alike")

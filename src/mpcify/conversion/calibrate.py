@@ -36,6 +36,10 @@ def calibrate_layers(
     """
     if teacher is not None:
         refuse_other(teacher, student)
+    for model in (student, *([] if teacher is None else [teacher])):
+        if model.dtype.itemsize < 4:
+            what = f"its weights are {str(model.dtype).removeprefix('torch.')}, and regression needs float32"
+            raise MpcifyError(206, type(model).__name__, what, "give model.float()")
     layers = find_blocks(student)
     batches = list(batches)
     if not batches:

@@ -1,6 +1,7 @@
 """A checkpoint's config.json: read without running its author's code, and judged field by field."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,17 @@ def wrong_field(where: str, field: str, what: str) -> MpcifyError:
     return MpcifyError(202, where, f"{field} in config.json: {what}", "correct the field, or save the model again")
 
 
-def check_names(id2label: Any, where: str) -> None:
-    """Raises MPC-202 unless id2label, if given, gives each class from 0 a name of its own."""
+def check_names(id2label: Any, where: str, key: Callable[[int], Any] | None = None) -> None:
+    """Raises MPC-202 unless id2label, if given, gives each class from 0 a name of its own.
+
+    key: what a class is as a key; None: a number, or its digits, as JSON has them.
+    """
     if id2label is None:
         return
     if not isinstance(id2label, dict):
         raise wrong_field(where, "id2label", f"it is a {type(id2label).__name__}, not an object of classes and names")
-    if {str(index) for index in id2label} != {str(index) for index in range(len(id2label))}:
+    given = id2label if key else map(str, id2label)
+    if {*given} != {(key or str)(index) for index in range(len(id2label))}:
         raise wrong_field(where, "id2label", "the classes are not numbered 0, 1, 2 … without a gap")
     if not id2label:
         raise wrong_field(where, "id2label", "it names no class")

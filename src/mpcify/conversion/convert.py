@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -28,11 +29,12 @@ from mpcify.conversion.student import (
     bind_ranges,
     encoder_layers,
     is_student,
+    recipe_of,
     student_config,
 )
 from mpcify.conversion.survey import Survey
 from mpcify.conversion.weights import account_for, read_tensors
-from mpcify.errors import MpcifyError
+from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.about import Task, task_named
 from mpcify.recipe import OWN, Recipe, read_recipe
 from mpcify.replacements.forms import ACTIVATIONS
@@ -74,6 +76,7 @@ def student_class(teacher: type[PreTrainedModel]) -> type[PreTrainedModel]:
                 super().__init__(config, *args, **kwargs)
             adapt(self)
             install(self)
+            self.set_attn_implementation(IMPLEMENTATION)  # transformers' own loading asks for none
 
         def save_pretrained(self, save_directory: str | Path, is_main_process: bool = True, **options: Any) -> None:
             super().save_pretrained(save_directory, is_main_process, **options)
@@ -193,8 +196,8 @@ def refuse_family(config: Any) -> None:
 def refuse_unsupported(model: PreTrainedModel) -> None:
     """Raises the first reason, known without a forward, why a model cannot be converted (MPC-202, 203, 205, 206)."""
     refuse_family(model.config)
+    check_names(model.config.id2label, type(model).__name__, int)
     task_of(model.config, teacher_class(model).__name__)
-    check_names(model.config.id2label, type(model).__name__)
     attention = model.config._attn_implementation
     if attention not in ("eager", "sdpa", "flash_attention_2", "flex_attention", IMPLEMENTATION):
         raise survey.customised("attention", f"the model runs with the attention {attention!r}")
@@ -204,7 +207,7 @@ def refuse_unsupported(model: PreTrainedModel) -> None:
 def refuse_not_finite(model: PreTrainedModel) -> None:
     """Raises MPC-205 for a weight that holds NaN or infinity."""
     for name, weight in model.state_dict().items():
-        if weight.is_floating_point() and not torch.isfinite(weight.float()).all():
+        if isinstance(weight, torch.Tensor) and weight.is_floating_point() and not torch.isfinite(weight.float()).all():
             remedy = "train or download the model again"
             raise MpcifyError(205, name, "the tensor holds values that are not finite", remedy)
 
@@ -214,6 +217,9 @@ def examine(model: PreTrainedModel) -> Survey:
     refuse_unsupported(model)
     kind, config = teacher_class(model), teacher_config(model)
     if is_student(model):
+        with survey.ALONE, torch.device("meta"):
+            built = student_class(kind)._from_config(copy.deepcopy(model.config), attn_implementation=IMPLEMENTATION)
+        survey.refuse_strangers(model, built)
         return Survey(encoder_layers(model), ())
     found, twin = survey.survey(kind, config)
     survey.refuse_strangers(model, twin)
@@ -246,6 +252,9 @@ def swapped(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
     with survey.ALONE:
         student = student_class(kind)._from_config(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
     carry_over(model, student)
+    if is_student(model) and student_config(model).refit and recipe_of(model) != recipe:
+        what = f"the weights were fitted to {recipe_of(model).name}, and stay: convert the teacher instead"
+        warnings.warn(MpcifyWarning(f"{recipe.name}: {what}, or distill the student again"), stacklevel=2)
     return student.train(model.training)
 
 
@@ -273,6 +282,10 @@ def carry_over(model: PreTrainedModel, student: PreTrainedModel) -> None:
     strangers += [name for name in unexpected if name.rsplit(".", 1)[-1] not in ("c", "log_gamma")]
     if strangers:
         raise survey.customised(strangers[0], "the weight is missing, or nothing in the model's class reads it")
+    stored, buffers = model.state_dict(), dict(student.named_buffers())
+    for name, value in model.named_buffers():
+        if name not in stored and not (name in buffers and torch.equal(value.cpu(), buffers[name].cpu())):
+            raise survey.customised(name, "it is not what the model's class builds")
 
 
 def load_model(path: str | Path) -> PreTrainedModel:

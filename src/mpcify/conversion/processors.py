@@ -112,6 +112,11 @@ def image_facts(model: PreTrainedModel, values: Mapping[str, Any]) -> ImageFacts
 
     Raises MPC-208 for a crop, or another size than the model reads.
     """
+
+    def told(name: str, usual: float) -> Any:
+        """A setting; null is as if it were not there."""
+        return usual if values.get(name) is None else values[name]
+
     size, patch = pixels(model.config.image_size), pixels(model.config.patch_size)
     height, width = sides(size)
     resizes = values.get("do_resize") is not False
@@ -127,12 +132,12 @@ def image_facts(model: PreTrainedModel, values: Mapping[str, Any]) -> ImageFacts
         size=size,
         patch=patch,
         do_resize=resizes,
-        resample=int(values.get("resample", 2)),
+        resample=int(told("resample", 2)),
         do_rescale=values.get("do_rescale") is not False,
-        rescale=values.get("rescale_factor", 1 / 255),
+        rescale=told("rescale_factor", 1 / 255),
         do_normalize=values.get("do_normalize") is not False,
-        mean=channels(values.get("image_mean", 0.5)),
-        std=channels(values.get("image_std", 0.5)),
+        mean=channels(told("image_mean", 0.5), model.config.num_channels),
+        std=channels(told("image_std", 0.5), model.config.num_channels),
     )
 
 
@@ -141,6 +146,11 @@ def pixels(value: Any) -> int | tuple[int, int]:
     return value if isinstance(value, int) else (value[0], value[1])
 
 
-def channels(value: Any) -> float | tuple[float, ...]:
-    """A number, or one a channel, as facts have it."""
-    return value if isinstance(value, int | float) else tuple(value)
+def channels(value: Any, count: int) -> float | tuple[float, ...]:
+    """A number, or one a channel, as facts have it. Raises MPC-208 for others."""
+    if isinstance(value, int | float):
+        return value
+    if not isinstance(value, list | tuple) or len(value) != count:
+        remedy = "save the image processor beside the model, with save_pretrained"
+        raise MpcifyError(208, PREPROCESSING, f"its mean or its deviation is not of {count} channels", remedy)
+    return tuple(value)

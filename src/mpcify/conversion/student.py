@@ -1,15 +1,18 @@
-"""What a student's config.json says under "mpcify", and its declared ranges, as long as they are of its weights."""
+"""What a student's config.json says under "mpcify", and its declared ranges, as long as they are of its values."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from mpcify.conversion.facts import table_digest, weights_digest, word_table
 from mpcify.errors import MpcifyError
 from mpcify.graph.ranges import Ranges
 from mpcify.recipe import Recipe, read_recipe
+from mpcify.replacements.modules import Activation
 from mpcify.requests.text import BUCKETS
 
 ENOUGH = 20  # texts that teach a student a bucket; of fewer than 2,000 in all, one in a hundred
@@ -40,8 +43,9 @@ class StudentConfig:
 
     own_activation: the teacher's, by its name in transformers. layers: one entry an encoder layer. calibrated: whether
     calibration was done; refit: whether it had the teacher (None before any). base: None if the table is the owner's.
-    ranges: as declared, {operation: {quantity: [least, largest]}}; read them with `ranges_of`. weights_sha256: of the
-    weights that they were measured with. taught: how many texts of each bucket it was distilled on, or else calibrated;
+    ranges: as declared, {operation: {quantity: [least, largest]}}; read them with `ranges_of`. weights_sha256,
+    settings_sha256: of the weights and the settings (see `settings_digest`) that they were measured with.
+    taught: how many texts of each bucket it was distilled on, or else calibrated;
     {} if that is not known, and for images.
     """
 
@@ -53,6 +57,7 @@ class StudentConfig:
     base: Base | None = None
     ranges: Mapping[str, Any] = field(default_factory=dict)
     weights_sha256: str | None = None
+    settings_sha256: str | None = None
     taught: Mapping[int, int] = field(default_factory=dict)
 
     @property
@@ -71,6 +76,7 @@ class StudentConfig:
     def to_json(self) -> dict[str, Any]:
         """The JSON object; the recipe's fields stand in it beside the others."""
         optional = {"refit": self.refit, "ranges": self.ranges or None, "weights_sha256": self.weights_sha256}
+        optional["settings_sha256"] = self.settings_sha256
         optional["taught"] = {str(bucket): count for bucket, count in sorted(self.taught.items())} or None
         return {
             **self.recipe.to_json(),
@@ -107,6 +113,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "calibrated": (bool,),
     "refit": (bool, type(None)),
     "weights_sha256": (str, type(None)),
+    "settings_sha256": (str, type(None)),
 }
 
 
@@ -174,24 +181,40 @@ def table_is_public(student: PreTrainedModel) -> bool:
     return base is not None and base.sha256 == table_digest(word_table(student))
 
 
+def settings_digest(student: nn.Module) -> str:
+    """SHA-256 of what decides a student's values beside its weights: its functions, LayerNorms' ε and scores' scale."""
+    told = ("eps", "scaling", "mpcify_attention", "mpcify_centre_keys", "mpcify_t")
+    found: list[Any] = []
+    for name, module in student.named_modules():
+        values = {field: vars(module)[field] for field in told if field in vars(module)}
+        if isinstance(module, Activation):
+            values["activation"] = module.name
+        if values:
+            found.append((name, values))
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
 def set_ranges(student: PreTrainedModel, ranges: Ranges) -> None:
-    """Declares a student's ranges: those of its present weights, c and γ among them."""
+    """Declares a student's ranges: those of its present weights, c and γ among them, and settings."""
     declared = {name: {key: list(pair) for key, pair in entry.items()} for name, entry in ranges.items()}
-    update_config(student, ranges=declared, weights_sha256=weights_digest(student))
+    digests = {"weights_sha256": weights_digest(student), "settings_sha256": settings_digest(student)}
+    update_config(student, ranges=declared, **digests)
 
 
 def bind_ranges(student: PreTrainedModel) -> None:
-    """Takes ranges that do not say which weights they were measured with for those of the present ones.
+    """Takes ranges that do not say which weights and settings they were measured with for those of the present ones.
 
-    Earlier versions wrote no digest. Done once, when such a student is loaded.
+    Earlier versions wrote no digests. Done once, when such a student is loaded.
     """
     config = student_config(student)
     if config.ranges and config.weights_sha256 is None:
         update_config(student, weights_sha256=weights_digest(student))
+    if config.ranges and config.settings_sha256 is None:
+        update_config(student, settings_sha256=settings_digest(student))
 
 
 def ranges_of(student: PreTrainedModel) -> Ranges:
-    """The ranges that a student declares; {} if none, or if any weight is another than when they were measured.
+    """The ranges that a student declares; {} if none, or if a weight or a setting has changed since they were measured.
 
     Raises MPC-202 for what is not ranges, such as one that ends before it begins.
     """
@@ -206,6 +229,8 @@ def ranges_of(student: PreTrainedModel) -> Ranges:
     if any(not least <= largest for entry in found.values() for least, largest in entry.values()):
         what = 'the ranges under "mpcify" in config.json are not ranges'
         raise MpcifyError(202, "config.json", what, "calibrate the student again, or distill it")
+    if found and config.settings_sha256 not in (None, settings_digest(student)):
+        return {}
     if found and config.weights_sha256 not in (None, weights_digest(student)):
         return {}
     return found

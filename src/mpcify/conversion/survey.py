@@ -181,7 +181,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 def plain_values(module: nn.Module) -> dict[str, Any]:
     """A module's own numbers and words (scaling, eps, …), which decide what it computes as its class does."""
     # of no effect here, or looked at elsewhere
-    kept = ("training", "name_or_path", "attn_implementation", "gradient_checkpointing")
+    kept = ("training", "name_or_path", "attn_implementation", "gradient_checkpointing", "chunk_size_feed_forward")
     values = {name: value for name, value in vars(module).items() if name not in kept}
     return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)}
 
@@ -192,7 +192,8 @@ def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
     for name, module in model.named_modules():
         own = expected.pop(name, None)
         where = name or type(model).__name__
-        if type(own).__name__ != type(module).__name__:
+        same = type(own) is type(module) if name else type(own).__name__ == type(module).__name__
+        if not same:
             raise customised(where, f"a {type(module).__name__} stands where its class builds another module")
         if "forward" in vars(module):
             raise customised(where, "its forward is replaced")
@@ -213,6 +214,8 @@ def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
         raise customised(next(iter(expected)), "the module is missing")
     state = twin.state_dict()
     for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise customised(name, "it is no tensor, as of a quantised model")
         if name in state and state[name].shape != value.shape:
             raise customised(name, "its shape is not what its config says")
         if name in state and state[name].is_floating_point() and value.dtype not in FLOATS:

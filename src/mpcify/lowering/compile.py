@@ -3,6 +3,7 @@
 Torch is imported for a student alone: an exported folder runs without it.
 """
 
+import copy
 import warnings
 from collections.abc import Sequence
 from numbers import Integral
@@ -86,7 +87,11 @@ def exported_of(
     from mpcify.lowering.export import TracedStudent
 
     loaded, source = model_and_source(model)
-    return TracedStudent(as_student(loaded), source, embeddings, batch)
+    student = as_student(loaded)
+    if not isinstance(model, str | Path) and student is loaded:  # which may be trained on: it answers as it is now
+        student = copy.deepcopy(student)
+        student = student if student.dtype.itemsize > 2 else student.float()
+    return TracedStudent(student, source, embeddings, batch)
 
 
 def check_exported(folder: Folder, embeddings: str, batch: int, length: int | None) -> None:

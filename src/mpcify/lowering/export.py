@@ -18,7 +18,7 @@ from mpcify.conversion.survey import refusing
 from mpcify.engines.plain import evaluate_operation
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder
-from mpcify.graph.about import NOTICE, About, TextFacts
+from mpcify.graph.about import NOTICE, About
 from mpcify.graph.exported import TABLE, Exported, write
 from mpcify.graph.graph import Graph
 from mpcify.graph.inputs import EMBEDDINGS
@@ -120,10 +120,6 @@ def export_graph(
 
     length: tokens; counts for nothing with images. Raises MPC-405 for a length that the model has no positions for.
     """
-    facts = about.inputs
-    if isinstance(facts, TextFacts) and not 1 < length <= facts.positions:
-        what = f"the model takes 2 to {facts.positions} tokens"
-        raise MpcifyError(405, f"length {length}", what, "choose a length in between")
     embeddings = "client" if about.embeddings == "patches" else about.embeddings
     graph, weights = lower(*trace_graph(student, batch, length, embeddings))
     declared = declared_ranges(student, graph, weights)

@@ -13,6 +13,7 @@ from torch.fx import Node
 from torch.fx.node import map_aggregate
 from transformers import PreTrainedModel
 
+from mpcify.conversion.facts import longest_text, takes_images
 from mpcify.conversion.families import TESTED_FAMILY
 from mpcify.conversion.position_bias import bias_by_distance, spread
 from mpcify.conversion.student import encoder_layers
@@ -332,9 +333,13 @@ def flatten(values: Any) -> list[Any]:
 
 
 def trace_graph(student: PreTrainedModel, batch: int, length: int, embeddings: str = "client") -> tuple[Graph, Weights]:
-    """A student's graph at a fixed shape, before any pass, and its weights in float64. Raises MPC-204 and MPC-401.
+    """A student's graph at a fixed shape, before any pass, and its weights in float64.
 
     embeddings: `client` (the client looks up its tokens) or `one-hot` (the table is the owner's). For images length
     counts for nothing: it is the number of patches, and one for each extra token.
+    Raises MPC-204, MPC-401, and MPC-405 for a length that the model has no positions for.
     """
+    if not takes_images(student) and not 1 < length <= (most := longest_text(student)):
+        what = f"the model takes 2 to {most} tokens"
+        raise MpcifyError(405, f"length {length}", what, "choose a length in between")
     return Tracer(student, batch, length, embeddings).run()
