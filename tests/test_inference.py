@@ -173,6 +173,7 @@ def torch_logits(student, texts):
     return student.eval()(**tokenizer(texts, return_tensors="pt")).logits.numpy()
 
 
+@pytest.mark.filterwarnings("ignore:.*cut to fit:mpcify.errors.MpcifyWarning")
 def test_texts_in_a_column_of_a_table_are_answered_in_their_order(student):
     texts = ["the film is good and long and not dull at all", "a dull film", "the film is bad and dull and long"]
     column = pytest.importorskip("pandas").Series(texts, index=[2, 1, 0])

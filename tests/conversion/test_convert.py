@@ -267,7 +267,7 @@ def change_eps(model):
     model.bert.encoder.layer[1].output.LayerNorm.eps = 0.5
 
 
-CHANGES = [patch_forward, patch_scaling, add_hook, change_types, name_a_class_alike, take_pooler_off, change_eps]
+CHANGES = [patch_forward, patch_scaling, add_hook, name_a_class_alike, take_pooler_off, change_eps]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -285,6 +285,13 @@ def test_a_change_that_a_student_would_lose_is_refused(change, teacher):
     with pytest.raises(MpcifyError, match="MPC-206"):
         convert(model, "2quad-freediv")
     assert mpcify.check(model)[0].code == "MPC-206"
+
+
+def test_a_buffer_that_no_state_dict_holds_is_not_lost(teacher):
+    for model in (teacher("bert"), convert(teacher("bert"), "softmax-freediv")):
+        change_types(model)
+        with pytest.raises(MpcifyError, match=r"MPC-206 bert\.embeddings\.token_type_ids"):
+            convert(model, "2quad-freediv")
 
 
 def test_a_quantised_model_is_refused(teacher):

@@ -173,7 +173,13 @@ def test_too_long_a_text_is_refused_with_tokens_limit_and_flag() -> None:
 @pytest.mark.parametrize(
     "text, lengths, longest, truncate, remedy",
     [
-        ("a b c d e f", None, 4, False, "shorten the text, or give a larger --length, or pass --truncate to cut it"),
+        (
+            "a b c d e f",
+            None,
+            4,
+            False,
+            "shorten the text, or give a larger --length (of a training, --max-length), or pass --truncate to cut it",
+        ),
         (
             "a b c d e f",
             (4,),
@@ -182,7 +188,7 @@ def test_too_long_a_text_is_refused_with_tokens_limit_and_flag() -> None:
             "shorten the text, or export a larger --length, or pass --truncate to cut it",
         ),
         ("a b c d e f", None, None, False, "shorten the text, or pass --truncate to cut it"),
-        (("a", "b"), None, 2, True, "shorten the text, or give a larger --length"),
+        (("a", "b"), None, 2, True, "shorten the text, or give a larger --length (of a training, --max-length)"),
     ],
 )
 def test_the_remedy_for_too_long_a_text_names_what_would_help_and_nothing_else(

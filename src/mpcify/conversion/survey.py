@@ -192,8 +192,7 @@ def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
     for name, module in model.named_modules():
         own = expected.pop(name, None)
         where = name or type(model).__name__
-        same = type(own) is type(module) if name else type(own).__name__ == type(module).__name__
-        if not same:
+        if type(own).__name__ != type(module).__name__ or (name and not is_built_as(module, own)):
             raise customised(where, f"a {type(module).__name__} stands where its class builds another module")
         if "forward" in vars(module):
             raise customised(where, "its forward is replaced")
@@ -220,6 +219,11 @@ def refuse_strangers(model: PreTrainedModel, twin: PreTrainedModel) -> None:
             raise customised(name, "its shape is not what its config says")
         if name in state and state[name].is_floating_point() and value.dtype not in FLOATS:
             raise customised(name, f"it holds {str(value.dtype).removeprefix('torch.')}, not plain floats")
+
+
+def is_built_as(module: nn.Module, twin: nn.Module | None) -> bool:
+    """Whether a module is of its twin's class, or of the one that an adapter of ours in the twin stands for."""
+    return type(module) in type(twin).__mro__[:2]
 
 
 def customised(where: str, what: str) -> MpcifyError:

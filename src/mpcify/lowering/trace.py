@@ -339,7 +339,7 @@ def trace_graph(student: PreTrainedModel, batch: int, length: int, embeddings: s
     counts for nothing: it is the number of patches, and one for each extra token.
     Raises MPC-204, MPC-401, and MPC-405 for a length that the model has no positions for.
     """
-    if not takes_images(student) and not 1 < length <= (most := longest_text(student)):
-        what = f"the model takes 2 to {most} tokens"
+    if not takes_images(student) and not 1 < length <= longest_text(student):
+        what = f"the model takes 2 to {longest_text(student)} tokens"
         raise MpcifyError(405, f"length {length}", what, "choose a length in between")
     return Tracer(student, batch, length, embeddings).run()
