@@ -284,7 +284,9 @@ def carry_over(model: PreTrainedModel, student: PreTrainedModel) -> None:
         raise survey.customised(strangers[0], "the weight is missing, or nothing in the model's class reads it")
     stored, buffers = model.state_dict(), dict(student.named_buffers())
     for name, value in model.named_buffers():
-        if name not in stored and not (name in buffers and torch.equal(value.cpu(), buffers[name].cpu())):
+        if name not in stored and not (
+            name in buffers and torch.equal(value.cpu(), buffers[name].cpu().to(value.dtype))
+        ):
             raise survey.customised(name, "it is not what the model's class builds")
 
 
