@@ -70,7 +70,7 @@ class Requests(ABC):
         if not len(items):
             raise MpcifyError(108, "request", "there is nothing to answer", "give at least one text or image")
         try:
-            encoded = self.encode(list(items), truncate, length)  # what a table's column calls 0 may not stand first
+            encoded = self.encode(items, truncate, length)
         except TypeError:  # its text may quote the input
             what = "an input is of a type that is not read"
             raise MpcifyError(102, "request", what, f"give a list of {self.items}") from None

@@ -92,7 +92,7 @@ class TextRequests(Requests):
         """
         if isinstance(texts, str):
             raise TypeError("texts is one str: give a list of texts")
-        texts = list(texts)
+        texts = list(texts)  # what a table's column calls 0 may not stand first
         limit = self.longest if longest is None else min(longest, self.longest)
         for index, text in enumerate(texts):
             check_text(text, where(index))
