@@ -21,8 +21,9 @@ from mpcify.conversion.convert import convert, load
 from mpcify.conversion.rows import mixed_rows
 from mpcify.conversion.student import ranges_of, set_ranges
 from mpcify.distillation.losses import LossWeights
+from mpcify.distillation.lost import Growth
 from mpcify.distillation.order import BatchesOfLikeLength
-from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, Growth, held_out, hold_out
+from mpcify.distillation.trainer import DistillationArguments, DistillationTrainer, held_out, hold_out
 from mpcify.errors import MpcifyError
 
 FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "vit")

@@ -1,7 +1,6 @@
 """A transformers.Trainer that makes a student match its teacher."""
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -24,15 +23,8 @@ from mpcify.conversion.rows import calibration_batches, collator, lengths_taught
 from mpcify.conversion.student import student_config, update_config
 from mpcify.distillation.bars import EpochProgress, without_bars
 from mpcify.distillation.kept import changes
-from mpcify.distillation.losses import (
-    LossWeights,
-    Representations,
-    answer_loss,
-    losses,
-    observe,
-    relative_error,
-    tokens_of,
-)
+from mpcify.distillation.losses import LossWeights, answer_loss, losses, observe
+from mpcify.distillation.lost import EXPLODED, Growth, furthest, not_finite
 from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.distillation.precision import Precision, native_precision
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -40,9 +32,6 @@ from mpcify.extras import require
 from mpcify.graph.about import Task
 from mpcify.lowering.calibrate import declare_ranges
 
-EXPLODED = 10.0  # times the least loss: such a run is lost
-SMALL = 1e-2  # a loss of which ten times as much is no loss of the run
-SMOOTHED = 20  # steps
 START = "start"  # in the training folder: the student before training
 DIVERGENCE = "eval_selection_divergence"
 MEASURED = 1000  # rows that ranges are declared on
@@ -342,44 +331,6 @@ class DistillationTrainer(Trainer):
             self.model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
-
-
-class Growth:
-    """Whether a loss explodes: its running mean comes to `EXPLODED` times the least that it has been in this stage, or
-    times `SMALL` if it has been less.
-
-    The running mean is over about 20 steps; the first 20 of a stage only fill it.
-    """
-
-    def __init__(self) -> None:
-        self.begin(False)
-
-    def begin(self, stage: bool) -> None:
-        """A stage: other losses count from here on."""
-        self.stage, self.steps, self.mean, self.least = stage, 0, 0.0, math.inf
-
-    def exploded(self, loss: float, stage: bool) -> bool:
-        """Takes in a step's loss."""
-        if stage != self.stage:
-            self.begin(stage)
-        self.steps += 1
-        self.mean += (loss - self.mean) / min(self.steps, SMOOTHED)
-        if self.steps >= SMOOTHED:
-            self.least = min(self.least, self.mean)
-        return self.mean > EXPLODED * max(self.least, SMALL)
-
-
-def not_finite(ours: Representations, real: Tensor) -> int | None:
-    """The first call of a layer whose output is not finite."""
-    return next((call for call, hidden in enumerate(ours.hidden) if not torch.isfinite(hidden[real]).all()), None)
-
-
-@torch.no_grad()
-def furthest(ours: Representations, theirs: Representations, real: Tensor) -> int:
-    """The call of a layer whose output is furthest from the teacher's, by MSE ÷ variance."""
-    tokens = tokens_of(real)
-    errors = [float(relative_error(mine, his, tokens)) for mine, his in zip(ours.hidden, theirs.hidden, strict=True)]
-    return errors.index(max(errors))
 
 
 def held_out(count: int, share: float = SHARE, limit: int = LIMIT) -> int:
