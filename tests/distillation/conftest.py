@@ -99,3 +99,10 @@ def trainer_of(
         )
 
     return make
+
+
+@pytest.fixture
+def last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What remains is what the last step left, however good: to compare what trainings do."""
+    monkeypatch.setattr(DistillationTrainer, "_load_best_model", lambda trainer: None)
+    monkeypatch.setattr(DistillationTrainer, "start_is_best", lambda trainer: False)

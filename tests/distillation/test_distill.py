@@ -15,10 +15,10 @@ from mpcify.conversion.convert import convert, load, load_model
 from mpcify.conversion.facts import table_digest
 from mpcify.distillation import distill as module
 from mpcify.distillation.distill import distill
-from mpcify.distillation.resume import look
 from mpcify.distillation.settings import Settings
 from mpcify.distillation.trainer import DistillationTrainer
 from mpcify.errors import MpcifyError, MpcifyWarning
+from tests.distillation.runs import SETTINGS
 
 Make = Callable[..., Any]
 # calibration leaves so small a student little to learn: whether training makes it better is chance
@@ -26,14 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:training. :mpcify.errors.MpcifyWarning"),
     pytest.mark.filterwarnings("ignore:.*guessing may give:mpcify.errors.MpcifyWarning"),  # so random teachers do
 ]
-SETTINGS = Settings(epochs=3, batch_size=8, device="cpu", calibration=30, precision="float32")
-
-
-@pytest.fixture
-def last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What remains is what the last step left, however good: to compare what trainings do."""
-    monkeypatch.setattr(DistillationTrainer, "_load_best_model", lambda trainer: None)
-    monkeypatch.setattr(DistillationTrainer, "start_is_best", lambda trainer: False)
 
 
 def test_a_distilled_student_is_a_whole_checkpoint(folders: tuple[Path, Path], texts: Make, tmp_path: Path) -> None:
@@ -84,87 +76,6 @@ def test_the_same_seed_gives_the_same_student(folders: tuple[Path, Path], texts:
     assert all(torch.equal(value, students[1][name]) for name, value in students[0].items())
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], step: int = 17) -> None:
-    """Runs it until Ctrl-C at a step; an epoch of 30 of 40 texts and their pieces has 8."""
-    loss = DistillationTrainer.compute_loss
-
-    def interrupting(trainer: DistillationTrainer, *args: Any, **options: Any) -> Any:
-        if trainer.state.global_step == step:
-            raise KeyboardInterrupt
-        return loss(trainer, *args, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DistillationTrainer, "compute_loss", interrupting)
-        with pytest.raises(KeyboardInterrupt):
-            run()
-
-
-@pytest.mark.usefixtures("last")
-@pytest.mark.parametrize("epochs", [3, 13])
-def test_an_interrupted_run_leaves_no_student_and_resumes_to_the_same_one(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
-) -> None:
-    whole, parts, settings = tmp_path / "whole", tmp_path / "parts", replace(SETTINGS, epochs=epochs)
-    data, more = (texts(12, labels=False), texts(8, seed=1)), {"texts": texts(20, seed=2, labels=False)}
-    assert settings.repeats == (1 if epochs == 3 else 2)  # every one has pieces of its own
-    distill(*folders, *data, whole, settings, **more)
-    interrupted(monkeypatch, lambda: distill(*folders, *data, parts, settings, **more), step=7 * settings.repeats)
-    assert not parts.exists()
-    torn = tmp_path / "parts-training" / "checkpoint-19"  # as a kill in the middle of writing leaves it
-    torn.mkdir()
-    (torn / "model.safetensors").write_bytes(b"half")
-    distill(*folders, *data, parts, settings, **more, resume=True)
-    found, start = load(parts).state_dict(), load(folders[0]).state_dict()
-    for name, value in load(whole).state_dict().items():
-        assert torch.equal(value, found[name]), name
-    table = "bert.embeddings.word_embeddings.weight"  # which calibration leaves as it is
-    assert not torch.equal(found[table], start[table])
-    assert load(parts).config.mpcify == load(whole).config.mpcify
-
-
-def test_a_run_resumes_only_as_it_was_started(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, data = tmp_path / "out", (texts(labels=False), texts(8, seed=1))
-    with pytest.raises(MpcifyError, match=r"MPC-601.*no run to resume"):
-        distill(*folders, *data, out, SETTINGS, resume=True)
-    interrupted(monkeypatch, lambda: distill(*folders, *data, out, SETTINGS))
-    with pytest.raises(MpcifyError, match=r"MPC-601.*unfinished.*--resume"):
-        distill(*folders, *data, out, SETTINGS)
-    with pytest.raises(MpcifyError, match=r"MPC-601.*another learning_rate"):
-        distill(*folders, *data, out, replace(SETTINGS, learning_rate=1.0), resume=True)
-    with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
-        distill(*folders, texts(seed=2, labels=False), data[1], out, SETTINGS, resume=True)
-    with pytest.raises(MpcifyError, match=r"MPC-601.*another training data"):
-        distill(*folders, *data, out, SETTINGS, texts=texts(seed=2, labels=False), resume=True)
-    path = folders[0] / "tokenizer.json"
-    before = json.loads(path.read_text(encoding="utf-8"))
-    words = sorted(before["model"]["vocab"].items(), key=lambda item: item[1])
-    (first, low), (second, high) = words[-2:]
-    changed = {**before["model"]["vocab"], first: high, second: low}
-    path.write_text(json.dumps({**before, "model": {**before["model"], "vocab": changed}}), encoding="utf-8")
-    with pytest.raises(MpcifyError, match=r"MPC-601.*another tokenizer"):
-        distill(*folders, *data, out, SETTINGS, resume=True)
-    path.write_text(json.dumps(before), encoding="utf-8")
-    config = json.loads((folders[1] / "config.json").read_text(encoding="utf-8"))
-    (folders[1] / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.5}), encoding="utf-8")
-    with pytest.raises(MpcifyError, match=r"MPC-601.*another teacher"):
-        distill(*folders, *data, out, SETTINGS, resume=True)
-
-
-def test_a_run_that_broke_off_before_its_first_checkpoint_starts_again(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-
-    def run(**more: Any) -> None:
-        distill(*folders, texts(labels=False), texts(8, seed=1), out, replace(SETTINGS, epochs=1), **more)
-
-    interrupted(monkeypatch, run, step=1)
-    run(resume=True)
-    assert load(out).config.mpcify["calibrated"]
-
-
 def test_a_taken_folder_is_refused_before_anything_runs(
     folders: tuple[Path, Path], texts: Make, tmp_path: Path
 ) -> None:
@@ -179,19 +90,6 @@ def test_a_taken_folder_is_refused_before_anything_runs(
     with pytest.raises(MpcifyError, match="MPC-109"):
         distill(*folders, texts(labels=False), texts(), tmp_path / "other", SETTINGS)
     assert (training / "notes.txt").read_text() == "mine"
-
-
-def test_a_failure_at_the_end_leaves_no_student_and_can_be_resumed(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, student = tmp_path / "out", load(folders[0])
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "card", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(MpcifyError, match=r"MPC-109.*No space left"):
-            distill(student, folders[1], texts(labels=False), texts(8, seed=1), out, SETTINGS)
-    assert not out.exists()
-    distill(*folders, texts(labels=False), texts(8, seed=1), out, SETTINGS, resume=True)
-    assert load(out).config.mpcify == student.config.mpcify
 
 
 def test_a_calibrated_student_is_not_calibrated_again(
@@ -372,27 +270,6 @@ def test_labels_of_the_evaluation_that_the_model_does_not_have_are_refused(
     with pytest.raises(MpcifyError, match=r"MPC-104 .*row 1"):
         distill(*folders, texts(labels=False), wrong, tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out-training").exists()
-
-
-def test_a_resumed_run_keeps_its_epochs_unless_told_otherwise(
-    folders: tuple[Path, Path], texts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    open_ended, out = replace(SETTINGS, epochs=None), tmp_path / "out"
-    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 22)
-    interrupted(monkeypatch, lambda: distill(*folders, texts(labels=False), texts(8, seed=1), out, open_ended))
-    monkeypatch.setattr("mpcify.distillation.settings.STEPS", 120)  # another version's default
-    with pytest.raises(MpcifyError, match=r"MPC-601 .* another epochs"):
-        distill(*folders, texts(labels=False), texts(8, seed=1), out, replace(SETTINGS, epochs=5), resume=True)
-    result = distill(*folders, texts(labels=False), texts(8, seed=1), out, open_ended, resume=True)
-    assert [epoch["epoch"] for epoch in result.epochs] == [0, 1, 2, 3]
-
-
-def test_a_record_that_cannot_be_read_is_no_run_to_resume(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint-3").mkdir()
-    (tmp_path / "checkpoint-3" / "trainer_state.json").write_text("{}")
-    (tmp_path / "distillation.json").write_text("{")
-    with pytest.raises(MpcifyError, match="MPC-601"):
-        look(tmp_path, resume=True)
 
 
 def test_a_parallel_environment_that_nobody_launched_is_refused_at_once(
