@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import warnings
 from pathlib import Path
 
@@ -355,3 +356,20 @@ def test_lengths_are_no_matter_if_they_are_taught_or_if_nothing_is_known_or_need
     with mpcify.compile(images, "plain") as private:
         assert private.buckets([np.zeros((8, 8, 1), np.uint8)]) == []
         private([np.zeros((8, 8, 1), np.uint8)])
+
+
+def test_null_in_an_image_processor_is_as_if_it_were_not_there(checkpoint):
+    folder = checkpoint("vit")
+    path = folder / "preprocessor_config.json"
+    before = json.loads(path.read_text())
+    nulls = {"do_normalize": False, "image_mean": None, "image_std": None}
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    answers = []
+    for settings in (nulls, {**before, "do_normalize": False}):
+        path.write_text(json.dumps({**before, **settings}))
+        with mpcify.compile(folder, "plain") as private:
+            answers.append(private([picture])[0])
+    np.testing.assert_array_equal(*answers)
+    path.write_text(json.dumps({**before, "image_mean": [0.5, 0.5]}))
+    with pytest.raises(MpcifyError, match=r"MPC-208 .*1 channels"):
+        mpcify.compile(folder, "plain")

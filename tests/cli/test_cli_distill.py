@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from mpcify.cli.distill import metric_rows
 from mpcify.conversion.convert import load_model
 
 
@@ -103,3 +104,11 @@ def test_a_seed_that_no_generator_takes_is_refused_at_once(mpcify: Callable) -> 
     words = ("--teacher", "t", "--train", "a.tsv", "--eval", "b.tsv", "--seed", 2**32)
     outcome = mpcify("distill", "student", "out", *words)
     assert (outcome.code, outcome.err[:8]) == (2, "MPC-901 ")
+
+
+def test_a_correlation_that_one_of_the_two_has_is_shown_beside_a_dash() -> None:
+    found = {"teacher": {"pearson": None, "spearman": None}, "student": {"pearson": 0.5, "spearman": None}}
+    assert list(metric_rows({**found, "agreement": 1.0})) == [
+        ("pearson", "–", "0.5000"),
+        ("equal answers", "", "1.0000"),
+    ]

@@ -151,6 +151,12 @@ def test_a_teacher_of_another_shape_is_refused() -> None:
         calibrate(student, make_batches(student), make("electra"))
 
 
+def test_weights_of_16_bits_are_refused_with_the_cast_that_helps() -> None:
+    student = convert(make(), "2quad-freediv")
+    with pytest.raises(MpcifyError, match=r"MPC-206 .*bfloat16.*model\.float\(\)"):
+        calibrate(student.bfloat16(), make_batches(student), make())
+
+
 def test_a_teacher_with_labels_in_another_order_is_refused() -> None:
     teacher, student = make(), convert(make(), "2quad-freediv")
     teacher.config.id2label = dict(enumerate(reversed(student.config.id2label.values())))
