@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from mpcify.errors import MpcifyError
 from mpcify.network import dial
+from mpcify.network import stream as stream_module
 from mpcify.network.grpc import GrpcNetwork
 from mpcify.network.sessions import GrpcLinks
+from mpcify.network.stream import Stream
 from mpcify.network.wire import LET_IN, MORE, STANDS, goodbye
 from tests.network.conftest import Intrude
 from tests.network.hostile import Hostile, HostileServer, Talk, head
@@ -97,6 +99,21 @@ def test_a_caller_that_speaks_before_all_are_there_is_refused(frame: bytes) -> N
         stream.say(frame)
         assert "MPC-707 client broke the protocol: it spoke before the session stood" in stream.last_words()
         talk(opened(cluster.network("client"), owner, cluster.network("helper")))
+
+
+def test_a_caller_that_is_refused_hears_why_from_a_party_that_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "LINGER", 0.0)
+    waits = Stream.wait_until_it_stands
+    monkeypatch.setattr(Stream, "wait_until_it_stands", lambda *given: (waits(*given), time.sleep(0.3))[0])
+    with (
+        Cluster("client", "owner", "helper") as cluster,
+        Hostile(cluster.addresses["owner"], "owner", cluster.credentials["client"]) as peer,
+    ):
+        cluster.network("owner")
+        stream = peer.open(new_session())
+        assert stream.hear() == LET_IN
+        stream.say(b"early")
+        assert "it spoke before the session stood" in stream.last_words()
 
 
 def test_a_callers_goodbye_is_shown_as_one_line_that_can_be_printed(owner: GrpcNetwork, intrude: Intrude) -> None:

@@ -15,6 +15,7 @@ from mpcify.network.mailbox import Mailbox
 from mpcify.network.wire import LET_IN, STANDS, Goodbye, Reader, WireError, frames, goodbye, one_line
 
 LINGER = 2.0  # seconds in which the peer has to take what is left, and the goodbye
+REFUSING = 10.0  # seconds in which a caller whose session never stood is told why
 
 
 class Stream:
@@ -33,6 +34,7 @@ class Stream:
         self.error: Any = None  # of the connection, if that is why
         self.retry = True  # whether a caller that was not let in may come again
         self.finished = threading.Event()  # nothing comes any more
+        self.over = threading.Event()  # of a stream that was accepted: gRPC has ended it
         self.cut: Callable[[], object] = lambda: None
         self.ended: Callable[[Stream], object] = lambda stream: None
         self._reader = Reader(limits)
@@ -132,6 +134,7 @@ class Stream:
 
     def lose(self) -> None:
         """The connection has ended: nobody waits for room any more, so that `pump` reads what is left, and why."""
+        self.over.set()
         self.inbox.open_wide()
 
     def _end(self, reason: str, *, tell: bool = False, flush: bool = False) -> None:
@@ -149,8 +152,13 @@ class Stream:
             threading.Thread(target=self._finish, daemon=True).start()
 
     def _finish(self) -> None:
-        """Gives the peer time for all that is queued, then for the goodbye alone, then ends the stream anyhow."""
-        if not self.finished.wait(LINGER / 2):
+        """Gives the peer time for all that is queued, then for the goodbye alone, then ends the stream anyhow.
+
+        A caller whose session never stood hears why from the status that ends its stream; a cut would take its place.
+        """
+        if not self.stands and not self.dialled:
+            self.over.wait(REFUSING)
+        elif not self.finished.wait(LINGER / 2):
             self._flush = False
             self.finished.wait(LINGER / 2)
         self.cut()
