@@ -38,9 +38,10 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ring layer-128 layer-512 layer-128-batch-8 layer-128-two-threads bert-base-128
 	$(BIN)/python benchmarks/readme.py
 
-# What the native kernels reach on one core, in seconds; on a machine that does nothing else.
+# What the native kernels reach on one core, on a machine that does nothing else; and how many instructions they take.
 kernels: $(READY)
 	OMP_NUM_THREADS=1 taskset --cpu-list 0 $(BIN)/python -m benchmarks.kernels --out benchmarks/results/kernels.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.instructions --out benchmarks/results/instructions.json
 
 # docs/peers.md (ten minutes the first time, when CrypTen's environment is made in build/)
 peers: $(READY)
