@@ -291,11 +291,15 @@ def fingerprint(
     texts: Examples | None,
     settings: Settings,
 ) -> dict[str, Any]:
-    """What decides the weights that a run ends with: settings, and digests of models, inputs and training data."""
+    """What decides the weights that a run ends with: settings, and digests of models, inputs and training data.
+
+    So the checkpoints of a version with another optimizer are refused.
+    """
     digests = {"student": model_digest(student), "teacher": model_digest(teacher)}
     digests["image processor" if takes_images(student) else "tokenizer"] = processor_digest(student, processor)
     digests["training data"] = train.digest() if texts is None else f"{train.digest()} {texts.digest()}"
-    return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
+    chosen = {name: value for name, value in settings.to_json().items() if name != "device"}
+    return digests | chosen | {"optimizer": "muon"}
 
 
 def best_epoch(trainer: DistillationTrainer) -> float:
