@@ -29,12 +29,14 @@ def in_numpy(run: Callable[[], object]) -> object:
         return run()
 
 
-@pytest.fixture(params=["native", "numpy"])
+@pytest.fixture(params=["native", "numpy", "numpy, in blocks"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Formulas run in C, or in numpy."""
+    """Formulas run in C, or in numpy, there in one block or in blocks of few words."""
     if request.param == "native" and library() is None:
         pytest.skip("the library was not built")
-    if request.param == "numpy":
+    if request.param == "numpy, in blocks":
+        monkeypatch.setattr(onepass, "BLOCK", 5)
+    if request.param != "native":
         for module in (onepass, formulas):
             monkeypatch.setattr(module, "library", lambda: None)
 

@@ -3,7 +3,7 @@
 import ctypes
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -13,6 +13,7 @@ from mpcify.engines.ring.kernels.library import library, pointer, words
 
 WIDEST = 64  # bits of a ring
 NARROWEST = 2
+BLOCK = 1 << 16  # words: those of a formula's arrays and of what lies between fit in a processor's cache
 OPENINGS = ("kappa", "row_kappa")  # bits of what is opened
 
 Arguments = ParamSpec("Arguments")
@@ -47,11 +48,11 @@ def one_pass(*rows: str, outputs: int = 1) -> Callable[[Callable[Arguments, Resu
         def run(*values: Arguments.args, **named: Arguments.kwargs) -> Any:
             given = checked(signature.bind(*values, **named).arguments)
             code, shape = library(), given[arrays[0]].shape
-            if code is None:
-                found = cast(Any, formula)(*(x.view(np.uint64) if name in arrays else x for name, x in given.items()))
-                return found.view(np.int64) if outputs == 1 else tuple(x.view(np.int64) for x in found)
             made = [np.empty(shape, np.int64) for _ in range(outputs)]
             sizes = (math.prod(shape[:-1]), shape[-1]) if rows else (math.prod(shape),)
+            if code is None:
+                in_blocks(cast(Any, formula), given, rows, made, sizes)
+                return made[0] if outputs == 1 else tuple(made)
             passed = (*given.values(), *made, *sizes)
             call = getattr(code, formula.__name__)
             call(*(pointer(x) if isinstance(x, np.ndarray) else ctypes.c_int64(x) for x in passed))
@@ -60,3 +61,30 @@ def one_pass(*rows: str, outputs: int = 1) -> Callable[[Callable[Arguments, Resu
         return cast(Callable[Arguments, Result], run)
 
     return decorate
+
+
+def in_blocks(
+    formula: Callable[..., Any],
+    given: Mapping[str, Any],
+    rows: Collection[str],
+    made: Sequence[np.ndarray],
+    sizes: tuple[int, ...],
+) -> None:
+    """A formula in numpy, block by block.
+
+    given: its arrays and numbers, by name. rows: which have one word a row. made: its outputs. sizes: how many words,
+    or rows and words a row.
+    """
+
+    def flat(x: np.ndarray, shape: tuple[int, ...] = sizes) -> np.ndarray:
+        return x.view(np.uint64).reshape(shape)
+
+    parts = {
+        name: flat(x, sizes[:1] if name in rows else sizes) for name, x in given.items() if isinstance(x, np.ndarray)
+    }
+    outputs, step = [flat(x) for x in made], max(BLOCK // max(math.prod(sizes[1:]), 1), 1)
+    for start in range(0, sizes[0], step):
+        here = slice(start, start + step)
+        found = formula(**{**given, **{name: x[here] for name, x in parts.items()}})
+        for output, value in zip(outputs, found if len(made) > 1 else [found], strict=True):
+            output[here] = value
