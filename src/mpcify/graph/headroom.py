@@ -131,6 +131,7 @@ def refuse(rows: list[RangeRow]) -> None:
         return
     others = sum(row.overflow for row in rows) - 1
     found = f"its {first.quantity} ranges from {first.least:.3g} to {first.largest:.3g}"
-    limit = f"{first.bound:.3g} is the {'lower limit' if first.lower else 'limit'}"
+    beside = " beside its eps" if first.quantity == "variance" and not first.lower else ""
+    limit = f"{first.bound:.3g} is the {'lower limit' if first.lower else 'limit'}{beside}"
     more = f" ({others} more overflow)" if others else ""
     raise MpcifyError(402, first.where, f"{found}, and {limit}{more}", first.remedy)

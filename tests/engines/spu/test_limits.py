@@ -155,11 +155,49 @@ def test_erf_is_whole_up_to_the_bits_at_which_its_power_wraps(ring: int, bits: i
     assert erf_power(high / math.sqrt(2)) == pytest.approx(FixedPoint(ring, bits + 1).product_bound, rel=1e-4)
 
 
-def test_a_lower_limit_is_said_to_be_one_and_is_mended_by_more_fraction_bits() -> None:
+@pytest.mark.parametrize(
+    ("ring", "eps", "variance"),
+    [(64, 1e4, (0.01, 0.1)), (64, 1e5, (1.0, 4e4)), (64, 1e6, (1.0, 2.0)), (48, 300.0, (0.003, 0.03))],
+)
+def test_an_eps_that_leaves_its_variance_no_room_is_refused(
+    ring: int, eps: float, variance: tuple[float, float]
+) -> None:
+    """Small variances are doubled, so that 1e4 and 300 come to 160,000 and 19,200."""
+    rules = SpuRules(FixedPoint.of(ring))
+    with pytest.raises(MpcifyError, match=r"MPC-402 .*variance ranges from .* is the limit beside its eps"):
+        prove(rules.fit(normed(eps, variance)), rules)
+
+
+def test_beside_a_large_eps_a_layernorm_is_right_up_to_its_limit_and_not_beyond() -> None:
+    graph, ones = normed(1e5, (1.0, 2.0)).with_ranges({}), np.ones(WIDTH)
+    _, high = limits(graph.operations[0], "variance", FixedPoint.of(64))
+
+    def error(variance: float) -> float:
+        inputs = {"x": math.sqrt(variance) * np.resize([1.0, -1.0], WIDTH), "g": ones, "b": 0 * ones}
+        with FixedConfig().build().compile(graph).load({}) as session:
+            found, _ = session.run(inputs)
+        return float(np.abs(found["norm"] - inputs["x"] / math.sqrt(variance + 1e5)).max())
+
+    assert error(0.99 * high) < 6e-3
+    assert error(32 * high) > 0.1, "rsqrt has no guess there"
+
+
+@pytest.mark.parametrize("eps", [1e-12, 1e-5, 1e-3])
+def test_a_usual_eps_takes_no_room(eps: float) -> None:
+    _, high = limits(operation_of("layernorm", {"eps": eps}), "variance", FixedPoint.of(64))
+    assert 2**17 - 2e-3 < high <= 2**17
+
+
+def normed(eps: float, variance: tuple[float, float]) -> Graph:
+    """A LayerNorm of a declared variance."""
     builder = Builder(1, 1)
     names = [builder.input(name, "client", (WIDTH,)) for name in ("x", "g", "b")]
-    graph = builder.finish(None, [builder.emit("norm", "layernorm", names, eps=1e-12)])
-    graph = graph.with_ranges({"norm": {"variance": (1e-3, 1.0), "value": (-1.0, 1.0), "product": (-1.0, 1.0)}})
+    graph = builder.finish(None, [builder.emit("norm", "layernorm", names, eps=eps)])
+    return graph.with_ranges({"norm": {"variance": variance, "value": (-1.0, 1.0), "product": (-1.0, 1.0)}})
+
+
+def test_a_lower_limit_is_said_to_be_one_and_is_mended_by_more_fraction_bits() -> None:
+    graph = normed(1e-12, (1e-3, 1.0))
     message = r"variance ranges from 0.001 to 1, and 0.0254 is the lower limit.*use more fraction bits"
     with pytest.raises(MpcifyError, match=message):
         prove(graph, SpuRules(FixedPoint(32, 10)))

@@ -1,8 +1,9 @@
 """How large values may get under SPU, and how fine they must be.
 
 Products, a dot's whole sum included, stay below 2^(K−2−2f); other values below 2^(K−2−f). Variances and reciprocals'
-inputs lie within 26·2^−f … 2^(f−1), exp's input above where (1 + x/2ᵗ)^(2ᵗ) rises again; a masked softmax's row maximum
-above −20, exp_t's scores above −2^(t+1); what is doubled for a LayerNorm spreads over 8 steps.
+inputs lie within 26·2^−f … 2^(f−1), variances with their eps, exp's input above where (1 + x/2ᵗ)^(2ᵗ) rises again; a
+masked softmax's row maximum above −20, exp_t's scores above −2^(t+1); what is doubled for a LayerNorm spreads over 8
+steps.
 """
 
 import math
@@ -45,7 +46,8 @@ def limits(operation: Operation, quantity: str, number: FixedPoint) -> tuple[flo
         # if squares are summed before they are truncated, a row's sum must fit
         largest = product / operation.shape[-1] if postpones(number) else product
         least = max(SPU_STEPS * number.step, SPU_RSQRT_LEAST, product**-2)
-        return least, min(SPU_RSQRT_LARGEST, number.scale / 2, largest)
+        beside = min(SPU_RSQRT_LARGEST, number.scale / 2) - operation.attributes["eps"]  # rsqrt reads their sum
+        return least, max(min(largest, beside), number.step)  # no range fits below a step
     if quantity == SPREAD:
         return SPREAD_STEPS * number.step, value
     if quantity == "input":
