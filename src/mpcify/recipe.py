@@ -84,12 +84,13 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The name of the equal named recipe, else `attention+activation` (`mixed` if a field differs per layer)."""
+        """The name of the equal named recipe, else `attention+activation` (`mixed` if a field differs per layer).
+
+        Of a model's recipe `StudentConfig.recipe_name` tells the name, which knows the model's own activation.
+        """
         for name, recipe in RECIPES.items():
             if recipe == self:
                 return name
-        if self.attention == "softmax" and self.activation in ("gelu", "relu"):  # `exact`, resolved
-            return "exact"
         words = (field if isinstance(field, str) else "mixed" for field in (self.attention, self.activation))
         return "+".join(words)
 

@@ -328,6 +328,12 @@ def test_a_student_whose_weights_were_fitted_says_so_when_it_converts_on(teacher
         convert(student, "exact")
 
 
+@pytest.mark.parametrize("own, recipe", [("relu", "puma"), ("silu", "exact-tanh"), ("gelu", Recipe("softmax", "relu"))])
+def test_a_recipe_that_trains_nothing_says_so_if_its_activation_is_not_the_models_own(own, recipe, teacher):
+    with pytest.warns(MpcifyWarning, match=rf"stands for the model's own activation '{own}'.*distill the student"):
+        convert(teacher("bert", hidden_act=own), recipe)
+
+
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet", "vit"])
 def test_a_model_that_has_answered_is_not_taken_for_a_changed_one(family, teacher):
     model = teacher(family)

@@ -13,6 +13,7 @@ from mpcify.conversion.student import (
     StudentConfig,
     encoder_layers,
     ranges_of,
+    recipe_name,
     recipe_of,
     set_ranges,
     settings_digest,
@@ -20,7 +21,7 @@ from mpcify.conversion.student import (
     update_config,
 )
 from mpcify.errors import MpcifyError
-from mpcify.recipe import read_recipe
+from mpcify.recipe import Recipe, read_recipe
 from mpcify.replacements.modules import Activation
 
 RANGES = {"logits": {"value": (-4.0, 8.0)}}
@@ -47,6 +48,44 @@ def test_a_config_is_its_json_and_back(student):
     assert values["weights_sha256"] == weights_digest(student)
     assert values["settings_sha256"] == settings_digest(student)
     assert list(values["taught"].items()) == [("16", 40), ("128", 3)]
+
+
+@pytest.mark.parametrize(
+    "own, activation, name",
+    [
+        ("gelu", "own", "exact"),
+        ("gelu", "gelu", "exact"),
+        ("gelu", "relu", "softmax+relu"),
+        ("gelu", "gelu-tanh", "exact-tanh"),
+        ("relu", "own", "exact"),
+        ("relu", "gelu", "softmax+gelu"),
+        ("gelu_new", "own", "exact"),
+        ("silu", "gelu", "softmax+gelu"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::mpcify.errors.MpcifyWarning")
+def test_a_student_is_named_exact_if_its_functions_are_its_teachers_own(teacher, own, activation, name):
+    model = teacher("bert", hidden_act=own)
+    assert recipe_name(model) == "exact"
+    student = convert(model, Recipe("softmax", activation))
+    assert recipe_name(student) == student_config(student).recipe_name == name
+
+
+@pytest.mark.parametrize(
+    "own, recipe, found",
+    [
+        ("gelu", "puma", False),
+        ("gelu_new", "puma", False),
+        ("gelu", "exact-tanh", False),
+        ("relu", "exact", False),
+        ("relu", "puma", True),
+        ("silu", "exact-tanh", True),
+        ("gelu", Recipe("softmax", ("gelu", "relu")), True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::mpcify.errors.MpcifyWarning")
+def test_an_activation_of_another_family_than_the_teachers_asks_for_calibration(teacher, own, recipe, found):
+    assert student_config(convert(teacher("bert", hidden_act=own), recipe)).approximates is found
 
 
 @pytest.mark.parametrize(

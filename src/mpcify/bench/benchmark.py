@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from mpcify.bench.kept import key_of, read_kept
 from mpcify.bench.shapes import NAIVE, POSITIONS, SHAPES, check_shape
 from mpcify.conversion.convert import as_student, convert, load_model
-from mpcify.conversion.student import recipe_of
+from mpcify.conversion.student import recipe_name, recipe_of
 from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.cost import Cost, median
 from mpcify.engines.engine import Arrays, Engine, Session
@@ -156,7 +156,7 @@ def prepare(
             for item in (*part.held_by("client"), *part.held_by("public"))
         }
         sections[name] = part, beside, given
-    return Entry(recipe if recipe == NAIVE else recipe_of(student).name, runner, length, graph, sections)
+    return Entry(recipe if recipe == NAIVE else recipe_name(student), runner, length, graph, sections)
 
 
 def section(graph: Graph, name: str) -> Graph:

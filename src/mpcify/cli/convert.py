@@ -32,7 +32,7 @@ def convert(
     from mpcify.conversion.convert import convert as converted
     from mpcify.conversion.convert import load_model
     from mpcify.conversion.folder import copy_companions
-    from mpcify.conversion.student import recipe_of
+    from mpcify.conversion.student import recipe_name
     from mpcify.lowering.calibrate import calibrate
     from mpcify.lowering.prove import prove_equal
 
@@ -44,6 +44,6 @@ def convert(
             calibrate(student, examples, teacher)
         student.save_pretrained(folder)
         copy_companions(model, folder)
-    name = recipe_of(student).name
+    name = recipe_name(student)
     values = {"model": model, "out": str(out), "recipe": name, "calibrated": examples is not None}
     return Answer(values, f"{out}: {name}, {'calibrated' if examples is not None else 'not calibrated'}")

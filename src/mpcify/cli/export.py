@@ -29,7 +29,7 @@ def export(
     refuse_taken(out)
     check_model(model)
     from mpcify.conversion.convert import as_student, load_model
-    from mpcify.conversion.student import recipe_of
+    from mpcify.conversion.student import recipe_name
     from mpcify.graph.index import ROLES
     from mpcify.lowering.export import export_folder
 
@@ -44,7 +44,7 @@ def export(
         accept_embedding_leak=accept_embedding_leak,
     )
     written.pop("folder")
-    values = {"model": model, "out": str(out), "recipe": recipe_of(student).name, **written}
+    values = {"model": model, "out": str(out), "recipe": recipe_name(student), **written}
     return Answer(values, f"{out}: {', '.join(ROLES)}, each with {', '.join(written['graphs'])}")
 
 

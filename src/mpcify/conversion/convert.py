@@ -29,6 +29,7 @@ from mpcify.conversion.student import (
     bind_ranges,
     encoder_layers,
     is_student,
+    recipe_name,
     recipe_of,
     student_config,
 )
@@ -247,15 +248,28 @@ def swapped(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
     recipe = resolve(recipe, own)
     recipe.check_layers(len(found.layers))
     base = student_config(model).base if is_student(model) else None
-    config.mpcify = StudentConfig(recipe, own, found.layers, base=base).to_json()
+    made = StudentConfig(recipe, own, found.layers, base=base)
+    config.mpcify = made.to_json()
     setattr(config, family_of(config.model_type).activation_field, OURS + recipe.activation_of(0))
     with survey.ALONE:
         student = student_class(kind)._from_config(config, attn_implementation=IMPLEMENTATION, dtype=torch.float32)
     carry_over(model, student)
     if is_student(model) and student_config(model).refit and recipe_of(model) != recipe:
-        what = f"the weights were fitted to {recipe_of(model).name}, and stay: convert the teacher instead"
-        warnings.warn(MpcifyWarning(f"{recipe.name}: {what}, or distill the student again"), stacklevel=2)
+        what = f"the weights were fitted to {recipe_name(model)}, and stay: convert the teacher instead"
+        warnings.warn(MpcifyWarning(f"{made.recipe_name}: {what}, or distill the student again"), stacklevel=2)
+    warn_of_strangers(made)
     return student.train(model.training)
+
+
+def warn_of_strangers(made: StudentConfig) -> None:
+    """Warns of a recipe that needs no distillation by its name, with an activation that is not the model's."""
+    for layer in range(len(made.layers)):
+        if made.strange(layer) and not made.recipe.approximates(layer):
+            name = made.recipe.activation_of(layer)
+            what = f"{name} stands for the model's own activation {made.own_activation!r}, and answers change with it"
+            remedy = "use another recipe, or calibrate and distill the student"
+            warnings.warn(MpcifyWarning(f"{made.recipe_name}: {what}: {remedy}"), stacklevel=3)
+            return
 
 
 def resolve(recipe: Recipe, own: str) -> Recipe:

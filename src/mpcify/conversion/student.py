@@ -9,9 +9,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mpcify.conversion.facts import table_digest, weights_digest, word_table
+from mpcify.conversion.families import OWN_ACTIVATIONS
 from mpcify.errors import MpcifyError
 from mpcify.graph.ranges import Ranges
 from mpcify.recipe import Recipe, read_recipe
+from mpcify.replacements.forms import GELUS
 from mpcify.replacements.modules import Activation
 from mpcify.requests.text import BUCKETS
 
@@ -61,9 +63,21 @@ class StudentConfig:
     taught: Mapping[int, int] = field(default_factory=dict)
 
     @property
+    def recipe_name(self) -> str:
+        """The recipe's name: `exact` if all its functions are the teacher's own, whatever they are called."""
+        own = OWN_ACTIVATIONS.get(self.own_activation)
+        exact = self.recipe.attention == "softmax" and self.recipe.activation == own
+        return "exact" if exact else self.recipe.name
+
+    @property
     def approximates(self) -> bool:
         """Whether some layer computes what calibration and distillation bring nearer to the teacher."""
-        return any(map(self.recipe.approximates, range(len(self.layers))))
+        return any(self.recipe.approximates(layer) or self.strange(layer) for layer in range(len(self.layers)))
+
+    def strange(self, layer: int) -> bool:
+        """Whether a layer's activation is another function than the teacher's; all forms of GELU count as one."""
+        names = OWN_ACTIVATIONS.get(self.own_activation), self.recipe.activation_of(layer)
+        return names[0] != names[1] and not GELUS.issuperset(names)
 
     @property
     def taught_enough(self) -> tuple[int, ...] | None:
@@ -168,6 +182,11 @@ def update_config(student: PreTrainedModel, **changes: Any) -> None:
 def recipe_of(model: PreTrainedModel) -> Recipe:
     """A student's recipe; `exact` for any other model."""
     return student_config(model).recipe if is_student(model) else read_recipe("exact")
+
+
+def recipe_name(model: PreTrainedModel) -> str:
+    """The name of a student's recipe; `exact` for any other model."""
+    return student_config(model).recipe_name if is_student(model) else "exact"
 
 
 def encoder_layers(model: PreTrainedModel) -> tuple[LayerSites, ...]:

@@ -23,7 +23,7 @@ from mpcify.conversion.facts import model_digest, takes_images
 from mpcify.conversion.folder import copy_companions
 from mpcify.conversion.processors import processor_digest, read_processor
 from mpcify.conversion.rows import batches_of, collator, lengths_taught
-from mpcify.conversion.student import recipe_of, student_config, update_config
+from mpcify.conversion.student import recipe_name, recipe_of, student_config, update_config
 from mpcify.data.files import Examples
 from mpcify.distillation.bars import without_bars
 from mpcify.distillation.base import freeze_base
@@ -179,7 +179,7 @@ def outcome(
     )
     return Distilled(
         model=model,
-        recipe=recipe_of(student).name,
+        recipe=recipe_name(student),
         task=trainer.task,
         teacher_model=teacher_model,
         teacher=teacher_metrics,

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from mpcify.conversion.convert import task_of, teacher_class
 from mpcify.conversion.facts import longest_text, model_digest, takes_images, word_table
 from mpcify.conversion.processors import backend_of, input_facts, processor_digest, read_processor
-from mpcify.conversion.student import is_student, ranges_of, recipe_of, student_config, table_is_public
+from mpcify.conversion.student import is_student, ranges_of, recipe_name, student_config, table_is_public
 from mpcify.conversion.survey import refusing
 from mpcify.engines.plain import evaluate_operation
 from mpcify.errors import MpcifyError
@@ -106,7 +106,7 @@ def describe(model: PreTrainedModel, source: str | Path, embeddings: str, proces
         model=Path(source).name,
         family=model.config.model_type,
         task=task_of(model.config, teacher_class(model).__name__),
-        recipe=recipe_of(model).name,
+        recipe=recipe_name(model),
         embeddings="patches" if takes_images(model) else embeddings,
         inputs=input_facts(model, read_processor(source, model) if processor is None else processor),
         taught=student_config(model).taught_enough if is_student(model) else None,

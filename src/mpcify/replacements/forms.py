@@ -94,6 +94,7 @@ FORMS: dict[str, Form] = {
 }
 
 ACTIVATIONS = ("gelu", "gelu-tanh", "gelu-poly", "quad", "relu")
+GELUS = frozenset(("gelu", "gelu-tanh", "gelu-poly"))  # one function, as near as recipes without distillation take it
 
 # PUMA's piecewise GeLU (Dong et al. 2023): 0 below −4, LOW up to −1.95, HIGH up to 3, x above; powers from 0 up.
 GELU_POLY_LOW = (-0.5054031199708174, -0.42226581151983866, -0.11807612951181953, -0.011034134030615728)
