@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mpcify"
 # loads no torch, whatever it imports.
 LIGHT = (
     ("errors", "progress"),
-    ("numerics", "extras", "launch", "files", "processors"),
+    ("numerics", "extras", "launch", "files", "jsontext", "processors"),
     ("replacements.forms", "recipe"),
     ("data",),
     ("graph",),

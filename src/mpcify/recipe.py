@@ -4,13 +4,13 @@ A recipe is stored as JSON in the student's `config.json` under `"mpcify"`; what
 declared ranges) is no part of it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mpcify.errors import MpcifyError
+from mpcify.jsontext import read_json
 from mpcify.replacements.forms import ACTIVATIONS, FORMS, Form
 
 VERSION = 1
@@ -145,7 +145,7 @@ def read_recipe(name: str | Path | Recipe) -> Recipe:
             301, f"recipe {name}", "no recipe has this name", f"use one of {', '.join(RECIPES)}, or a JSON file"
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise MpcifyError(301, str(path), "no such recipe file", "check the path") from None
     except (OSError, ValueError):

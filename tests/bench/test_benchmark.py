@@ -147,6 +147,7 @@ def test_a_checkpoint_runs_as_its_declared_ranges_say(checkpoint: Callable, tmp_
         ("bert-base", {"lengths": [513]}, "MPC-405 length 513"),
         ("minilm", {"recipes": ["2quad-freedivs"]}, "MPC-301"),
         ("minilm", {"engines": ["ringo"], "lengths": [8], "layers": 1}, "MPC-501 engine ringo"),
+        ("minilm", {"layers": 7}, "MPC-501 layers 7: minilm has 6"),
     ],
 )
 def test_what_there_is_not_is_refused(shape: str, options: dict[str, Any], code: str) -> None:
@@ -175,7 +176,7 @@ def test_against_an_earlier_result(found: Any, tmp_path: Path) -> None:
     assert [warning.category for warning in caught] == [MpcifyWarning]
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 2, "rows": []}', '{"format": 1, "rows": [{}]}'])
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 2, "rows": []}', '{"format": 1, "rows": [{}]}', "[" * 100_000])
 def test_another_file_is_no_earlier_result(text: str, tmp_path: Path) -> None:
     path = tmp_path / "earlier.json"
     path.write_text(text)
@@ -183,6 +184,37 @@ def test_another_file_is_no_earlier_result(text: str, tmp_path: Path) -> None:
         against_earlier({"rows": []}, path)
     with pytest.raises(MpcifyError, match="MPC-101"):
         against_earlier({"rows": []}, tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        {},
+        {"seconds": "1"},
+        {"seconds": -1.0},
+        {"seconds": math.nan},
+        {"bytes": None},
+        {"bytes_per_party": []},
+        {"bytes_per_party": {"client": "1"}},
+        {"online": {}},
+        [],
+    ],
+    ids=str,
+)
+def test_an_earlier_row_without_a_whole_cost_is_refused(found: Any, cost: Any, tmp_path: Path) -> None:
+    path, (row, *_) = tmp_path / "earlier.json", found["rows"]
+    damaged = {**row["cost"], **cost} if cost else cost
+    path.write_text(json.dumps({"format": 1, "rows": [{**row, "cost": damaged}]}))
+    with pytest.raises(MpcifyError, match="MPC-110"):
+        against_earlier({"rows": [row]}, path)
+
+
+def test_an_earlier_row_whose_parties_sent_nothing_is_compared_in_what_it_has(found: Any, tmp_path: Path) -> None:
+    path, (row, *_) = tmp_path / "earlier.json", found["rows"]
+    path.write_text(json.dumps({"format": 1, "rows": [{**row, "cost": {**row["cost"], "bytes_per_party": {}}}]}))
+    now = {"rows": [dict(row)]}
+    against_earlier(now, path)
+    assert (now["rows"][0]["earlier"]["seconds"], now["rows"][0]["earlier"]["wan"]) == (1, None)
 
 
 def test_a_picture_shows_every_bar_and_needs_nothing_else(found: Any, tmp_path: Path) -> None:

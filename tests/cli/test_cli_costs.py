@@ -151,3 +151,13 @@ def test_estimate_says_that_it_measures_and_who_would_hold_the_table_until_neith
     assert table.startswith("warning: the embedding table is not recorded as public")
     assert measuring.startswith("warning: running SPU for some seconds to measure this machine's speeds")
     assert (again.code, again.err) == (0, "")
+
+
+def test_an_estimate_for_a_gpu_that_is_not_there_takes_no_speeds_of_the_processor(
+    mpcify: Callable, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    kept = tmp_path / "speed.json"
+    kept.write_text('{"format": 1, "speeds": {"ring 64": {"multiplication": 1e-9, "byte": 1e-9, "message": 1e-5}}}')
+    outcome = mpcify("estimate", model, "--engine", "ring", "--device", "cuda", "--calibration", kept)
+    assert (outcome.code, outcome.err.splitlines()[-1][:19]) == (2, "MPC-501 device cuda")

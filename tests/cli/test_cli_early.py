@@ -20,6 +20,7 @@ for words in json.load(sys.stdin):
         code = run(words)
     print(json.dumps([code, said.getvalue(), sorted({"torch", "transformers", "jax"} & sys.modules.keys())]))
 """
+ROW = dict.fromkeys(("recipe", "engine", "protocol", "ring", "length", "batch", "layers"))  # of a bench, without a cost
 TRAIN = "--teacher MODEL --train DATA --eval DATA"
 CASES = {
     "check /no/such/model": 201,
@@ -27,10 +28,12 @@ CASES = {
     "check EMPTY": 202,
     "check DATA": 202,
     "check BROKEN": 202,
+    "check NESTED": 202,
     "convert MODEL TAKEN --recipe puma": 109,
     "convert MODEL DATA --recipe puma": 109,
     "convert MODEL out --recipe pumma": 301,
     "convert MODEL out --recipe none.json": 301,
+    "convert MODEL out --recipe DEEP": 302,
     "convert MODEL out --recipe puma --calibration none.tsv": 101,
     "convert ./none out --recipe puma": 201,
     f"distill STUDENT out {TRAIN} --train none.tsv": 101,
@@ -73,6 +76,7 @@ CASES = {
     "estimate MODEL --calibration none/speed.json": 109,
     "bench --shape gpt": 501,
     "bench --shape MODEL --layers 1": 501,
+    "bench --shape minilm --layers 7": 501,
     "bench --recipes puma,pumma": 301,
     "bench --length 900": 405,
     "bench --length 64,": 901,
@@ -81,6 +85,8 @@ CASES = {
     "bench --engine quantum,spvm": 501,
     "bench --baseline none.json": 101,
     "bench --baseline DATA": 110,
+    "bench --baseline DEEP": 110,
+    "bench --baseline COSTLESS": 110,
     "bench --out none/bench.json": 109,
     "demo --keep TAKEN": 109,
     "demo --report none/demo.json": 109,
@@ -95,6 +101,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, s
         "MODEL": ("model/config.json", "{}"),
         "STUDENT": ("student/config.json", '{"mpcify": {}}'),
         "BROKEN": ("broken/config.json", "{"),
+        "NESTED": ("nested/config.json", "[" * 100_000),
+        "DEEP": ("deep.json", "[" * 100_000),
+        "COSTLESS": ("costless.json", json.dumps({"format": 1, "rows": [ROW]})),
         "TAKEN": ("taken/file", ""),
         "DATA": ("data.tsv", "sentence\tlabel\na film\t0\nthe film\t1\n"),
         "COLUMNS": ("columns.tsv", "text\tlabel\na film\t0\n"),

@@ -179,7 +179,11 @@ def test_a_weight_in_two_shards_is_refused(sharded):
     assert "in another file too" in refusal(sharded).what
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "[" * 100_000],
+    ids=lambda content: content[:24],
+)
 def test_a_broken_index_is_refused(content, sharded):
     (sharded / "model.safetensors.index.json").write_text(content)
     assert refusal(sharded).code == 202

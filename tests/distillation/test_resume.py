@@ -116,9 +116,10 @@ def test_a_resumed_run_keeps_its_epochs_unless_told_otherwise(
     assert [epoch["epoch"] for epoch in result.epochs] == [0, 1, 2, 3]
 
 
-def test_a_record_that_cannot_be_read_is_no_run_to_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("record", ["{", "[]", "[" * 100_000], ids=lambda record: record[:2])
+def test_a_record_that_cannot_be_read_is_no_run_to_resume(record: str, tmp_path: Path) -> None:
     (tmp_path / "checkpoint-3").mkdir()
     (tmp_path / "checkpoint-3" / "trainer_state.json").write_text("{}")
-    (tmp_path / "distillation.json").write_text("{")
+    (tmp_path / "distillation.json").write_text(record)
     with pytest.raises(MpcifyError, match="MPC-601"):
         look(tmp_path, resume=True)

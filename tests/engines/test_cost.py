@@ -35,6 +35,10 @@ def test_json_splits_a_cost_only_if_part_of_it_was_done_ahead() -> None:
         {"setup": {"minutes": 3}},
         {"offline": AHEAD.to_json(), "online": AHEAD.to_json(), "seconds": 1.0},
         {"online": AHEAD.to_json()},
+        {"seconds": "1"},
+        {"bytes": -1},
+        {"rounds": True},
+        {"bytes_per_party": [1]},
     ],
     ids=str,
 )

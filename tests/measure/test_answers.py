@@ -1,6 +1,7 @@
 """Kept answers: an evaluation that was interrupted goes on where it was, and answers the same."""
 
 import json
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -81,8 +82,28 @@ def test_a_line_half_written_is_run_again(checkpoint: Make, tmp_path: Path) -> N
     assert sorted(places) == list(range(10))
 
 
+def kept_line(places: list[int], logits: list[list[float]], **cost: Any) -> bytes:
+    """A line as `answer` keeps it."""
+    return json.dumps({"places": places, "logits": logits, "cost": cost}).encode()
+
+
 @pytest.mark.parametrize(
-    "line", [b"{}", b"nonsense", b"[1]", b"\xff\xfe", b'{"places": [0], "logits": [[NaN]], "cost": {}}']
+    "line",
+    [
+        b"{}",
+        b"nonsense",
+        b"[1]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        kept_line([0], [[math.nan, 0.0]]),
+        kept_line([0], [[0.0]]),
+        kept_line([0], [[0.0, 1.0, 2.0, 3.0]]),
+        kept_line([-1], [[0.0, 1.0, 2.0]]),
+        kept_line([10], [[0.0, 1.0, 2.0]]),
+        kept_line([], []),
+        kept_line([0], [[0.0, 1.0, 2.0]], seconds="1"),
+    ],
+    ids=lambda line: str(line[:50]),
 )
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_damaged_file_is_named(checkpoint: Make, tmp_path: Path, line: bytes, place: int) -> None:
@@ -172,6 +193,11 @@ def test_a_file_in_the_folder_s_place_is_an_error(checkpoint: Make, tmp_path: Pa
     with pytest.raises(MpcifyError, match="MPC-109"):
         evaluate(checkpoint(), EXAMPLES, answers=tmp_path / "kept", **SETTINGS)
     assert (tmp_path / "kept").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(checkpoint: Make) -> None:
+    with pytest.raises(MpcifyError, match="MPC-109 /proc/kept"):
+        evaluate(checkpoint(), EXAMPLES, answers=Path("/proc/kept"), **SETTINGS)
 
 
 def test_another_tokenizer_or_config_beside_the_same_weights_gives_other_answers(

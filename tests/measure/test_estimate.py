@@ -32,7 +32,7 @@ from mpcify.lowering.trace import trace_graph
 from mpcify.measure.estimate import estimate, told
 from mpcify.measure.network import Network
 from mpcify.measure.profile import profile
-from mpcify.measure.speed import Machine, Speed, calibrated, measure_speed
+from mpcify.measure.speed import Machine, Speed, calibrated, measure_speed, speeds_of
 from mpcify.numerics import FixedPoint
 
 FREE = ("softmax", "gelu-erfc")  # the recipe `naive` is measured, never estimated
@@ -162,6 +162,12 @@ def test_a_calibration_is_measured_once_and_read_afterwards(tmp_path: Path) -> N
     assert calibrated(chosen, path) == first, "one file holds several protocols"
 
 
+def test_each_device_has_speeds_of_its_own() -> None:
+    assert speeds_of(SpuConfig("aby3")) == "aby3 64"
+    assert speeds_of(RingConfig()) == "ring 64"
+    assert speeds_of(RingConfig(device="cuda", ring=48)) == "ring 48 cuda"
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"format": 2, "speeds": {}}', '{"format": 1, "speeds": {"aby3 64": {"x": 1}}}']
@@ -169,7 +175,8 @@ def test_a_calibration_is_measured_once_and_read_afterwards(tmp_path: Path) -> N
         json.dumps({"format": 1, "speeds": {"aby3 64": {"multiplication": value, "byte": 1e-9, "message": 1e-5}}})
         for value in ("a", math.nan, -1.0, True, None)
     ]
-    + ['{"format": 1, "speeds": ["aby3 64"]}'],
+    + ['{"format": 1, "speeds": ["aby3 64"]}', "[" * 100_000],
+    ids=lambda text: text[:70],
 )
 def test_another_file_is_no_calibration_and_stays_as_it_is(text: str, tmp_path: Path) -> None:
     path = tmp_path / "speed.json"

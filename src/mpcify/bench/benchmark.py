@@ -279,9 +279,9 @@ def measures(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def ratios(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float | None]:
-    """How many times less a row costs than another, by measure; None if nothing is sent."""
+    """How many times less a row costs than another, by measure; None if nothing is sent, or nothing was."""
     before = measures(base)
-    return {name: before[name] / value if value else None for name, value in measures(row).items()}
+    return {name: before[name] / value if value and name in before else None for name, value in measures(row).items()}
 
 
 def over(name: str, cost: Mapping[str, Any]) -> float:

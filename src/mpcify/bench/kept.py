@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError
 from mpcify.files import write_whole
+from mpcify.jsontext import read_json
 
 FORMAT = 1
 
@@ -24,9 +26,12 @@ def read_kept(path: str | Path) -> dict[tuple[Any, ...], Row]:
     Raises MPC-101 if there is no such file, MPC-110 if it is no result of this version.
     """
     try:
-        before = json.loads(Path(path).read_text(encoding="utf-8"))
+        before = read_json(path)
         if before["format"] != FORMAT:
             raise ValueError
+        for row in before["rows"]:
+            if Cost.from_json(row["cost"]).to_json() != row["cost"]:
+                raise ValueError
         return {key_of(row): row for row in before["rows"]}
     except FileNotFoundError:
         raise MpcifyError(101, str(path), "there is no such file", "name a result of mpcify bench") from None

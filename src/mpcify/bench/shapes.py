@@ -15,7 +15,9 @@ NAIVE = "naive"  # a recipe of `bench` alone: JAX's own softmax and GeLU
 
 
 def check_shape(shape: str, layers: int | None, longest: int) -> None:
-    """Raises MPC-501 for a shape that there is not and for some layers of a checkpoint, MPC-405 for too long a text."""
+    """Raises MPC-501 for a shape that there is not, for some layers of a checkpoint and for more than a shape has,
+    MPC-405 for too long a text.
+    """
     known = ", ".join(SHAPES)
     if shape not in SHAPES:
         if not Path(shape).is_dir():
@@ -24,6 +26,9 @@ def check_shape(shape: str, layers: int | None, longest: int) -> None:
         if layers is not None:
             what = "a checkpoint runs whole"
             raise MpcifyError(501, f"layers {layers}", what, f"leave --layers out, or use one of {known}")
-    elif longest > POSITIONS:
+        return
+    if layers is not None and layers > (most := SHAPES[shape]["num_hidden_layers"]):
+        raise MpcifyError(501, f"layers {layers}", f"{shape} has {most}", f"use --layers from 1 to {most}")
+    if longest > POSITIONS:
         remedy = f"use a length of at most {POSITIONS}"
         raise MpcifyError(405, f"length {longest}", f"{shape} has {POSITIONS} positions", remedy)

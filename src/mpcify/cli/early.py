@@ -1,6 +1,5 @@
 """What is wrong with a command line for sure, found before torch is imported, which takes up to half a minute."""
 
-import json
 import os
 import re
 import socket
@@ -14,6 +13,7 @@ import typer
 from mpcify.conversion.contents import ADAPTER, an_adapter, describe_folder
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
+from mpcify.jsontext import read_json
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 WAIT = 5.0  # seconds for the hub to answer
@@ -53,7 +53,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         raise describe_folder(folder, "config.json")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         raise MpcifyError(202, str(folder), "config.json cannot be read", remedy) from None
     if not isinstance(config, dict):

@@ -65,8 +65,9 @@ def estimate(
     if calibration is not None:
         refuse_unwritable(calibration)
     check_runnable(model)
-    if calibration is None or not calibration.exists():
-        config_named(settings.engine, **settings.values).for_made_up_numbers().build()  # it measures this machine
+    config = config_named(settings.engine, **settings.values).for_made_up_numbers()
+    if calibration is None or not calibration.exists() or config.device != "cpu":
+        config.build()  # it measures this machine, or says that its device is not there
     from mpcify.lowering.compile import compile
     from mpcify.measure.estimate import estimate as predict
 

@@ -1,6 +1,5 @@
 """A checkpoint's weights: read as safetensors and nothing else, and every tensor accounted for."""
 
-import json
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mpcify.conversion.contents import describe_folder
 from mpcify.conversion.folder import beside
 from mpcify.conversion.survey import FLOATS, customised
 from mpcify.errors import MpcifyError
+from mpcify.jsontext import read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # What a classifier may leave unread: counters, heads of pretraining, a pooler or mask token that no logit comes from.
@@ -53,7 +53,7 @@ def weight_files(path: str | Path) -> list[Path]:
     if index is None:
         raise describe_folder(Path(path), WEIGHTS)
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         inside = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise damaged(index) from problem

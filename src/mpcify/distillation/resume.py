@@ -6,6 +6,7 @@ from typing import Any
 
 from mpcify.errors import MpcifyError
 from mpcify.files import refuse_taken, write_whole
+from mpcify.jsontext import read_json
 
 RUN = "distillation.json"  # what a run that is resumed must share
 STATE = "trainer_state.json"  # Trainer writes it last, so a checkpoint that has it is whole
@@ -33,7 +34,9 @@ def look(folder: Path, resume: bool) -> tuple[dict[str, Any], Path | None]:
     if not resume:
         raise MpcifyError(601, str(folder), "a run was left unfinished there", "add --resume, or remove the folder")
     try:
-        before = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        before = read_json(folder / RUN)
+        if not isinstance(before, dict):
+            raise ValueError
     except ValueError:
         raise MpcifyError(601, str(folder / RUN), "the run's record cannot be read", "remove the folder") from None
     return before, found[-1].parent

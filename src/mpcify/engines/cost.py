@@ -1,5 +1,6 @@
 """What a request costs: seconds, bytes and rounds."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -42,6 +43,11 @@ class Cost:
         seconds = max(self.seconds - ahead.seconds, 0.0)  # a sum may be rounded below its part
         return Cost(seconds, self.bytes - ahead.bytes, self.rounds - ahead.rounds, sent)
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """Every number of the cost itself."""
+        return self.seconds, self.bytes, self.rounds, *self.bytes_per_party.values()
+
     def to_json(self) -> dict[str, Any]:
         """The cost as a JSON object. If part of it was done ahead, "online" and "offline" in it are costs again."""
         values: dict[str, Any] = {
@@ -58,7 +64,7 @@ class Cost:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Cost":
-        """The cost in a JSON object. Raises ValueError for a field that no cost has, TypeError for no object."""
+        """The cost in a JSON object. Raises ValueError for what is no field of a cost, TypeError for no object."""
         if not isinstance(values, Mapping):
             raise TypeError("a cost is an object")
         inner = {name: Cost.from_json(values[name]) for name in ("setup", "offline", "online") if name in values}
@@ -66,9 +72,16 @@ class Cost:
         if not {item.name for item in fields(Cost)} >= values.keys() - {"online"}:
             raise ValueError("a cost has no such field")
         cost = Cost(**{**values, **inner} if online is None else {**without(values, "online"), **inner})
+        if not isinstance(cost.bytes_per_party, Mapping) or not all(map(counts, cost.numbers)):
+            raise ValueError("a cost is made of numbers from 0 on")
         if online is not None and (cost.offline is None or online != cost.online):
             raise ValueError("online and offline are not the cost together")
         return cost
+
+
+def counts(value: Any) -> bool:
+    """Whether a value is a finite number from 0 on."""
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def together(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

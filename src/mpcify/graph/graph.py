@@ -5,7 +5,6 @@ holds them. Weights are inputs held by the `owner`; their values live apart, as 
 safetensors on disk), and no operation holds a constant that depends on them.
 """
 
-import json
 import math
 from collections.abc import ItemsView, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import AGAIN, About
 from mpcify.graph.kinds import Stage
+from mpcify.jsontext import parse_json
 
 FORMAT = 1
 Holder = Literal["owner", "client", "public"]
@@ -145,7 +145,7 @@ class Graph:
         from mpcify.graph.check import check, check_exported
 
         try:
-            values = parse_json(text)
+            values = parse_strictly(text)
         except ValueError:
             raise broken("it cannot be read") from None
         graph = Graph.from_json(values)
@@ -168,12 +168,10 @@ class Graph:
         return Graph.parse(text, stage)
 
 
-def parse_json(text: str) -> Any:
-    """The JSON value in a text; a key twice, NaN, infinity and endless nesting are no JSON. Raises ValueError."""
-    try:
-        return json.loads(text, object_pairs_hook=read_object, parse_constant=refuse_constant, parse_float=read_float)
-    except RecursionError:
-        raise ValueError from None
+def parse_strictly(text: str) -> Any:
+    """The JSON value in a text; a key twice, NaN and infinity are no JSON. Raises ValueError."""
+    hooks = {"object_pairs_hook": read_object, "parse_constant": refuse_constant, "parse_float": read_float}
+    return parse_json(text, **hooks)
 
 
 def read_graph(values: Any) -> Graph:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn, Self
 
 from mpcify.errors import MpcifyError
 from mpcify.graph.about import AGAIN, Rule, checked, flag, one_of, whole, wrong_field
-from mpcify.graph.graph import parse_json
+from mpcify.graph.graph import parse_strictly
 
 FORMAT = 1
 Role = Literal["client", "owner", "helper", "dealer"]
@@ -79,7 +79,7 @@ def graph_file(length: int) -> str:
 def parsed(text: str, path: Path) -> Any:
     """The JSON value in a file's text. Raises MPC-404."""
     try:
-        return parse_json(text)
+        return parse_strictly(text)
     except ValueError:
         refuse(path, "it is not JSON")
 

@@ -16,6 +16,7 @@ from mpcify.engines.cost import Cost
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.files import write_whole
 from mpcify.inference import Batch, PrivateModel
+from mpcify.jsontext import parse_json
 from mpcify.measure.provenance import code_digest
 from mpcify.progress import Progress
 
@@ -30,25 +31,22 @@ def answer(
     The folder gets one file a run (`<digest>.jsonl`): the first line says which run, every other holds one batch: the
     places of its examples, their logits, the cost. No text and no weight stands in it. A line that a kill left half
     written is run again. The cost of weights that are shared anew after an interruption replaces the first.
-    Raises MPC-109 if the folder cannot be made, MPC-601 if a file in it is damaged.
+    Raises MPC-109 if the folder or a file in it cannot be written, MPC-601 if a file in it is damaged.
     """
     if folder is None:
         return private(examples.texts, progress)
-    path, known = take_up(folder, fingerprint(private, examples))
+    path, known = take_up(folder, fingerprint(private, examples), (len(examples), len(private.about.labels)))
     if known:
         done = sum(map(len, known))
         warnings.warn(MpcifyWarning(f"{done} of {len(examples)} examples were answered before: going on"), stacklevel=2)
         if progress:
             progress(done)
-    with path.open("a", encoding="utf-8") as file:
-        for batch in private.batches(examples.texts, known):
-            batch = replace(batch, cost=replace(batch.cost, setup=private.setup))
-            file.write(json.dumps(to_json(batch)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            known[batch.places] = batch
-            if progress:
-                progress(sum(map(len, known)))
+    for batch in private.batches(examples.texts, known):
+        batch = replace(batch, cost=replace(batch.cost, setup=private.setup))
+        add(path, batch)
+        known[batch.places] = batch
+        if progress:
+            progress(sum(map(len, known)))
     rows: dict[int, np.ndarray] = {}
     cost = Cost()
     for batch in known.values():
@@ -74,8 +72,22 @@ def fingerprint(private: PrivateModel, examples: Examples) -> dict[str, Any]:
     }
 
 
-def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ...], Batch]]:
-    """The file of a run, made if it is not there, and the batches in it; a last line half written is removed."""
+def add(path: Path, batch: Batch) -> None:
+    """Writes a batch at the end of a run's file, on the disk. Raises MPC-109."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(to_json(batch)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        raise unwritable(path, problem) from problem
+
+
+def take_up(folder: Path, run: dict[str, Any], shape: tuple[int, int]) -> tuple[Path, dict[tuple[int, ...], Batch]]:
+    """The file of a run, made if it is not there, and the batches in it; a last line half written is removed.
+
+    shape: of all its logits, (examples, labels).
+    """
     path = folder / f"{hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]}.jsonl"
     header = json.dumps(run) + "\n"
     try:
@@ -83,6 +95,8 @@ def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ..
         whole, _, torn = path.read_text(encoding="utf-8").rpartition("\n") if path.is_file() else ("", "", "")
     except (FileExistsError, NotADirectoryError) as problem:
         raise MpcifyError(109, str(folder), "it is not a folder", "name a new folder") from problem
+    except OSError as problem:
+        raise unwritable(folder, problem) from problem
     except UnicodeDecodeError as problem:
         raise damaged(path, 1) from problem
     first, *lines = whole.split("\n")
@@ -94,13 +108,19 @@ def take_up(folder: Path, run: dict[str, Any]) -> tuple[Path, dict[tuple[int, ..
     known: dict[tuple[int, ...], Batch] = {}
     for number, line in enumerate(lines, 2):
         try:
-            batch = from_json(json.loads(line))
+            batch = from_json(parse_json(line), shape)
         except (ValueError, KeyError, TypeError) as problem:
             raise damaged(path, number) from problem
         known[batch.places] = batch
     if torn:
         os.truncate(path, len((whole + "\n").encode()))
     return path, known
+
+
+def unwritable(path: Path, problem: OSError) -> MpcifyError:
+    """The error for answers that cannot be kept."""
+    reason = problem.strerror or "it cannot be written"
+    return MpcifyError(109, str(path), reason, "name a folder you may write")
 
 
 def damaged(path: Path, line: int) -> MpcifyError:
@@ -114,10 +134,13 @@ def to_json(batch: Batch) -> dict[str, Any]:
     return {"places": list(batch.places), "logits": logits, "cost": batch.cost.to_json()}
 
 
-def from_json(line: dict[str, Any]) -> Batch:
-    """The batch of a line. Raises ValueError, KeyError or TypeError for any other line."""
+def from_json(line: dict[str, Any], shape: tuple[int, int]) -> Batch:
+    """The batch of a line; shape: of all logits. Raises ValueError, KeyError or TypeError for any other line."""
     places, logits = tuple(line["places"]), np.asarray(line["logits"], np.float64)
-    if not all(type(place) is int for place in places) or logits.ndim != 2 or len(logits) != len(places):
+    count, labels = shape
+    if not all(type(place) is int and 0 <= place < count for place in places):
+        raise ValueError("no such places")
+    if not places or logits.shape != (len(places), labels):
         raise ValueError("not a batch")
     if not np.isfinite(logits).all():
         raise ValueError("not finite")

@@ -16,6 +16,7 @@ from mpcify.errors import MpcifyError
 from mpcify.files import write_whole
 from mpcify.graph.build import Builder
 from mpcify.graph.graph import Graph
+from mpcify.jsontext import read_json
 from mpcify.measure.transport import measure_transport
 
 REPEATS = 3
@@ -90,12 +91,11 @@ def calibrated(
     config: EngineConfig, path: str | Path | None, notice: Callable[[str], None] = lambda line: None
 ) -> Speed:
     """The speeds in a file; measured, and written there if there are none. Raises MPC-110 for another file."""
-    chosen = config.to_json()
-    key = " ".join(str(part) for part in (chosen.get("protocol", config.name), chosen.get("ring")) if part)
+    key = speeds_of(config)
     known: dict[str, Any] = {"format": FORMAT, "speeds": {}}
     if path is not None and Path(path).exists():
         try:
-            known = json.loads(Path(path).read_text(encoding="utf-8"))
+            known = read_json(path)
             if known["format"] != FORMAT or not isinstance(known["speeds"], dict):
                 raise ValueError
             if key in known["speeds"]:
@@ -110,6 +110,13 @@ def calibrated(
         known["speeds"][key] = asdict(speed)
         write_whole(path, json.dumps(known, indent=1) + "\n")
     return speed
+
+
+def speeds_of(config: EngineConfig) -> str:
+    """What decides an engine's speeds on a machine, as a calibration names them: protocol, ring, another device."""
+    chosen = config.to_json()
+    device = None if config.device == "cpu" else config.device
+    return " ".join(str(part) for part in (chosen.get("protocol", config.name), chosen.get("ring"), device) if part)
 
 
 def probes() -> dict[str, tuple[Graph, dict[str, np.ndarray]]]:
