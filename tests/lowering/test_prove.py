@@ -1,6 +1,7 @@
 """A student is served as transformers runs it, or refused: token numbers, positions, types, padding, pixels, graph."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mpcify.errors import MpcifyError
 from mpcify.lowering import prove as proof
 from mpcify.lowering.prove import prove_equal, prove_inputs
 from mpcify.lowering.trace import trace_graph
+from mpcify.requests.images import ImageRequests
 from tests.makers import FAMILIES
 
 PAIR = ("the film is good", "not very bad")
@@ -150,6 +152,14 @@ def test_a_compiled_model_proves_the_first_graph_it_traces(checkpoint: Any, monk
         {"size": {"height": 9, "width": 8}},
         {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 8}},
         {"image_processor_type": "Nobody's"},
+        {"image_std": 0.0},
+        {"image_std": [0.0]},
+        {"image_std": math.nan},
+        {"image_mean": math.inf},
+        {"image_mean": []},
+        {"rescale_factor": 1e39},
+        {"rescale_factor": "1"},
+        {"resample": "bilinear"},
     ],
 )
 def test_an_image_processor_that_does_more_is_refused(change: dict[str, Any], checkpoint: Any) -> None:
@@ -158,6 +168,32 @@ def test_an_image_processor_that_does_more_is_refused(change: dict[str, Any], ch
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(MpcifyError, match="MPC-208"):
         prove_equal(convert(load_model(folder), "2quad-freediv"), folder)
+
+
+def test_a_deviation_of_0_is_found_by_check(checkpoint: Any) -> None:
+    folder = checkpoint("vit")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_std": [0.0]}))
+    (finding,) = (finding for finding in mpcify.check(folder) if finding.blocks)
+    assert (finding.code, finding.kind) == ("MPC-208", "config")
+
+
+def test_pixels_that_are_no_numbers_prove_nothing(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = checkpoint("vit")
+    student = convert(load_model(folder), "2quad-freediv")
+    processor = read_processor(folder, student)
+    monkeypatch.setattr(ImageRequests, "pixels", lambda *_: np.full((1, 8, 8), np.nan, np.float32))
+    with pytest.raises(MpcifyError, match=r"MPC-208 image processor: .*other pixels"):
+        prove_inputs(student, processor)
+
+
+@pytest.mark.parametrize("longest", [0, -1, -5.0])
+def test_a_tokenizer_that_no_text_fits_is_refused(longest: float, checkpoint: Any) -> None:
+    folder = checkpoint("bert")
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": longest}))
+    with pytest.raises(MpcifyError, match=r"MPC-208 .*model_max_length"):
+        prove_equal(convert(load_model(folder), "exact"), folder)
 
 
 def test_other_pixels_than_transformers_are_seen(checkpoint: Any) -> None:

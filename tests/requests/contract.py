@@ -96,6 +96,23 @@ class RequestsContract(ABC):
             self.requests().groups(wrong)
         assert "private" not in str(raised.value)
 
+    @pytest.mark.parametrize("wrong", ["array", "number", "table"])
+    def test_an_array_that_is_no_list_of_items_is_refused(self, wrong: str) -> None:
+        class Table:
+            """As pandas makes them: a list of its columns' names."""
+
+            shape, __len__, __getitem__ = (2, 2), lambda self: 2, lambda self, place: "a"
+
+        given = {"array": np.array("a private text"), "number": np.float64(3), "table": Table()}[wrong]
+        with pytest.raises(MpcifyError, match="MPC-102 request: it is one"):
+            self.requests().groups(given)
+
+    def test_an_array_of_its_items_is_a_list_of_them(self) -> None:
+        array = np.empty(4, object)
+        array[:] = self.items()
+        places = [group.places for group in self.requests().groups(array)]
+        assert places == [group.places for group in self.requests().groups(self.items())]
+
     def test_an_empty_list_is_refused(self) -> None:
         with pytest.raises(MpcifyError, match="MPC-108"):
             self.requests().groups([])

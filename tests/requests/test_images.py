@@ -1,5 +1,7 @@
 """Images: the same pixel values as transformers, in the order of a patch convolution."""
 
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,3 +167,60 @@ def test_a_header_tells_that_an_image_has_more_than_8_bits(mode: str, tmp_path: 
 def test_if_nothing_scales_images_the_check_knows_their_size() -> None:
     with pytest.raises(MpcifyError, match="MPC-107 row 3"):
         ImageRequests(replace(FACTS, do_resize=False)).check(picture(), "row 3")
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (8, 8, 4), (1, 2, 8, 8, 3)])
+def test_one_image_as_an_array_is_no_list_of_images(shape: tuple[int, ...]) -> None:
+    with pytest.raises(MpcifyError, match=r"MPC-102 request: it is one ndarray.*list of images"):
+        ImageRequests(FACTS).groups(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 24, 3), (2, 16, 24)])
+def test_images_stacked_in_one_array_are_a_list_of_images(shape: tuple[int, ...]) -> None:
+    (group,) = ImageRequests(FACTS).groups(np.zeros(shape, np.uint8))
+    assert group.places == (0, 1)
+
+
+@pytest.mark.parametrize("image", [np.zeros((0, 0, 3), np.uint8), np.zeros((0, 4), np.uint8), Image.new("RGB", (4, 0))])
+def test_an_image_without_pixels_is_refused(image: Any) -> None:
+    for read in (ImageRequests(FACTS).patches, ImageRequests(FACTS).check):
+        with pytest.raises(MpcifyError, match=r"MPC-107 image: it is \d×\d pixels"):
+            read(image)
+
+
+def test_a_pair_of_images_is_refused_as_one() -> None:
+    with pytest.raises(MpcifyError, match=r"MPC-107 image 2: .*images have no pairs"):
+        ImageRequests(FACTS).groups([picture(), ("a.png", "b.png")])
+
+
+def png_of_16_bits(colours: int) -> bytes:
+    """A PNG of 8 × 8 black pixels with 16 bits a channel; colours: 2 (RGB) or 6 (with opacity), as PNG calls them."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = zlib.compress(bytes(8 * (1 + 8 * 2 * {2: 3, 6: 4}[colours])))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rgb.png", png_of_16_bits(2)),
+        ("rgba.png", png_of_16_bits(6)),
+        ("rgb.ppm", b"P6 8 8 65535\n" + bytes(8 * 8 * 6)),
+    ],
+)
+def test_colours_of_16_bits_are_refused_though_pil_calls_them_rgb(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (ImageRequests(FACTS).patches, ImageRequests(FACTS).check):
+        with pytest.raises(MpcifyError, match=r"MPC-107 .*more than 8 bits"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.ppm", "a.bmp", "a.jpg", "a.tiff"])
+def test_images_of_8_bits_are_read_in_every_format(name: str, tmp_path: Path) -> None:
+    picture().save(tmp_path / name)
+    ImageRequests(FACTS).check(tmp_path / name)
+    assert ImageRequests(FACTS).patches(tmp_path / name).shape == (6, 192)

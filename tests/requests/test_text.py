@@ -358,3 +358,15 @@ def test_a_texts_own_bucket_is_of_its_own_tokens_whatever_it_is_padded_to(length
 
 def test_every_number_of_tokens_has_a_bucket() -> None:
     assert [bucket_of(count) for count in (1, 16, 17, 512, 513, 9999)] == [16, 16, 24, 512, 512, 512]
+
+
+@pytest.mark.parametrize("wrong", [("a",), (), ("a", "b", "c"), ["a", "b"]])
+def test_a_tuple_that_is_no_pair_is_no_text(wrong: Any) -> None:
+    with pytest.raises(MpcifyError, match=r"MPC-102 request: an input is of a type that is not read"):
+        requests().groups(["a", wrong])
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\0", ("a", "b\0")])
+def test_a_nul_inside_a_text_is_refused(text: Any) -> None:
+    with pytest.raises(MpcifyError, match="MPC-102 text 2: the text holds a NUL"):
+        requests().groups(["a", text])

@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel
 from mpcify.conversion.facts import columns, longest_text, skipped_token, takes_images, takes_segments
 from mpcify.conversion.folder import beside
 from mpcify.errors import MpcifyError
-from mpcify.graph.about import ImageFacts, TextFacts, sides
+from mpcify.graph.about import LARGEST, SMALLEST, ImageFacts, TextFacts, finite, sides
 
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", *SENTENCEPIECE)
@@ -94,14 +94,18 @@ def processor_digest(model: PreTrainedModel, processor: Any) -> str:
 
 
 def text_facts(model: PreTrainedModel, tokenizer: Any) -> TextFacts:
-    """How a tokenizer and a model read texts."""
+    """How a tokenizer and a model read texts. Raises MPC-208 for a longest text that no text fits."""
+    longest = tokenizer.model_max_length
+    if not isinstance(longest, int | float) or not longest >= 1:
+        what = f"its model_max_length is {longest}, and no text has fewer than 1 token"
+        raise no_tokenizer(getattr(tokenizer, "name_or_path", "") or "tokenizer", what, "correct tokenizer_config.json")
     known = min(getattr(model.config, "type_vocab_size", 0) or 0, 2) if "token_type_ids" in columns(model) else 0
     return TextFacts(
         vocabulary=len(model.get_input_embeddings().weight),
         positions=longest_text(model),
         segments=takes_segments(model),
         truncation=tokenizer.truncation_side,
-        longest=min(longest_text(model), int(tokenizer.model_max_length)),
+        longest=int(min(longest_text(model), longest)),
         types=known if "token_type_ids" in tokenizer.model_input_names else 0,
         skipped=skipped_token(model),
     )
@@ -127,17 +131,18 @@ def image_facts(model: PreTrainedModel, values: Mapping[str, Any]) -> ImageFacts
             "it crops images, or scales them to another size than the model reads",
             f"resize images to {height} by {width} without a crop, and save that processor",
         )
+    count = model.config.num_channels
     return ImageFacts(
-        channels=model.config.num_channels,
+        channels=count,
         size=size,
         patch=patch,
         do_resize=resizes,
-        resample=int(told("resample", 2)),
+        resample=int(numbers("resample", told("resample", 2))[0]),
         do_rescale=values.get("do_rescale") is not False,
-        rescale=told("rescale_factor", 1 / 255),
+        rescale=numbers("rescale_factor", told("rescale_factor", 1 / 255))[0],
         do_normalize=values.get("do_normalize") is not False,
-        mean=channels(told("image_mean", 0.5), model.config.num_channels),
-        std=channels(told("image_std", 0.5), model.config.num_channels),
+        mean=channels("image_mean", told("image_mean", 0.5), count),
+        std=channels("image_std", told("image_std", 0.5), count, SMALLEST),
     )
 
 
@@ -146,11 +151,22 @@ def pixels(value: Any) -> int | tuple[int, int]:
     return value if isinstance(value, int) else (value[0], value[1])
 
 
-def channels(value: Any, count: int) -> float | tuple[float, ...]:
+def numbers(name: str, value: Any, least: float = -LARGEST) -> tuple[float, ...]:
+    """A number, or several, of an image processor. Raises MPC-208 for what float32 does not hold, or below a least."""
+    given = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not given or not all(finite(each) and each >= least for each in given):
+        what = f"its {name} is {value!r}"[:80]
+        remedy = "save the image processor that the model was trained with beside it, with save_pretrained"
+        raise MpcifyError(208, PREPROCESSING, what, remedy)
+    return given
+
+
+def channels(name: str, value: Any, count: int, least: float = -LARGEST) -> float | tuple[float, ...]:
     """A number, or one a channel, as facts have it. Raises MPC-208 for others."""
+    given = numbers(name, value, least)
     if isinstance(value, int | float):
         return value
-    if not isinstance(value, list | tuple) or len(value) != count:
+    if len(given) != count:
         remedy = "save the image processor beside the model, with save_pretrained"
         raise MpcifyError(208, PREPROCESSING, f"its mean or its deviation is not of {count} channels", remedy)
-    return tuple(value)
+    return given

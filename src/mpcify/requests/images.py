@@ -16,6 +16,8 @@ from mpcify.graph.inputs import PATCHES
 from mpcify.requests.requests import Requests, filled
 
 MODES = {1: "L", 3: "RGB"}
+CHANNELS = (1, 3, 4)  # of an image that is an array
+DEEP = (";16B", ";16L", ";16N")  # how PIL calls 16 bits a channel in a file, which it decodes to 8
 
 
 class ImageRequests(Requests):
@@ -35,8 +37,15 @@ class ImageRequests(Requests):
         self.height, self.width = sides(facts.size)
         self.patch = sides(facts.patch)
 
+    def is_list(self, shape: Sequence[int]) -> bool:
+        """Three axes that end in channels may be one image."""
+        return len(shape) in (1, 4) or (len(shape) == 3 and shape[-1] not in CHANNELS)
+
     def encode(self, items: Sequence[Any], truncate: bool = False, longest: int | None = None) -> list[np.ndarray]:
         """The patches (N, P) of every image. Raises MPC-107."""
+        for index, image in enumerate(items):
+            if isinstance(image, tuple):
+                raise unreadable(f"image {index + 1}", "it is a pair, and images have no pairs", "give one image")
         return [self.patches(image, f"image {index + 1}") for index, image in enumerate(items)]
 
     def padded_length(self, encoded: np.ndarray, length: int | None) -> int:
@@ -59,7 +68,7 @@ class ImageRequests(Requests):
             self.pixels(image, where)
             return
         with opened(image, where := named(image, where)) as found:
-            refuse_deep(found, where)
+            refuse_unlike(found, where)
 
     def patches(self, image: str | Path | Image.Image | np.ndarray, where: str = "image") -> np.ndarray:
         """An image's patches (N, P): patches row by row, in each of them channel, row, column. float32.
@@ -94,7 +103,7 @@ class ImageRequests(Requests):
 
     def convert(self, image: Image.Image, where: str) -> Image.Image:
         """The image upright and in the model's mode. Raises MPC-107."""
-        refuse_deep(image, where)
+        refuse_unlike(image, where)
         return ImageOps.exif_transpose(image).convert(self.mode)
 
 
@@ -148,11 +157,24 @@ def as_image(image: Image.Image | np.ndarray, where: str) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
 
 
-def refuse_deep(image: Image.Image, where: str) -> None:
-    """Raises MPC-107 for more than 8 bits a channel, which PIL would clip silently."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+def refuse_unlike(image: Image.Image, where: str) -> None:
+    """Raises MPC-107 for an image without pixels, or of more than 8 bits a channel, which PIL would clip silently."""
+    if 0 in image.size:
+        raise unreadable(where, f"it is {image.width}×{image.height} pixels", "give an image that has pixels")
+    if image.mode in ("I", "F") or image.mode.startswith("I;") or stored_deep(image):
         what = f"its pixels have more than 8 bits (mode {image.mode})"
         raise unreadable(where, what, "save it with 8 bits a channel")
+
+
+def stored_deep(image: Image.Image) -> bool:
+    """Whether the file of an image that is not decoded yet has more than 8 bits a channel."""
+    for codec, _, _, given in getattr(image, "tile", ()):
+        values = given if isinstance(given, tuple) else (given,)
+        if any(isinstance(value, str) and value.endswith(DEEP) for value in values):
+            return True
+        if codec.startswith("ppm") and any(isinstance(value, int) and value > 255 for value in values):
+            return True
+    return False
 
 
 def unreadable(where: str, what: str, remedy: str) -> MpcifyError:

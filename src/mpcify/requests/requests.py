@@ -52,6 +52,10 @@ class Requests(ABC):
     def sample(self, graph: Graph) -> list[Any]:
         """B made-up items that fill a graph's length, encoded."""
 
+    def is_list(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape is a list of items, and neither one item nor a table of columns."""
+        return len(shape) == 1
+
     def bucket_for(self, count: int) -> int:
         """The public padded length: the smallest that holds `count` tokens. Raises MPC-106 if none does."""
         if count > self.longest:
@@ -64,7 +68,10 @@ class Requests(ABC):
 
         Raises MPC-102 for what is no list of items, MPC-108 for an empty one, and what `encode` raises.
         """
-        if isinstance(items, str | bytes | Mapping) or not hasattr(items, "__getitem__"):
+        listed = (
+            hasattr(items, "__getitem__") and hasattr(items, "__len__") and self.is_list(getattr(items, "shape", (1,)))
+        )
+        if isinstance(items, str | bytes | Mapping) or not listed:
             what = f"it is one {type(items).__name__}"
             raise MpcifyError(102, "request", what, f"give a list of {self.items}")
         if not len(items):

@@ -87,8 +87,8 @@ class TextRequests(Requests):
         longest: the largest number of tokens; if None, or above it, what the model, its tokenizer and the largest
         bucket take. truncate: cut longer texts, on the tokenizer's side (the longer of a pair first; special tokens
         stay), instead of refusing them. where: what errors call a text, by its place.
-        Raises MPC-102 (not Unicode), 105 (empty), 106 (too long), 111 (the padding token inside), 208 (the tokenizer
-        fails, or is another model's).
+        Raises MPC-102 (not Unicode, a NUL), 105 (empty), 106 (too long), 111 (the padding token inside), 208 (the
+        tokenizer fails, or is another model's).
         """
         if isinstance(texts, str):
             raise TypeError("texts is one str: give a list of texts")
@@ -228,12 +228,16 @@ def bare(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def check_text(text: Any, where: str) -> None:
-    """Raises MPC-105 for an empty text, MPC-102 for one that is not Unicode, TypeError for what is no text."""
+    """Raises MPC-105 for an empty text, MPC-102 for one that is not Unicode or holds a NUL, TypeError for no text."""
     parts = text if isinstance(text, tuple) else (text,)
-    if len(parts) > 2 or not all(isinstance(part, str) for part in parts):
+    if isinstance(text, tuple) and len(text) != 2:
+        raise TypeError(f"{where} is a tuple of {len(text)}")
+    if not all(isinstance(part, str) for part in parts):
         raise TypeError(f"{where} is neither a str nor a pair of them")
     if not all(part.strip() for part in parts):
         raise MpcifyError(105, where, "the text is empty", "remove it, or give it a text")
+    if any("\0" in part for part in parts):
+        raise MpcifyError(102, where, "the text holds a NUL", "remove that character")
     try:
         "".join(parts).encode()
     except UnicodeEncodeError:
