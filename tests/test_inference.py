@@ -219,6 +219,9 @@ def test_cutting_a_text_is_said(student):
         {"engine": "plain", "ring": 64},
         {"engine": "fixed", "ring": 0},
         {"batch": 0},
+        {"batch": 4097},
+        {"batch": 10**9},
+        {"unheard_of": None},
         {"embeddings": "x"},
     ],
 )

@@ -15,6 +15,7 @@ from mpcify.engines.plain import PlainEngine, PlainSession, measure_ranges
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.graph.exported import Exported
 from mpcify.graph.graph import Graph
+from mpcify.graph.inputs import refuse_lengths
 from mpcify.graph.ranges import RangeRecorder
 from mpcify.progress import Progress
 from mpcify.requests import requests_of
@@ -63,7 +64,7 @@ class PrivateModel:
     exported: the model, as all its parties together hold it, or as a client does. sessions: where they come from if not
     from a simulation, which takes all parties' parts. length: one padded length for all texts; None: each text
     goes to the smallest that there is. truncate: cut longer texts. Raises MPC-203 and MPC-208 if a client cannot make
-    the model's inputs.
+    the model's inputs, MPC-405 for a length of images.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class PrivateModel:
         self.process, self.closed, self.turn = os.getpid(), False, threading.RLock()
         self.exported, self.engine, self.length, self.truncate = exported, engine, length, truncate
         self.about, self.batch = exported.about, exported.batch
+        if self.about.task.images and length is not None:
+            refuse_lengths(length)
         self.requests = requests_of(exported)
         self.graphs: dict[int, Graph] = {}
         self.plain_sessions: dict[int, PlainSession] = {}

@@ -334,6 +334,22 @@ def test_a_recipe_that_trains_nothing_says_so_if_its_activation_is_not_the_model
         convert(teacher("bert", hidden_act=own), recipe)
 
 
+@pytest.mark.parametrize("positions", [2, 3, 5, 8])
+def test_a_model_of_a_few_positions_converts(positions, teacher):
+    model = teacher("bert", max_position_embeddings=positions)
+    few = {name: value[:, :positions] for name, value in inputs("bert").items()}
+    with torch.no_grad():
+        torch.testing.assert_close(convert(model, "exact")(**few).logits, model(**few).logits)
+
+
+def test_a_model_that_takes_no_text_is_said_to(teacher):
+    model = teacher("bert", max_position_embeddings=1)
+    with pytest.raises(MpcifyError, match="MPC-203 bert: it takes 1 token, and every text has more"):
+        convert(model, "exact")
+    (finding,) = mpcify.check(model)
+    assert (finding.code, finding.kind) == ("MPC-203", "never")
+
+
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet", "vit"])
 def test_a_model_that_has_answered_is_not_taken_for_a_changed_one(family, teacher):
     model = teacher(family)

@@ -32,6 +32,7 @@ def test_none_is_an_engines_own_default() -> None:
         ("plain", {"fraction_bits": 18}, "engine plain: it has no fraction-bits. Do this: leave --fraction-bits out"),
         ("spu", {"dealer": "moon"}, "engine spu: it has no dealer. Do this: leave --dealer out"),
         ("plain", {"unheard_of": True}, "engine plain: it has no unheard-of"),
+        ("plain", {"unheard_of": None}, "engine plain: it has no unheard-of"),
         (
             "plain",
             {"device": "cuda"},
@@ -53,6 +54,10 @@ def test_what_an_engine_does_not_have_is_refused(name: str, given: dict[str, Any
     with pytest.raises(MpcifyError) as error:
         config_named(name, **given)
     assert str(error.value).startswith(f"MPC-501 {said}")
+
+
+def test_none_is_no_setting_of_another_engine() -> None:
+    assert config_named("plain", ring=None, protocol=None, ahead=None) == config_named("plain")
 
 
 def test_a_switch_that_another_engine_needs_is_ignored() -> None:

@@ -175,3 +175,27 @@ def test_images_answer_from_their_export(checkpoint: Callable[..., Path], tmp_pa
     with mpcify.compile(tmp_path / "out", "plain") as private:
         np.testing.assert_array_equal(private(images)[0], wanted)
         assert private.exported.lengths == (private.graph(0).length,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"), [({"length": 16}, "length 16"), ({"embeddings": "one-hot"}, "embeddings one-hot")]
+)
+def test_what_images_do_not_have_is_refused(
+    settings: dict[str, Any], where: str, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = checkpoint("vit")
+    export_folder(mpcify.convert(load_model(folder), "2quad-freediv"), folder, tmp_path / "out", [])
+    for model in (folder, tmp_path / "out"):
+        with pytest.raises(MpcifyError, match=f"MPC-405 {where}: images"):
+            mpcify.compile(model, "plain", **settings)
+
+
+@pytest.mark.parametrize(("lengths", "embeddings"), [([16], "client"), ([], "one-hot")])
+def test_no_graph_of_images_is_exported_that_nobody_asked_for(
+    lengths: list[int], embeddings: str, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = checkpoint("vit")
+    student = mpcify.convert(load_model(folder), "2quad-freediv")
+    with pytest.raises(MpcifyError, match=r"MPC-405 .*images"):
+        export_folder(student, folder, tmp_path / "out", lengths, embeddings=embeddings)
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from mpcify.bench.kept import keep, read_kept
 from mpcify.bench.shapes import NAIVE, SHAPES, check_shape
 from mpcify.cli.early import check_embeddings, check_lengths, check_plot, read_config
 from mpcify.cli.export import integers_in
-from mpcify.cli.options import engine_options
+from mpcify.cli.options import Batch, engine_options
 from mpcify.cli.profile import Plot
 from mpcify.cli.verb import Answer, table, verb
 from mpcify.engines import DEFAULT, engine_named
@@ -28,7 +28,6 @@ Engines = Annotated[str, typer.Option("--engine", metavar="E,E…", help=f"{', '
 Lengths = Annotated[str, typer.Option("--length", metavar="N,N…", help="Tokens.")]
 Layers = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N encoder layers. Default: all.")]
 Repeat = Annotated[int, typer.Option(min=1, metavar="N", help="Turns that count.")]
-Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
 Embeddings = Annotated[str, typer.Option(help="client or one-hot.")]
 Rings = Annotated[str, typer.Option("--ring", metavar="BITS,…", help="64 (default), 48, 32, or several.")]
 Baseline = Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with an earlier result, as JSON.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mpcify.cli.early import check_embeddings, check_plot, check_runnable
-from mpcify.cli.options import AcceptEmbeddingLeak, Runnable, engine_options
+from mpcify.cli.options import AcceptEmbeddingLeak, Batch, Runnable, engine_options
 from mpcify.cli.profile import Plot, draw_profile, parts_table
 from mpcify.cli.verb import Answer, together, verb
 from mpcify.engines import DEFAULT
@@ -16,7 +16,6 @@ from mpcify.errors import MpcifyWarning
 from mpcify.files import refuse_unwritable
 
 Embeddings = Annotated[str, typer.Option(help="client or one-hot.")]
-Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
 Length = Annotated[int | None, typer.Option(min=2, help="Padded length. Default: 128, or what the model takes.")]
 NetworkName = Annotated[str, typer.Option(metavar="lan|wan|RTT,GBIT", help="Round trip in ms and rate in Gbit/s.")]
 Calibration = Annotated[

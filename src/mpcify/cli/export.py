@@ -5,12 +5,11 @@ from typing import Annotated
 import typer
 
 from mpcify.cli.early import check_embeddings, check_lengths, check_model
-from mpcify.cli.options import AcceptEmbeddingLeak, Model, Out
+from mpcify.cli.options import AcceptEmbeddingLeak, Batch, Model, Out
 from mpcify.cli.verb import Answer, verb
 from mpcify.files import refuse_taken
 
 Lengths = Annotated[str, typer.Option("--length", metavar="N,N…", help="Padded lengths; images have none.")]
-Batch = Annotated[int, typer.Option(min=1, help="Requests at once.")]
 Embeddings = Annotated[str, typer.Option(help="client: the client folder holds the table; one-hot: it stays secret.")]
 
 

@@ -9,6 +9,7 @@ import typer
 from mpcify.cli.early import check_embeddings, check_runnable
 from mpcify.engines import DEFAULT, engine_named
 from mpcify.engines.config import ENGINES, EngineConfig, config_named, settings, switches
+from mpcify.graph.inputs import MOST_BATCH
 
 if TYPE_CHECKING:
     from mpcify.inference import PrivateModel
@@ -26,6 +27,7 @@ Cluster = Annotated[
     typer.Option(metavar="FOLDER", help="A deployed client's folder, in place of MODEL: parties on other machines."),
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
+Batch = Annotated[int, typer.Option(min=1, max=MOST_BATCH, help="Requests at once.")]
 AcceptEmbeddingLeak = Annotated[
     bool, typer.Option("--accept-embedding-leak", help="Clients may hold a fine-tuned embedding table.")
 ]
@@ -155,7 +157,7 @@ REQUEST: dict[str, tuple[Any, Any]] = {
         ],
         "client",
     ),
-    "batch": (Annotated[int, typer.Option(min=1, help="Requests at once.")], 1),
+    "batch": (Batch, 1),
     "length": (
         Annotated[
             int | None, typer.Option(min=2, help="Padded length of every text. Default: each text's smallest bucket.")

@@ -10,9 +10,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -103,8 +105,20 @@ def options_of(group: Any) -> dict[str, tuple[Any, Any]] | None:
 
 
 def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    """A keyword of a command."""
+    """A keyword of a command. Words for paths go through `path_named`."""
+    kind, *told = get_args(annotation) or (annotation,)
+    if Path in (kind, *get_args(kind)):
+        info = copy(told[0])
+        info.parser = path_named
+        annotation = Annotated[kind, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def path_named(word: str) -> Path:
+    """A path. Raises a usage error for an empty word, which would name the present folder."""
+    if not word:
+        raise typer.BadParameter("it is empty")
+    return Path(word)
 
 
 def present(answer: Answer, format: Format) -> None:

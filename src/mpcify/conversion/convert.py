@@ -21,6 +21,7 @@ from transformers.activations import ACT2FN
 
 from mpcify.conversion import survey
 from mpcify.conversion.config import build_config, check_names, read_config, reason_of
+from mpcify.conversion.facts import longest_text, takes_images
 from mpcify.conversion.families import HEADLESS, OWN_ACTIVATIONS, REFUSED, TASKS, TESTED, UnsupportedError, family_of
 from mpcify.conversion.folder import keep_companions
 from mpcify.conversion.position_bias import adapt
@@ -197,6 +198,9 @@ def refuse_family(config: Any) -> None:
 def refuse_unsupported(model: PreTrainedModel) -> None:
     """Raises the first reason, known without a forward, why a model cannot be converted (MPC-202, 203, 205, 206)."""
     refuse_family(model.config)
+    if not takes_images(model) and longest_text(model) < 2:
+        what = f"it takes {longest_text(model)} token, and every text has more"
+        raise UnsupportedError(model.config.model_type, what, "use a model with more positions", "never")
     check_names(model.config.id2label, type(model).__name__, int)
     task_of(model.config, teacher_class(model).__name__)
     attention = model.config._attn_implementation

@@ -16,7 +16,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.activations import ACT2CLS
 from transformers.masking_utils import AttentionMaskInterface
 
-from mpcify.conversion.facts import takes_images, takes_segments
+from mpcify.conversion.facts import longest_text, takes_images, takes_segments
 from mpcify.conversion.families import TESTED_FAMILY, TESTED_FAMILY_NAMED, family_of
 from mpcify.conversion.position_bias import adapt
 from mpcify.conversion.student import LayerSites, encoder_layers
@@ -56,13 +56,16 @@ def layer_path(module: str) -> str:
 
 
 def sample_inputs(model: PreTrainedModel, batch: int = 1, length: int = 8) -> dict[str, Tensor]:
-    """Inputs of the right shapes: embeddings and mask (and token types) of `length` tokens, or pixels; all ones."""
+    """Inputs of the right shapes: embeddings and mask (and token types) of `length` tokens, or pixels; all ones.
+
+    Of fewer tokens if the model does not take so many.
+    """
     config = model.config
     if takes_images(model):
         size = config.image_size
         height, width = (size, size) if isinstance(size, int) else size
         return {"pixel_values": torch.ones(batch, config.num_channels, height, width)}
-    width = model.get_input_embeddings().weight.shape[1]
+    width, length = model.get_input_embeddings().weight.shape[1], min(length, longest_text(model))
     inputs = {"inputs_embeds": torch.ones(batch, length, width), "attention_mask": torch.ones(batch, 1, 1, length)}
     if takes_segments(model):
         inputs["token_type_ids"] = torch.zeros(batch, length, dtype=torch.long)

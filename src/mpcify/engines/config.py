@@ -131,7 +131,7 @@ def registered(name: str) -> type[EngineConfig]:
 
 
 def config_named(name: str, **given: Any) -> EngineConfig:
-    """The config of an engine, None standing for its own default.
+    """The config of an engine, None standing for its own default, and for nothing in a setting of another engine.
 
     A switch permits something: an engine that would not refuse it has no use for it, and ignores it. Raises MPC-501 for
     an engine that there is not, a setting that it does not have, and a value of another type or that it does not have.
@@ -143,7 +143,7 @@ def config_named(name: str, **given: Any) -> EngineConfig:
         if key in known:
             if value is not None:
                 chosen[key] = typed(config, known[key], value)
-        elif value is not None and key not in switches():
+        elif key not in (settings() if value is None else switches()):
             flag = key.replace("_", "-")
             raise MpcifyError(501, f"engine {name}", f"it has no {flag}", f"leave --{flag} out")
     return config(**chosen)

@@ -17,7 +17,7 @@ from mpcify.engines.config import ENGINES
 from mpcify.errors import MpcifyError, MpcifyWarning
 from mpcify.extras import require
 from mpcify.graph.exported import Exported, Folder, is_exported, read_all
-from mpcify.graph.inputs import EMBEDDINGS
+from mpcify.graph.inputs import EMBEDDINGS, MOST_BATCH, refuse_tables
 from mpcify.inference import TABLE_LEAKS, PrivateModel
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def compile(
     check_switch("accept_embedding_leak", accept_embedding_leak)
     if protocol is not None and not (isinstance(protocol, str) and protocol):
         raise unknown("protocol", protocol, "use the name of one of the engine's protocols")
-    batch, length = whole("batch", batch, 1), whole_or_none("length", length, 2)
+    batch, length = whole("batch", batch, 1, MOST_BATCH), whole_or_none("length", length, 2)
     runner = engine_named(
         engine,
         protocol=protocol,
@@ -99,12 +99,14 @@ def check_exported(folder: Folder, embeddings: str, batch: int, length: int | No
 
     `client` asks for nothing: it is what is taken if nobody asks.
     """
-    if length is not None:
+    if length is not None and not folder.about.task.images:
         folder.graph(length)
     where, again = str(folder.where), "mpcify export MODEL OUT"
     if batch != folder.batch:
         what = f"it was exported for a batch of {folder.batch}, not of {batch}"
         raise MpcifyError(405, where, what, f"ask for that batch, or export again: {again} --batch {batch}")
+    if folder.about.task.images:
+        refuse_tables(embeddings)
     if embeddings == "one-hot" and folder.about.embeddings == "client":
         what = "it was exported with embeddings client, not one-hot"
         raise MpcifyError(405, where, what, f"leave embeddings out, or export again: {again} --embeddings one-hot")
@@ -116,10 +118,10 @@ def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
         raise unknown(name, value, f"use one of {', '.join(known)}")
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """A whole number as an int. Raises MPC-501 for anything else, and for one below `least`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise unknown(name, value, f"use a whole number from {least} on")
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number as an int. Raises MPC-501 for anything else, and for one below `least` or above `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least or (most or value) < value:
+        raise unknown(name, value, f"use a whole number from {least} {'on' if most is None else f'to {most}'}")
     return int(value)
 
 

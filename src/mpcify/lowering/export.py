@@ -21,7 +21,7 @@ from mpcify.files import new_folder
 from mpcify.graph.about import NOTICE, About
 from mpcify.graph.exported import TABLE, Exported, write
 from mpcify.graph.graph import Graph
-from mpcify.graph.inputs import EMBEDDINGS
+from mpcify.graph.inputs import EMBEDDINGS, refuse_lengths, refuse_tables
 from mpcify.graph.ranges import Ranges, batched, hull, rounded
 from mpcify.lowering.passes import lower
 from mpcify.lowering.prove import prove_graph, prove_inputs
@@ -97,10 +97,13 @@ def is_uncalibrated(student: PreTrainedModel) -> bool:
 def describe(model: PreTrainedModel, source: str | Path, embeddings: str, processor: Any = None) -> About:
     """What is public of a model. processor: its tokenizer or image processor, if it is read already.
 
-    Raises MPC-208 for one that does not fit the model, MPC-501 for embeddings that are neither of the two.
+    Raises MPC-208 for one that does not fit the model, MPC-405 for a table of images, MPC-501 for embeddings that are
+    neither of the two.
     """
     if embeddings not in EMBEDDINGS:
         raise MpcifyError(501, f"embeddings {embeddings}", "there is no such choice", "use client or one-hot")
+    if takes_images(model):
+        refuse_tables(embeddings)
     return About(
         notice=NOTICE,
         model=Path(source).name,
@@ -160,6 +163,8 @@ def export_folder(
     See `graph.exported`. Raises MPC-403 if clients would get a table that is not recorded as public, unless its leak is
     accepted; MPC-109, MPC-405.
     """
+    if takes_images(student):
+        refuse_lengths(*lengths)
     exported = TracedStudent(student, source, embeddings, batch)
     if exported.leaks_table and not accept_embedding_leak:
         raise MpcifyError(
