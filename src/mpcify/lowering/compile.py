@@ -120,7 +120,7 @@ def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     """A whole number as an int. Raises MPC-501 for anything else, and for one below `least` or above `most`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least or (most or value) < value:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= (most or int(value)):
         raise unknown(name, value, f"use a whole number from {least} {'on' if most is None else f'to {most}'}")
     return int(value)
 

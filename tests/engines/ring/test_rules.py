@@ -17,6 +17,7 @@ from mpcify.conversion.folder import save
 from mpcify.engines.engine import Session
 from mpcify.engines.plain import measure_ranges
 from mpcify.engines.ring import roles
+from mpcify.engines.ring import rules as rules_of_ring
 from mpcify.engines.ring.config import KNOWN_TO, RingConfig
 from mpcify.engines.rules import Rules
 from mpcify.errors import MpcifyError
@@ -165,3 +166,20 @@ def convert_folder(checkpoint: Callable, place: Any) -> Any:
     source = checkpoint("bert")
     save(convert(load_model(source), "2quad-freediv"), place / "student", source)
     return place / "student"
+
+
+def test_a_graph_is_planned_once_and_another_anew() -> None:
+    rules = RingConfig().rules()
+    graphs = []
+    for _ in range(2):
+        builder = Builder(1, 1)
+        x = builder.input("x", "client", (4,))
+        graph = builder.finish(None, [builder.emit("y", "add", [x, builder.weight("b", np.ones(4))])])
+        graphs.append(graph.with_ranges({"y": {"value": (-1.0, 1.0)}}))
+    with patch.object(rules_of_ring, "Planner", wraps=rules_of_ring.Planner) as planner:
+        first = rules.plan(graphs[0])
+        rules.work(graphs[0]), rules.openings(graphs[0]), rules.keeps(graphs[0])
+        assert rules.plan(graphs[0]) is first
+        assert planner.call_count == 1
+        assert rules.plan(graphs[1]) is not first
+    assert rules == RingConfig().rules()

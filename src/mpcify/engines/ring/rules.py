@@ -1,7 +1,7 @@
 """What the ring engine can and what it costs: its kinds, the plan of a graph, and what every step of it sends."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mpcify.engines.engine import OUTPUT
@@ -32,7 +32,7 @@ REMEDY = "convert with 2quad-freediv or softmax-freediv, or use another engine"
 @dataclass(frozen=True)
 class RingRules(Rules):
     """The engine's rules. cap: the widest ring. force: it runs what no ring holds. waiting: sets dealt ahead.
-    delegated: no party knows the inputs.
+    delegated: no party knows the inputs. planned: the last graph that was asked for, and its plan.
     """
 
     share_bytes: ClassVar[int] = WORD
@@ -40,6 +40,7 @@ class RingRules(Rules):
     force: bool = False
     waiting: int = 0
     delegated: bool = False
+    planned: list[tuple[Graph, Plan]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def number(self) -> FixedPoint:  # type: ignore[override]
@@ -70,7 +71,19 @@ class RingRules(Rules):
                 raise MpcifyError(401, operation.where, what, REMEDY)
 
     def plan(self, graph: Graph) -> Plan:
-        """The plan with the most fraction bits that the rings hold. Raises MPC-402 if there is none."""
+        """The plan with the most fraction bits that the rings hold. Raises MPC-402 if there is none.
+
+        What is asked for twice in a row is planned once.
+        """
+        for known, plan in tuple(self.planned):  # threads may share the rules
+            if known is graph:
+                return plan
+        plan = self.finest(graph)
+        self.planned[:] = [(graph, plan)]
+        return plan
+
+    def finest(self, graph: Graph) -> Plan:
+        """The plan of `plan`, made anew."""
         *finer, last = COARSER
         for precision in finer:
             try:
