@@ -138,7 +138,7 @@ def test_doctor_finds_nothing_wrong_at_any_folder(out: Path) -> None:
     assert problems == {name: [] for name in FOLDERS}
     values = {name: {each.check: each.value for each in diagnosis.findings} for name, diagnosis in found.items()}
     assert found["thin"].role == "thin"
-    assert "same graphs" in values["thin"]["owner: programs"]
+    assert "same export" in values["thin"]["owner: programs"]
     assert values["thin"]["delegate: ready"] == "it is ready"
     assert values["owner"]["desk"].startswith("a desk is open at 127.0.0.1:")
     assert values["owner"]["desk-token"] == values["client"]["gateway-token"] == "for us alone"

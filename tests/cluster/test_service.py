@@ -20,7 +20,7 @@ from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read_all
 from mpcify.network.memory import MemoryNetwork
 from tests.cluster.trusting import TrustingConfig
-from tests.graph.bags import answers
+from tests.graph.bags import Bag, answers, export
 
 Clusters = Callable[..., Any]
 TEXTS = ["a good film", "a bad film film film film", "good"]  # of two lengths
@@ -251,6 +251,17 @@ def test_parties_with_other_settings_are_refused_before_anything_is_shared(clust
         with pytest.raises(MpcifyError, match="MPC-705 party owner: it has other graphs, settings"):
             private(TEXTS)
         assert private.source.links is None
+        private.close()
+
+
+def test_folders_of_two_exports_are_refused_though_their_graphs_are_the_same(
+    exported: Path, tmp_path: Path, cluster: Clusters
+) -> None:
+    with cluster() as running:
+        running.exported = export(Bag(), tmp_path / "parties")
+        private = running.connect()
+        with pytest.raises(MpcifyError, match=r"MPC-705 party owner: it has other exported folders .* than client"):
+            private(TEXTS)
         private.close()
 
 

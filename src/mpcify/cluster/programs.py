@@ -32,6 +32,7 @@ class Programs:
         """What must be equal at every party, by what it is."""
         return {
             "version of mpcify": __version__,
+            "exported folders (of another run of `mpcify export`)": self.exported.index.export,
             "lengths or batch": [[*self.by_length], self.exported.batch],
             "graphs, settings or version of the engine": [program.facts() for program in self.by_length.values()],
         }
@@ -47,8 +48,8 @@ class Programs:
         return any(program.sharing is not None for program in self.by_length.values())
 
     def digest(self, length: int) -> str:
-        """Of what a thin client must have the same as the parties: a length's graph, settings and versions."""
-        return digest_of(self.by_length[length].facts()).hex()
+        """Of what a thin client must have the same as the parties: export, graph, settings and versions."""
+        return digest_of([self.exported.index.export, self.by_length[length].facts()]).hex()
 
     @property
     def limits(self) -> Limits:

@@ -28,7 +28,7 @@ from tests.cluster.conftest import Cluster
 from tests.cluster.delegated.delegates import INPUTS, TEXTS, TOKENS, Delegated, code_of, in_thread, leave, serves
 from tests.cluster.gateway.service import until
 from tests.cluster.proxy import certified, proxy
-from tests.graph.bags import answers
+from tests.graph.bags import Bag, answers, export
 
 
 def test_a_thin_client_gets_the_answers_of_the_model(cluster: Delegated, exported: Path) -> None:
@@ -289,3 +289,12 @@ def test_places_that_are_exchanged_or_run_something_else_are_refused_before_anyt
         connection.programs.by_length[4].config = type(cluster.cluster.engine.config)(word="b")  # type: ignore[attr-defined]
         with pytest.raises(MpcifyError, match=r"MPC-705 delegate: .*another export"):
             connection.ready()
+
+
+def test_a_thin_client_of_another_export_is_refused_though_its_graphs_are_the_same(
+    cluster: Delegated, tmp_path: Path
+) -> None:
+    cluster.programs = Delegated(export(Bag(), tmp_path / "parties")).programs
+    with closing(cluster.thin()) as connection, pytest.raises(MpcifyError, match=r"MPC-705 delegate: .*another export"):
+        connection.ready()
+    assert code_of(cluster.post("owner", cluster.halves()["owner"])) == (409, "MPC-705")

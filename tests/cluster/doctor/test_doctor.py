@@ -1,6 +1,7 @@
 """The doctor: each broken thing is found, named and comes with a remedy, and hides nothing else."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.doctor.doctor import examine
 from mpcify.cluster.doctor.findings import Findings
 from mpcify.network import dial
-from tests.cluster.deployments import all_serving, edit
+from tests.cluster.deployments import all_serving, deploy, edit
 from tests.cluster.doctor.examined import ROLES, flip, of, weights, wrong
+from tests.graph.bags import Bag, export
 
 
 def test_a_cluster_that_works_has_nothing_wrong_at_any_party(out: Path) -> None:
@@ -21,7 +23,7 @@ def test_a_cluster_that_works_has_nothing_wrong_at_any_party(out: Path) -> None:
         found = {role: examine(out / role) for role in ROLES}
     assert {role: each.ok for role, each in found.items()} == dict.fromkeys(ROLES, True)
     assert [each for role in ROLES for each in found[role].findings if each.problem] == []
-    assert "same graphs" in of(found["client"], "session").value
+    assert "same export" in of(found["client"], "session").value
     for peer in ("owner", "helper"):
         assert "ms" in of(found["client"], f"{peer}: line").value
     assert "rounds" in of(found["client"], "request of 4").value
@@ -45,6 +47,16 @@ def test_parties_that_differ_are_found_and_what_differs_is_named(out: Path) -> N
     assert [*found] == ["session"]
     assert "MPC-705 party owner: it has other graphs, settings or version" in found["session"].problem
     assert "party init" in found["session"].remedy
+
+
+def test_folders_of_two_exports_are_found(out: Path, kits: Path, tmp_path: Path) -> None:
+    other = deploy(export(Bag(), tmp_path / "parties"), kits, tmp_path / "other")
+    shutil.rmtree(out / "client" / "exported")
+    shutil.move(other / "client" / "exported", out / "client")
+    with all_serving(out):
+        found = wrong(examine(out / "client"))
+    assert [*found] == ["session"]
+    assert "it has other exported folders (of another run of `mpcify export`) than client" in found["session"].problem
 
 
 def test_a_client_that_has_a_session_is_not_disturbed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def check_places(thin: Thin, programs: Programs, findings: Findings) -> None:
 def agreeing(connection: ThinConnection, role: str, place: Place) -> str:
     """Raises MPC-703 to MPC-709 unless a place takes the token, and runs what halves are made for here."""
     connection.check(role, place)
-    return f"{place.url} takes the token, and has the same graphs, settings and versions"
+    return f"{place.url} takes the token, and has the same export, settings and versions"
 
 
 def ready(place: Place) -> str:

@@ -55,7 +55,7 @@ def opened(connection: Connection) -> str:
     """That all parties agree, or BUSY. Raises MPC-703 to MPC-707."""
     try:
         connection.connect()
-        return "all parties have the same graphs, settings and versions"
+        return "all parties have the same export, settings and versions"
     except MpcifyError as error:
         if error.code == 704 and CONNECTED in error.what:
             return BUSY
