@@ -16,7 +16,7 @@ TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
 WRONG = {
     "400": "The body is not the JSON that is asked for.",
     "401": "The token is missing, or is not the gateway's.",
-    "408": "The body did not come in time.",
+    "408": "The request did not come in time.",
     "413": "The body is too large, or has too many inputs.",
     "415": "The body is not said to be JSON.",
     "421": "The request is not for this machine's own address.",

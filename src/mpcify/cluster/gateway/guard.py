@@ -44,10 +44,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Content-Security-Policy", POLICY)
+                harden(MutableHeaders(scope=message))
             await send(message)
 
         try:
@@ -80,6 +77,14 @@ class Guard:
             what = "it has no token" if not given else "its token is not the gateway's"
             remedy = "send Authorization: Bearer and the token in the gateway's token file"
             raise refused(UNAUTHORIZED, what, remedy, WWW_Authenticate="Bearer")
+        scope["state"]["trusted"] = True  # its connection is not closed for another
+
+
+def harden(headers: MutableHeaders) -> None:
+    """Adds what every answer says to browsers."""
+    for name, value in HEADERS.items():
+        headers[name] = value
+    headers.setdefault("Content-Security-Policy", POLICY)
 
 
 def values(scope: Scope, name: bytes) -> list[bytes]:

@@ -66,11 +66,14 @@ class Probes:
 
 
 def guarded(routes: Sequence[Route], token: str, turns: Turns, log: Log | None) -> Starlette:
-    """An application of these routes, behind the guard. Its `state.turns` is closed when it is to end."""
+    """An application of these routes, behind the guard. Its `state.turns` is closed when it is to end.
+
+    log: gets an event a request, and is its `state.log`.
+    """
     handlers: Mapping[Any, Any] = {HTTPException: refuse_route}
     guard = Middleware(Guard, token=token, routes=[route.path for route in routes], log=log)
     made = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
-    made.state.turns = turns
+    made.state.turns, made.state.log = turns, log
     return made
 
 

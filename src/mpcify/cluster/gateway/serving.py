@@ -10,9 +10,10 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
+from mpcify.cluster.gateway.connections import Caller
 from mpcify.errors import MpcifyError
 
-CONNECTIONS = 512
+BACKLOG = 512  # connections that wait to be taken
 IDLE = 30  # seconds that a connection may wait for its next request
 TICK = 5  # seconds
 
@@ -45,7 +46,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise MpcifyError(901, f"--host {host}", "others than this machine would reach it", remedy)
     family = socket.AF_INET6 if found.version == 6 else socket.AF_INET
     try:
-        listening = socket.create_server((address, port), family=family, backlog=CONNECTIONS)
+        listening = socket.create_server((address, port), family=family, backlog=BACKLOG)
     except OSError as problem:
         what = os.strerror(problem.errno) if problem.errno else "it cannot be used"
         raise MpcifyError(901, f"--port {port}", what, "choose another port") from None
@@ -67,14 +68,13 @@ def server_of(app: Starlette, leave: Callable[[], None], tick: Callable[[], None
 
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Caller,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=IDLE,
         callback_notify=notify,
         timeout_notify=TICK,
