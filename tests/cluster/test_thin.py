@@ -286,3 +286,28 @@ def test_a_cost_reads_as_it_was_written_and_nothing_else_does() -> None:
     for text in ("", "[]", "null", "1", "{", "[" * 100_000, GOOD.replace('"rounds": 3', '"rounds": true')):
         with pytest.raises(ValueError):
             cost_from(text, ("client", "owner"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"setup": 5},
+        {"setup": {"seconds": "a", "bytes": [1]}},
+        {"setup": json.loads(GOOD)},
+        {"other": 1},
+        {"offline": json.loads(GOOD)},
+        {"online": json.loads(GOOD), "offline": {**json.loads(GOOD), "setup": []}},
+        {"online": json.loads(GOOD), "offline": {**json.loads(GOOD), "offline": json.loads(GOOD)}},
+        {"online": 5, "offline": 5},
+        {"seconds": 10**400},
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_cost_has_no_field_but_its_own_and_two_parts_that_have_none(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no cost"):
+        cost_from(json.dumps({**json.loads(GOOD), **more}), ("client", "owner"))
+
+
+def test_a_cost_that_is_nested_without_end_is_none() -> None:
+    with pytest.raises(ValueError, match="no cost"):
+        cost_from(GOOD[:-1] + ', "setup": ' + '{"setup": ' * 600 + "1" + "}" * 601, ("client", "owner"))

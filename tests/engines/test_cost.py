@@ -39,6 +39,9 @@ def test_json_splits_a_cost_only_if_part_of_it_was_done_ahead() -> None:
         {"bytes": -1},
         {"rounds": True},
         {"bytes_per_party": [1]},
+        {"bytes": [1]},
+        {"bytes_per_party": {"owner": None}},
+        {"bytes_per_party": 5},
     ],
     ids=str,
 )

@@ -7,19 +7,19 @@ that party's half of the answer is there, and brings it back. `GET /v1/halves` s
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mpcify.cluster.orders import is_count
+from mpcify.cluster.orders import LARGEST, is_count
 from mpcify.engines.cost import Cost
 
 ROUTE = "/v1/halves"
 BINARY = "application/octet-stream"
 ID, LENGTH, PROGRAM = "mpcify-request", "mpcify-length", "mpcify-program"  # headers of a half
 COST = "mpcify-cost"  # of an answer: a cost as JSON
-PARTS = ("online", "offline")
+FIELDS = {"seconds", "bytes", "bytes_per_party", "rounds"}
+PARTS = ("online", "offline")  # of a cost, both or none
 REMEMBERED = 1 << 17  # halves
 
 
@@ -58,16 +58,17 @@ def cost_from(text: str, roles: Collection[str]) -> Cost:
         values = json.loads(text)
     except RecursionError:
         raise ValueError("it is no cost") from None
-    if not (is_cost(values, roles) and all(is_cost(values[part], roles) for part in PARTS if part in values)):
+    parts = {name: values.pop(name) for name in PARTS if name in values} if isinstance(values, dict) else {}
+    if len(parts) == 1 or not all(is_cost(each, roles) for each in (values, *parts.values())):
         raise ValueError("it is no cost")
-    return Cost.from_json(values)
+    return Cost.from_json({**values, **parts})
 
 
 def is_cost(values: Any, roles: Collection[str]) -> bool:
-    """Whether a value is the JSON object of a cost, whatever its parts are."""
-    if not isinstance(values, Mapping) or not {"seconds", "bytes", "bytes_per_party", "rounds"} <= values.keys():
+    """Whether a value is the JSON object of a cost without parts."""
+    if not isinstance(values, Mapping) or values.keys() != FIELDS:
         return False
     seconds, shares = values["seconds"], values["bytes_per_party"]
     known = isinstance(shares, Mapping) and shares.keys() <= {*roles} and all(map(is_count, shares.values()))
-    timed = type(seconds) in (int, float) and math.isfinite(seconds) and seconds >= 0
+    timed = type(seconds) in (int, float) and 0 <= seconds < LARGEST
     return known and timed and is_count(values["bytes"]) and is_count(values["rounds"])

@@ -109,7 +109,7 @@ def take_up(folder: Path, run: dict[str, Any], shape: tuple[int, int]) -> tuple[
     for number, line in enumerate(lines, 2):
         try:
             batch = from_json(parse_json(line), shape)
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, RecursionError) as problem:
             raise damaged(path, number) from problem
         known[batch.places] = batch
     if torn:
