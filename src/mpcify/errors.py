@@ -86,6 +86,12 @@ class MpcifyError(Exception):
         return type(self), (self.code, self.where, self.what, self.remedy), vars(self)
 
 
+def interrupted(place: str) -> MpcifyError:
+    """The error for what SIGINT or SIGTERM ended."""
+    remedy = "run the same command again; `distill --resume` and `evaluate --answers` go on where they stopped"
+    return MpcifyError(902, place, "interrupted before the end", remedy)
+
+
 class MpcifyWarning(UserWarning):
     """Something the user should know, and that does not stop the run; one line, same words as an error."""
 

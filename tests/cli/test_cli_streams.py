@@ -157,3 +157,20 @@ def test_a_text_that_is_no_unicode_is_escaped_in_json() -> None:
 def test_an_answer_for_people_ends_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     verb.present(Answer({}, "done"), Format.text)
     assert capsys.readouterr().out == "done\n"
+
+
+INTERRUPTED = """
+import os, sys
+sys.argv[0] = "mpcify"
+sys.addaudithook(lambda event, given: event == "import" and given[0] == "typer" and os.kill(os.getpid(), {number}))
+from mpcify.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_before_the_command_line_is_imported_is_a_numbered_line(number: int) -> None:
+    words = [sys.executable, "-c", INTERRUPTED.format(number=int(number)), "check", "m"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("MPC-902 mpcify: interrupted before the end. Do this: ")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mpcify.cluster import local
 from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.local import LocalParties, deploy_here
 from mpcify.engines.spu.config import SpuConfig
@@ -41,3 +42,13 @@ def test_a_party_that_does_not_start_is_named_with_its_own_words(exported: Path,
     with pytest.raises(MpcifyError, match=r"MPC-703 party owner: MPC-404 .*weights.safetensors.* no such file"):
         parties.start()
     assert parties.processes == {}
+
+
+def test_a_terminals_interrupt_reaches_no_party_itself(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "SERVE", "import os; print(os.getsid(0) == os.getpid(), file=os.sys.stderr)")
+    lines: list[str] = []
+    with pytest.raises(MpcifyError, match="MPC-703"):
+        LocalParties(deploy_here(exported, tmp_path / "cluster", ENGINE), lines.append).start()
+    assert "owner: True" in lines

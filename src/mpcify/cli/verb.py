@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from mpcify.errors import MpcifyError, MpcifyWarning
+from mpcify.errors import MpcifyError, MpcifyWarning, interrupted
 from mpcify.extras import explained
 from mpcify.launch import first_to_fail, rank
 from mpcify.progress import say
@@ -216,8 +216,7 @@ def numbered(error: BaseException, place: str = "mpcify") -> MpcifyError:
     if isinstance(error, MpcifyError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        remedy = "run the same command again; `distill --resume` and `evaluate --answers` go on where they stopped"
-        return MpcifyError(902, place, "interrupted before the end", remedy)
+        return interrupted(place)
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         place = context.command_path if context else "mpcify"
@@ -231,7 +230,9 @@ def numbered(error: BaseException, place: str = "mpcify") -> MpcifyError:
         return MpcifyError(901, place, what, "check the order of the arguments")
     if reason := disk_refusal(error):
         place = str(getattr(error, "filename", None) or "output")
-        return MpcifyError(109, place, reason, "free some space, or name a place you may write")
+        forbidden = isinstance(error, PermissionError)
+        remedy = "run as a user who may" if forbidden else "free some space"
+        return MpcifyError(109, place, reason, f"{remedy}, or name a place you may write")
     what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     return MpcifyError(
         903, "mpcify", what.rstrip(": "), "set MPCIFY_DEBUG=1 to see where, and report it with the command"

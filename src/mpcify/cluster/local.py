@@ -24,7 +24,7 @@ STARTING, STOPPING = 120.0, 60.0  # seconds until a party is ready, and until it
 LOOPBACK = "127.0.0.1"
 # `mpcify party serve` of the words that follow, in a process that does not outlive this one
 SERVE = (
-    "from mpcify.cluster.local import end_with_starter; end_with_starter(); from mpcify.cli.main import main; main()"
+    "from mpcify.cluster.local import end_with_starter; end_with_starter(); from mpcify.__main__ import main; main()"
 )
 
 
@@ -82,7 +82,12 @@ class LocalParties:
             for role in self.roles:
                 words = [sys.executable, "-P", "-c", SERVE, "party", "serve", str(self.folder / role)]
                 self.processes[role] = subprocess.Popen(
-                    words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                    words,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,  # Ctrl-C is for whoever started them, who stops them
                 )
                 threading.Thread(target=self.follow, args=(role, self.processes[role].stderr), daemon=True).start()
             for role, ready in self.ready.items():
