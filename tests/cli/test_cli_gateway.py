@@ -38,7 +38,7 @@ config = SimpleNamespace(limits=SimpleNamespace(queue=3))
 engine = SimpleNamespace(delegated=False)
 folder = SimpleNamespace(role="client", lengths=(16,), config=config, engine=engine, health=None, kit=Path("none"))
 deployed.read_deployment = lambda folder_path, role: folder
-deployed.connect = lambda folder_path, witness: Model()
+deployed.model_of = lambda folder_path, witness: Model()
 main()
 """
 
@@ -150,7 +150,9 @@ def test_known_answers_are_read_before_anybody_may_ask(
 ) -> None:
     from mpcify.cluster.gateway import deployed
 
-    monkeypatch.setattr(deployed, "connect", lambda folder, witness: nullcontext(FakeModel()))
+    unreached = FakeModel()
+    monkeypatch.delattr(FakeModel, "open")  # whoever opens a length reaches the parties
+    monkeypatch.setattr(deployed, "model_of", lambda folder, witness: nullcontext(unreached))
     outcome = mpcify("gateway", tmp_path, "--port", 0, "--canary", tmp_path / "known.jsonl")
     assert outcome.code == 2
     assert "MPC-101 " in outcome.err

@@ -1,17 +1,19 @@
 """Kits are renewed: nothing else is overwritten, and a reader never meets half a renewal."""
 
 import fcntl
+import io
 import os
 import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mpcify.cluster import authority as making
-from mpcify.cluster import keys
+from mpcify.cluster import deployed, keys
 from mpcify.cluster.authority import (
     accept,
     create_kits,
@@ -19,7 +21,11 @@ from mpcify.cluster.authority import (
     renew_kit,
 )
 from mpcify.cluster.certificates import new_key
+from mpcify.cluster.deployed import CertificateWatch
+from mpcify.cluster.health import Health
 from mpcify.cluster.keys import AUTHORITY, CERTIFICATE, KEY, now, read_kit
+from mpcify.cluster.logs import Log
+from mpcify.cluster.metrics import Metrics
 from mpcify.errors import MpcifyError
 from mpcify.graph.index import ROLES
 from tests.cluster.signing import certificate, contents, put
@@ -178,3 +184,23 @@ def test_what_replaces_a_services_files_belongs_to_the_service(kits: Path, monke
     monkeypatch.setattr(os, "fchown", lambda _, *owner: owners.append(owner))
     renew_kit(kits, "owner")
     assert owners == [(1234, 5678)] * 3
+
+
+def test_a_service_notices_the_end_of_its_certificate_when_it_comes(
+    kits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer, key, began = read_issuer(kits), new_key(), now()
+    put(kits / "owner", key, [certificate(issuer, key, ends=began + timedelta(minutes=5))], [issuer.certificate])
+    passed, told, health = timedelta(), list[tuple[bool, str]](), Health("127.0.0.1", 0, Metrics("owner"))
+    monkeypatch.setattr(deployed.time, "monotonic", lambda: passed.total_seconds())
+    for module in (keys, deployed):
+        monkeypatch.setattr(module, "now", lambda: began + passed)
+    with health:
+        monkeypatch.setattr(health, "ready", lambda ok, why="": told.append((ok, why)))
+        deployment: Any = SimpleNamespace(kit=kits / "owner", role="owner")
+        watch = CertificateWatch(deployment, Log("owner", stream=io.StringIO()), Metrics("owner"), health)
+        watch.started = True
+        for minutes in (0, 4, 6):
+            passed = timedelta(minutes=minutes, seconds=1)
+            watch()
+    assert told == [(True, ""), (True, ""), (False, "certificate")]

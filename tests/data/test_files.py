@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mpcify.data.files import Examples, read_examples
+from mpcify.data.tables import read_text
 from mpcify.errors import MpcifyError
 from tests.makers import write_bytes
 
@@ -244,6 +246,23 @@ def test_a_file_or_folder_of_another_kind_is_not_looked_for_on_the_hub(
 def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "folder.tsv").mkdir()
     assert refusal(tmp_path / "folder.tsv").code == 102
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_device_is_not_read(tmp_path: Path, device: str) -> None:
+    (tmp_path / "data.tsv").symlink_to(device)
+    assert refusal(tmp_path / "data.tsv").what == "it is no ordinary file"
+
+
+def test_a_pipe_is_read_and_one_that_nobody_writes_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "data.tsv")
+    assert refusal(tmp_path / "data.tsv").code == 108
+    written = "sentence\tlabel\na film\tgood\n"
+    reading, writing = os.pipe()  # as a shell's <(…) is
+    os.write(writing, written.encode())
+    os.close(writing)
+    assert read_text(Path(f"/dev/fd/{reading}")) == written.strip()
+    os.close(reading)
 
 
 @pytest.mark.parametrize(

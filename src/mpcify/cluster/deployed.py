@@ -12,7 +12,7 @@ from mpcify.cluster.client import Connection
 from mpcify.cluster.deployment import Deployment, read_deployment, read_exported
 from mpcify.cluster.desk import Desk
 from mpcify.cluster.health import Health
-from mpcify.cluster.keys import read_kit
+from mpcify.cluster.keys import now, read_kit
 from mpcify.cluster.logs import Form, Log, libraries
 from mpcify.cluster.metrics import Metrics
 from mpcify.cluster.party import Patience, Service
@@ -35,21 +35,31 @@ def connect(
 
     Raises MPC-701 for a delegate's folder too, who knows no inputs.
     """
+    private = model_of(folder, length=length, truncate=truncate, witness=witness)
+    assert private.source is not None
+    try:
+        private.source.ready()
+    except BaseException:
+        private.close()
+        raise
+    return private
+
+
+def model_of(
+    folder: str | Path, *, length: int | None = None, truncate: bool = False, witness: Witness | None = None
+) -> PrivateModel:
+    """As `connect`, but no party is reached before something is asked."""
     deployment = read_deployment(folder, CLIENT)
     if deployment.engine.delegated:
         remedy = "ask with the folder of a thin client; what this folder is for: mpcify gateway FOLDER"
         raise MpcifyError(701, str(folder), "it is a delegate's, which knows no inputs", remedy)
     connection = connection_of(deployment, witness)
-    programs = connection.programs
+    exported = connection.programs.exported
     try:
-        private = PrivateModel(
-            programs.exported, deployment.engine.build(), connection, length=length, truncate=truncate
-        )
-        connection.connect()
+        return PrivateModel(exported, deployment.engine.build(), connection, length=length, truncate=truncate)
     except BaseException:
         connection.close()
         raise
-    return private
 
 
 def connection_of(deployment: Deployment, witness: Witness | None = None) -> Connection:
@@ -169,7 +179,7 @@ def on_signal(stop: Callable[[], None]) -> Iterator[None]:
 
 
 class CertificateWatch:
-    """Looks at a party's certificate once an hour: how many days it has, said to metrics, log and probes.
+    """Looks at a party's certificate once an hour, and when it ends, and tells metrics, log and probes the days it has.
 
     started: whether the party serves; only then can it be ready. draining: whether it answers its last request.
     """
@@ -184,16 +194,17 @@ class CertificateWatch:
             return self.tell()
         self.due = time.monotonic() + HOUR
         try:
-            days = read_kit(self.deployment.kit, self.deployment.role).days_left
+            kit = read_kit(self.deployment.kit, self.deployment.role)
         except MpcifyError as error:
             self.log.failure("certificate", error)
             self.metrics.certificate(0)
             self.valid, self.due = False, time.monotonic() + MINUTE
         else:
             self.valid = True
-            self.metrics.certificate(days)
-            if days < SOON:
-                self.log.event("certificate-expires", "warning", days=days)
+            self.due = min(self.due, time.monotonic() + (kit.not_after - now()).total_seconds())
+            self.metrics.certificate(kit.days_left)
+            if kit.days_left < SOON:
+                self.log.event("certificate-expires", "warning", days=kit.days_left)
         self.tell()
 
     def tell(self) -> None:

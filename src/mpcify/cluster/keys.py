@@ -32,6 +32,7 @@ LEAST_RSA = 2048  # bits
 TRIES, PAUSE = 5, 0.05  # a renewal takes a moment
 MAKE = "make it with mpcify keys, or copy the whole kit"
 RENEW = "renew it: mpcify keys renew"
+OTHER_USER = "run as the user that it belongs to"
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -222,6 +223,17 @@ def as_pem(certificates: Sequence[x509.Certificate]) -> bytes:
     return b"".join(item.public_bytes(Encoding.PEM) for item in certificates)
 
 
+def is_there(path: Path) -> bool:
+    """Whether something has this name. Raises MPC-702 if one may not look."""
+    try:
+        path.stat()
+        return True
+    except PermissionError as problem:
+        refuse(path, f"it cannot be read ({problem.strerror})", OTHER_USER)
+    except OSError:
+        return False
+
+
 def read_secret(path: Path) -> bytes:
     """The content of a file that nobody else can read. Raises MPC-702.
 
@@ -230,21 +242,21 @@ def read_secret(path: Path) -> bytes:
     return read_file(path, secret=True)
 
 
-def read_file(path: Path, *, secret: bool = False) -> bytes:
-    """The content of a file of at most a MiB. Raises MPC-702."""
+def read_file(path: Path, *, secret: bool = False, remedy: str = MAKE) -> bytes:
+    """The content of a file of at most a MiB. remedy: for one that is not there, or is no file. Raises MPC-702."""
     try:
         with open(path, "rb", opener=at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > MOST:
-                refuse(path, "it is no ordinary file, or too large", MAKE)
+                refuse(path, "it is no ordinary file, or too large", remedy)
             permitted = 0o640 if status.st_uid == 0 != os.geteuid() else 0o600
             if secret and status.st_mode & 0o077 & ~permitted:
                 refuse(path, "others may read or change it", f"chmod 600 {path}, and renew it if somebody did")
             return file.read(MOST)
     except FileNotFoundError:
-        refuse(path, "there is no such file", MAKE)
+        refuse(path, "there is no such file", remedy)
     except OSError as problem:
-        refuse(path, f"it cannot be read ({problem.strerror})", "run as the user that the kit belongs to")
+        refuse(path, f"it cannot be read ({problem.strerror})", OTHER_USER)
 
 
 def refuse(where: Path, what: str, remedy: str) -> NoReturn:

@@ -6,13 +6,16 @@ Nothing is guessed and no row is skipped: a file that is not exactly this is ref
 import csv
 import io
 import json
+import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mpcify.errors import MpcifyError
+from mpcify.files import at_once
 
 OTHER_FILES = {  # what stands at the start of a file that is not UTF-8 text
     b"PK\x03\x04": "a ZIP archive (xlsx is one)",
@@ -60,9 +63,14 @@ def open_table(source: str, split: str | None) -> Table:
 
 
 def read_text(path: Path) -> str:
-    """A file's text, without the empty lines at its end. Raises MPC-101 and 102."""
+    """The text of a file or a pipe, without the empty lines at its end. Raises MPC-101 and 102."""
     try:
-        content = path.read_bytes()
+        with open(path, "rb", opener=at_once) as file:
+            kind = os.fstat(file.fileno()).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+                raise MpcifyError(102, str(path), "it is no ordinary file", "name a file")
+            os.set_blocking(file.fileno(), True)  # for a pipe that somebody writes into
+            content = file.read()
     except FileNotFoundError:
         raise MpcifyError(101, str(path), "there is no such file", "check the path") from None
     except OSError as error:

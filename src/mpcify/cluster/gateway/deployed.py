@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from mpcify.cluster.canary import Canary
-from mpcify.cluster.deployed import CertificateWatch, connect, connection_of, health_of
+from mpcify.cluster.deployed import CertificateWatch, connection_of, health_of, model_of
 from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.gateway.application import application
 from mpcify.cluster.gateway.halves import Delegate, halves_application
@@ -31,7 +31,8 @@ def serve_gateway(
 
     token_file: None for the folder's own. canary: known answers to ask for. form: of the log on stderr. Raises MPC-901
     for an address that is not the loopback's or is in use, and for known answers that a delegate cannot ask for;
-    MPC-702 for the token, what `connect` raises for the folder and its parties, and what `Canary` raises.
+    MPC-702 for the token, what `connect` raises for the folder and its parties, and what `Canary` raises, before one is
+    reached.
     """
     deployment = read_deployment(folder, CLIENT)
     if deployment.engine.delegated and canary is not None:
@@ -60,12 +61,12 @@ def serve_gateway(
             taker = Delegate(connection, turns)
             app = halves_application(taker, connection.programs, token, turns, metrics=counts, log=log)
         else:
-            private = held.enter_context(connect(folder, witness=witness))
+            private = held.enter_context(model_of(folder, witness=witness))
+            asking = None if canary is None else Canary(private, canary, CANARY_EVERY, metrics, log)
             for length in deployment.lengths:
                 private.open(length)
             app = application(private, token, waiting=waiting, metrics=counts, log=log)
-            if canary is not None:
-                asking = Canary(private, canary, CANARY_EVERY, metrics, log)
+            if asking is not None:
                 asking.start()
                 held.callback(asking.stop)
 

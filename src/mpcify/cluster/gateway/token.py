@@ -2,16 +2,21 @@
 
 import re
 import secrets
-import stat
 from pathlib import Path
 
-from mpcify.errors import MpcifyError
+from mpcify.cluster.keys import read_file, refuse
+from mpcify.cluster.thin.config import TOKENS
 from mpcify.files import write_whole
 
 NAME, DESK = "gateway-token", "desk-token"  # of its file in a deployed folder: the client's, the owner's
 FORM = re.compile(r"[A-Za-z0-9_-]{32,512}")
-PUBLIC = stat.S_IRWXG | stat.S_IRWXO
 BYTES = 32
+NEW = "remove what is there, and start the gateway: it makes a new one"
+REMEDIES = {
+    DESK: f"remove what is there, and start party serve: it makes a new one, for thin clients' {TOKENS['owner']}",
+    TOKENS["delegate"]: f"copy the delegate's {NAME} there",
+    TOKENS["owner"]: f"copy the owner's {DESK} there",
+}
 
 
 def token_in(path: Path) -> str:
@@ -20,8 +25,12 @@ def token_in(path: Path) -> str:
     Raises MPC-702 for a file that others may read or that holds no token of 32 to 512 URL-safe characters, MPC-109 if
     it cannot be made.
     """
-    if not path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError:
         make_token(path)
+    except OSError:
+        pass  # whoever reads it says why not
     return read_token(path)
 
 
@@ -34,19 +43,8 @@ def make_token(*paths: Path) -> None:
 
 def read_token(path: Path) -> str:
     """The token in a file. Raises MPC-702 as `token_in`, and for a file that is not there."""
-    try:
-        mode, content = path.stat().st_mode, path.read_bytes()
-    except OSError as problem:
-        raise unusable(path, problem.strerror or "it cannot be read", "let the gateway's user read it") from None
-    if not stat.S_ISREG(mode) or mode & PUBLIC:
-        raise unusable(path, "others than its owner may use it", f"chmod 600 {path}")
-    token = content.decode("ascii", "replace").strip()
+    remedy = REMEDIES.get(path.name, NEW)
+    token = read_file(path, secret=True, remedy=remedy).decode("ascii", "replace").strip()
     if not FORM.fullmatch(token):
-        what = "it holds no token of 32 or more letters, digits, - and _"
-        raise unusable(path, what, "remove it: the gateway makes a new one")
+        refuse(path, "it holds no token of 32 or more letters, digits, - and _", remedy)
     return token
-
-
-def unusable(path: Path, what: str, remedy: str) -> MpcifyError:
-    """The error for a token's file."""
-    return MpcifyError(702, str(path), what, remedy)
