@@ -109,6 +109,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a port too high": ("owner.example:7000", "owner.example:70000", "parties.owner: its port"),
     "an address of everywhere": ("owner.example:7000", "0.0.0.0:7000", "parties.owner: peers cannot dial that"),
     "an address of nowhere": ("owner.example:7000", "", "parties.owner: peers cannot dial that"),
+    "health where it listens": (
+        "[engine]",
+        '[listen]\naddress = "0.0.0.0:7000"\n[health]\naddress = "localhost:7000"\n[engine]',
+        "health: localhost:7000 is under [listen] too",
+    ),
     "the same address": ("[2001:db8::1]", "OWNER.example", "parties: two have the same address"),
     "a party too few": ("helper = ", "# ", "parties: it has owner, and the engine needs owner, helper"),
     "a party too many": ("helper = ", 'dealer = "d:1"\nhelper = ', "parties: it has dealer, helper, owner, and the"),

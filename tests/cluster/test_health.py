@@ -132,6 +132,11 @@ def test_idlers_cannot_take_more_than_their_places(health: Health, monkeypatch: 
     assert ask(health, "/live")[0] == 200
 
 
+def test_a_host_that_there_is_not_is_named_as_such() -> None:
+    with pytest.raises(MpcifyError, match=r"MPC-701 health: .*nowhere.invalid, port 7000 \([A-Z][a-z ]+\)"):
+        Health("nowhere.invalid", 7000, Metrics("client"))
+
+
 def test_a_taken_port_is_a_numbered_error(health: Health) -> None:
     with pytest.raises(MpcifyError, match=f"MPC-701 health: nothing can listen at 127.0.0.1, port {health.port}"):
         Health("127.0.0.1", health.port, Metrics("owner"))

@@ -97,6 +97,8 @@ def test_a_cluster_whose_client_knows_the_inputs_has_neither(exported: Path, mad
         ({"delegate": "https://delegate.example?x=1"}, "delegate: it is no https"),
         ({"delegate": "https://delegate.example:99999"}, "delegate: "),
         ({"delegate": "https://delegate.example/\r\nX: 1"}, "delegate: it is no URL"),
+        ({"delegate": "https://delegate.example/a b"}, "delegate: it is no URL"),
+        ({"owner": "https://owner.example:0"}, "owner: its port"),
         ({"delegate": "https://-"}, "delegate: its host"),
         ({"delegate": URLS["owner"]}, "owner: it is the delegate's"),
     ],
@@ -108,6 +110,12 @@ def test_a_place_is_reached_over_tls_or_on_this_machine(
     with pytest.raises(MpcifyError, match=f"MPC-701 thin client: {what}"):
         write_deployment(exported, made_kits, tmp_path / "out", DelegatedConfig(), ADDRESSES, urls={**URLS, **urls})
     assert not (tmp_path / "out").exists()
+
+
+def test_the_desk_is_not_where_the_owner_listens(exported: Path, made_kits: Path, tmp_path: Path) -> None:
+    urls, addresses = {"owner": "http://127.0.0.1:7001"}, {**ADDRESSES, "owner": "127.0.0.1:7001"}
+    with pytest.raises(MpcifyError, match=r"MPC-701 party owner: desk: 127.0.0.1:7001 is under \[parties\] too"):
+        write_deployment(exported, made_kits, tmp_path / "out", DelegatedConfig(), addresses, urls=urls)
 
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1:8000", "https://host.example:443/a", "http://[::1]:80"])

@@ -247,6 +247,12 @@ def test_half_a_character_is_refused() -> None:
         requests().encode(["a \ud800"])
 
 
+@pytest.mark.parametrize("text", ["a \0", ("a", "h\0")])
+def test_a_nul_is_refused(text: Any) -> None:
+    with pytest.raises(MpcifyError, match="MPC-102 text 1: the text holds a NUL"):
+        requests().encode([text])
+
+
 def test_a_tokenizer_of_another_model_is_refused() -> None:
     with pytest.raises(MpcifyError, match="MPC-208"):
         requests(vocabulary=6).encode(["a h"])

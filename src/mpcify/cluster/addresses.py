@@ -54,6 +54,11 @@ class Address:
         except ValueError:
             return False
 
+    def meets(self, other: "Address") -> bool:
+        """Whether one program that listens here keeps another from listening there, as far as their names tell."""
+        hosts = {"127.0.0.1" if address.host == "localhost" else address.host for address in (self, other)}
+        return self.port == other.port and (len(hosts) == 1 or self.everywhere or other.everywhere)
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"

@@ -3,6 +3,7 @@
 All parties have the same `[parties]`, `[engine]`, `lengths` and `batch`; the rest is each party's own.
 """
 
+import itertools
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -154,8 +155,17 @@ class ClusterConfig(Section):
         if (self.desk.address is not None) != (self.engine.delegated and self.role == OWNER):
             what = "there is none, and thin clients need it" if self.desk.address is None else "nobody comes there"
             raise ValueError(f"desk: {what}: an {OWNER} has it, if inputs are delegated")
+        self.check_own()
         check_lengths(self.lengths)
         return self
+
+    def check_own(self) -> None:
+        """Raises ValueError if two of the party's own addresses are one."""
+        served = {"listen": self.listen.address} if self.listen.address else {"parties": self.parties.get(self.role)}
+        own = {**served, "health": self.health.address, "desk": self.desk.address}
+        for (first, one), (second, other) in itertools.combinations(own.items(), 2):
+            if one and other and one.meets(other):
+                raise ValueError(f"{second}: {other} is under [{first}] too, and each needs a port of its own")
 
 
 def check_lengths(lengths: Sequence[int]) -> None:

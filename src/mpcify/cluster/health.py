@@ -4,7 +4,6 @@ An answer takes one short request, a deadline and one of a few places; nothing t
 """
 
 import asyncio
-import os
 import socket
 import threading
 import time
@@ -41,7 +40,8 @@ class Health:
         try:
             listener = socket.create_server((host, port), family=family, backlog=PLACES)
         except (OSError, OverflowError) as error:
-            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such port"
+            said = (error.strerror or "") if isinstance(error, OSError) else ""  # of a host, errno has no name
+            reason = said.partition(" (while")[0] or "no such port"
             what = f"nothing can listen at {host}, port {port} ({reason})"
             remedy = "name an address of this machine and a free port under [health] in cluster.toml"
             raise MpcifyError(701, "health", what, remedy) from None

@@ -1,8 +1,10 @@
 """A folder: each thing in it that is broken is found by the checks that see it, and by no others."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +13,12 @@ from mpcify.cluster import certificates
 from mpcify.cluster.authority import create_kits
 from mpcify.cluster.deployed import programs_of
 from mpcify.cluster.deployment import read_deployment
+from mpcify.cluster.doctor import folder
 from mpcify.cluster.doctor.doctor import examine
 from mpcify.errors import MpcifyError
 from tests.cluster.deployments import CountedConfig, all_serving, deploy, edit
 from tests.cluster.doctor.examined import DAY, ROLES, certificate_for, flip, of, weights, wrong
+from tests.locked import locked
 
 Break = Callable[[Path], object]
 
@@ -34,6 +38,12 @@ BROKEN: dict[str, tuple[Break, tuple[str, ...], str, str]] = {
     "no folder": (shutil.rmtree, ("folder",), "no such folder", "party init"),
     "empty": (empty, ("folder",), "no deployed folder", "party init"),
     "writable": (lambda owner: owner.chmod(0o777), ("permissions",), "everybody may change", "chmod o-w"),
+    "writable by a group": (
+        lambda owner: (owner / "kit").chmod(0o770),
+        ("permissions",),
+        "its group may change",
+        "chmod g-w",
+    ),
     "no config": (
         lambda owner: (owner / "cluster.toml").unlink(),
         ("cluster.toml", "peers"),
@@ -185,3 +195,18 @@ def test_settings_that_run_what_is_not_proven_are_warned_of(out: Path) -> None:
     found = examine(out / "owner")
     assert found.ok
     assert "answers are wrong" in of(found, "engine").problem
+
+
+def test_a_folder_that_one_may_not_enter_is_a_finding(out: Path) -> None:
+    with locked(out / "owner"):
+        found = wrong(examine(out / "owner"))
+    assert [*found] == ["folder"]
+    assert "Permission denied" in found["folder"].problem
+    assert "as the user" in found["folder"].remedy
+
+
+def test_a_group_may_put_files_where_the_system_mounts_them(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (out / "owner").chmod(0o770)
+    monkeypatch.setattr(folder, "os", SimpleNamespace(**{**vars(os), "geteuid": lambda: 10001}))
+    monkeypatch.setattr(Path, "stat", lambda path: SimpleNamespace(st_uid=0, st_mode=0o40770))
+    assert folder.guarded(out / "owner")

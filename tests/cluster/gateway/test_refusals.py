@@ -107,7 +107,15 @@ def test_a_body_of_another_form_is_refused(service: Service, body: bytes, status
 
 @pytest.mark.parametrize(
     ("inputs", "code"),
-    [([], 108), ([""], 105), (["a", " "], 105), (["\ud800"], 102), (["film " * 60], 106), ([["a film", ""]], 105)],
+    [
+        ([], 108),
+        ([""], 105),
+        (["a", " "], 105),
+        (["\ud800"], 102),
+        (["a\0"], 102),
+        (["film " * 60], 106),
+        ([["a film", ""]], 105),
+    ],
 )
 def test_what_the_model_does_not_take_is_refused_with_its_own_number(service: Service, inputs: Any, code: int) -> None:
     status, answer = service.ask(inputs)

@@ -1,5 +1,6 @@
 """`thin.toml`: what a thin client is told: where delegate and owner take its halves, and what they run."""
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -43,13 +44,13 @@ class Url:
         """The place in `https://HOST[:PORT][/PATH]`, or `http://…` on this machine. Raises ValueError."""
         if isinstance(text, cls):
             return text
-        if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+        if not isinstance(text, str) or not all("!" <= each <= "~" for each in text):
             raise ValueError("it is no URL")
         parts = urlsplit(text)
         if parts.scheme not in PORTS or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("it is no https://HOST[:PORT][/PATH]")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        address = Address.parse(f"{host}:{parts.port or PORTS[parts.scheme]}")
+        address = Address.parse(f"{host}:{PORTS[parts.scheme] if parts.port is None else parts.port}")
         if parts.scheme == "http" and not address.own:
             raise ValueError("http leads nowhere but to this machine, as others could read what goes there: use https")
         return cls(parts.scheme == "https", address, parts.path.rstrip("/"))
@@ -102,7 +103,7 @@ class Thin:
 
 def is_thin(folder: str | Path) -> bool:
     """Whether a folder is a thin client's, by its files' names alone."""
-    return (Path(folder) / THIN_FILE).is_file()
+    return os.path.isfile(Path(folder) / THIN_FILE)
 
 
 def read_thin(folder: str | Path) -> Thin:
