@@ -13,6 +13,7 @@ import pytest
 
 from mpcify.errors import MpcifyError
 from mpcify.files import new_folder, refuse_taken, refuse_unwritable, write_whole
+from tests.locked import locked
 
 IMPORTS = "import os, signal, sys; from mpcify.files import new_folder, write_whole\n"
 DIES = "sys.addaudithook(lambda event, _: event == 'os.rename' and os.kill(os.getpid(), signal.SIGKILL))\n"
@@ -281,3 +282,14 @@ def test_a_folder_is_not_written_through_a_link_nor_below_a_file(tmp_path: Path)
         with pytest.raises(MpcifyError, match=f"MPC-109 .*{said}"):
             refuse_taken(tmp_path / name)
     refuse_taken(tmp_path / "link" / "out")
+
+
+def test_a_place_where_one_may_not_look_is_named(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    with locked(tmp_path / "inside"):
+        with pytest.raises(MpcifyError, match=r"MPC-109 .*Permission denied.*you may write"):
+            refuse_taken(tmp_path / "inside" / "new")
+        with pytest.raises(MpcifyError, match=r"MPC-109 "):
+            write_whole(tmp_path / "inside" / "new", "text")
+        with pytest.raises(MpcifyError, match=r"MPC-109 .*Permission denied"), new_folder(tmp_path / "inside"):
+            pass

@@ -10,7 +10,7 @@ import resource
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mpcify.errors import MpcifyError
@@ -18,7 +18,15 @@ from mpcify.errors import MpcifyError
 
 def refuse_taken(out: str | Path) -> None:
     """Raises MPC-109 if something stands under the name of a folder that is to be written, or it cannot be made."""
-    out = Path(out)
+    try:
+        check_free(Path(out))
+    except PermissionError as problem:
+        what = problem.strerror or "you may not look there"
+        raise MpcifyError(109, str(out), what, "name a folder you may write") from None
+
+
+def check_free(out: Path) -> None:
+    """As `refuse_taken`. Raises PermissionError if one may not look."""
     if out.is_symlink():
         raise MpcifyError(109, str(out), "it is a symbolic link", "name a new folder, or where the link leads")
     holder = next(parent for parent in out.absolute().parents if parent.exists())
@@ -28,13 +36,24 @@ def refuse_taken(out: str | Path) -> None:
         raise MpcifyError(109, str(out), "something is there already", "name a new folder")
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a folder, or one that it is in, may not be entered or read."""
+    try:
+        folder.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+
+
 def refuse_unwritable(path: str | Path) -> None:
     """Raises MPC-109 if a file cannot be written under this name."""
     path = Path(path)
     remedy = "name a file in a folder you may write"
-    if path.exists() and not path.is_file():  # a device, say, that a file would take the place of
+    if os.path.exists(path) and not path.is_file():  # a device, say, that a file would take the place of
         raise MpcifyError(109, str(path), "it is a folder" if path.is_dir() else "it is no ordinary file", remedy)
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise MpcifyError(109, str(path), "its folder is not there, or you may not write in it", remedy)
 
 
@@ -62,7 +81,8 @@ def write_whole(
         reason = problem.strerror or "the disk refuses"
         raise MpcifyError(109, str(target), reason, "free some space, or name another file") from problem
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
 
 
 @contextmanager

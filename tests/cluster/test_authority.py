@@ -31,6 +31,7 @@ from mpcify.cluster.keys import AUTHORITY, CERTIFICATE, KEY, as_pem, now, read_k
 from mpcify.errors import MpcifyError
 from mpcify.graph.index import ROLES
 from tests.cluster.signing import ADDRESS, DNS, authority, certificate, contents, put, request_of
+from tests.locked import locked
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -260,3 +261,51 @@ def test_an_issuer_shows_no_key(made_kits: Path) -> None:
     issuer = read_issuer(made_kits)
     assert isinstance(issuer, Issuer)
     assert (made_kits / ISSUER / KEY).read_text().splitlines()[1] not in repr(issuer)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda kits: renew_kit(kits, "owner"),
+        lambda kits: add_kit(kits, "other"),
+        lambda kits: request(kits / "owner", "owner"),
+        lambda kits: request(kits / "owner" / "new", "owner"),
+        lambda kits: accept(kits / "client", kits / "owner"),
+    ],
+)
+def test_a_folder_that_one_may_not_enter_is_named(call: Callable[[Path], Any], kits: Path) -> None:
+    with (
+        locked(kits / "authority"),
+        locked(kits / "owner"),
+        pytest.raises(MpcifyError, match=r"MPC-702 .*Permission denied\)"),
+    ):
+        call(kits)
+
+
+def test_kits_may_be_made_where_one_is(kits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("new", "signed"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    assert [kit.name for kit in create_kits(".", ROLES)] == [*ROLES]
+    (kits / "more").mkdir()
+    monkeypatch.chdir(kits / "more")
+    assert add_kit("..", "more").name == "more"
+    request(tmp_path / "mine", "client")
+    monkeypatch.chdir(tmp_path / "signed")
+    assert sign(kits, tmp_path / "mine" / REQUEST, "client", ".")[0].name == "client"
+
+
+def test_a_request_that_waits_is_not_made_again_and_the_error_says_what_to_do(kits: Path) -> None:
+    request(kits / "owner", "owner")
+    with pytest.raises(MpcifyError, match=r"MPC-702 .*request.csr: something is there already.*mpcify keys sign"):
+        request(kits / "owner", "owner")
+
+
+def test_a_kit_keeps_its_partys_name_though_its_request_is_gone(kits: Path, tmp_path: Path) -> None:
+    key = keys.load_key((kits / "client" / KEY).read_bytes(), kits)
+    put(tmp_path / "signed", key, [certificate(read_issuer(kits), key, [DNS("owner")])], [])
+    (tmp_path / "signed" / KEY).unlink()
+    before = contents(kits / "client")
+    with pytest.raises(MpcifyError, match=r"MPC-702 .*the certificate of owner, not of client"):
+        accept(kits / "client", tmp_path / "signed")
+    assert contents(kits / "client") == before

@@ -10,6 +10,7 @@ import pytest
 
 from mpcify.cluster.addresses import Address
 from mpcify.cluster.authority import ISSUER, REQUEST, create_kits, request, sign
+from mpcify.cluster.connect import connect
 from mpcify.cluster.deploy import write_deployment
 from mpcify.cluster.deployment import read_deployment
 from mpcify.cluster.keys import KEY, read_kit
@@ -17,6 +18,7 @@ from mpcify.engines import config_named
 from mpcify.errors import MpcifyError
 from mpcify.graph.exported import read, write
 from tests.graph.bags import LENGTHS, Bag
+from tests.locked import locked
 
 ENGINE = config_named("spu", force=True)  # the bag declares no ranges
 ROLES = ENGINE.parties
@@ -255,3 +257,35 @@ def test_a_disk_that_refuses_leaves_nothing(
     with pytest.raises(MpcifyError, match=r"MPC-109 .*No space left"):
         write_deployment(exported, made_kits, tmp_path / "out", ENGINE, ADDRESSES)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", [connect, read_deployment])
+def test_a_folder_that_one_may_not_enter_is_named_with_the_user_to_run_as(
+    read: Callable[[Path], object], copied: Path
+) -> None:
+    with (
+        locked(copied / "client"),
+        pytest.raises(
+            MpcifyError, match=r"MPC-701 .*cluster.toml: it cannot be read \(Permission denied\).*run as the user"
+        ),
+    ):
+        read(copied / "client")
+
+
+def test_kits_that_one_may_not_enter_are_named(exported: Path, kits: Path, tmp_path: Path) -> None:
+    with (
+        locked(kits / "owner"),
+        pytest.raises(MpcifyError, match=r"MPC-702 .*owner/key.pem: it cannot be read .*run as the user"),
+    ):
+        write_deployment(exported, kits, tmp_path / "out", ENGINE, ADDRESSES)
+
+
+def test_a_folder_of_parties_that_is_not_there_is_named(kits: Path, tmp_path: Path) -> None:
+    with pytest.raises(MpcifyError, match=r"MPC-404 .*nowhere: there is no such folder\. .*mpcify export wrote"):
+        write_deployment(tmp_path / "nowhere", kits, tmp_path / "out", ENGINE, ADDRESSES)
+
+
+def test_no_party_has_two_addresses_that_are_one(exported: Path, kits: Path, tmp_path: Path) -> None:
+    addresses = {**ADDRESSES, "owner": "127.0.0.1:7071"}  # where the owner is asked for its health
+    with pytest.raises(MpcifyError, match=r"MPC-701 party owner: health: 127.0.0.1:7071 is under \[parties\] too"):
+        write_deployment(exported, kits, tmp_path / "out", ENGINE, addresses)

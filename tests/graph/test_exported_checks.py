@@ -20,6 +20,7 @@ from mpcify.graph.exported import is_exported, read, read_all, write
 from mpcify.graph.index import INDEX, ROLES
 from mpcify.inference import PrivateModel
 from tests.graph.bags import WIDTH, WORDS, Bag, answers, reindex
+from tests.locked import locked
 
 FILES = {
     "client": ("graph-4.json", "graph-8.json", "tokenizer.json", "embeddings.safetensors"),
@@ -330,3 +331,8 @@ def test_a_text_beyond_the_largest_exported_length_says_that_a_larger_one_can_be
         pytest.raises(MpcifyError, match=r"MPC-106 text 1: it has 5 tokens, at most 4 fit.*export a larger --length"),
     ):
         private(["a " * 5])
+
+
+def test_parties_in_a_folder_that_one_may_not_enter_are_named(out: Path) -> None:
+    with locked(out.parent), pytest.raises(MpcifyError, match=r"MPC-404 .*you may not read it.* as the user"):
+        read_all(out)

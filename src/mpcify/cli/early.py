@@ -14,6 +14,7 @@ from mpcify.conversion.contents import ADAPTER, an_adapter, describe_folder
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
 from mpcify.jsontext import read_json
+from mpcify.files import is_locked
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 WAIT = 5.0  # seconds for the hub to answer
@@ -27,6 +28,8 @@ def check_model(name: str) -> dict[str, Any] | None:
     Raises MPC-504 if what reads one is not installed.
     """
     folder, config = Path(name), None
+    if is_locked(folder):
+        raise MpcifyError(202, name, "you may not read it", "run as the user that it belongs to")
     if folder.is_file():
         raise MpcifyError(202, name, "this is a file", "name the folder that holds it")
     if folder.is_dir():

@@ -21,6 +21,7 @@ from mpcify.cluster.keys import (
     AUTHORITY,
     CERTIFICATE,
     KEY,
+    OTHER_USER,
     RENEW,
     Kit,
     PublicKey,
@@ -29,6 +30,7 @@ from mpcify.cluster.keys import (
     check_key,
     check_name,
     checked,
+    is_there,
     load_key,
     name_in,
     now,
@@ -49,7 +51,8 @@ REQUEST = "request.csr"
 def create_kits(folder: str | Path, names: Sequence[str]) -> list[Kit]:
     """Makes a folder with an authority and a kit a party; the kits. Raises MPC-702 if something stands there."""
     check_parties(names)
-    refuse_there(Path(folder))
+    folder = Path(folder).absolute()  # where this process is may be the one that is replaced
+    refuse_there(folder)
     with new_folder(folder, 0o700) as draft:
         issuer = new_issuer()
         (draft / ISSUER).mkdir(mode=0o700)
@@ -58,13 +61,13 @@ def create_kits(folder: str | Path, names: Sequence[str]) -> list[Kit]:
         for name in names:
             (draft / name).mkdir(mode=0o700)
             fill(draft / name, name, issuer)
-    return [read_kit(Path(folder) / name, name) for name in names]
+    return [read_kit(folder / name, name) for name in names]
 
 
 def add_kit(folder: str | Path, name: str) -> Kit:
     """Makes the kit of one more party. Raises MPC-702, also if there is one."""
     check_parties([name])
-    place, issuer = Path(folder) / name, read_issuer(folder)
+    place, issuer = Path(folder).absolute() / name, read_issuer(folder)
     refuse_there(place)
     with new_folder(place, 0o700) as draft:
         fill(draft, name, issuer)
@@ -105,10 +108,10 @@ def request(folder: str | Path, name: str) -> bytes:
     """
     check_parties([name])
     folder = Path(folder)
-    if (folder / KEY).exists():
-        if (folder / CERTIFICATE).exists():
+    if is_there(folder / KEY):
+        if is_there(folder / CERTIFICATE):
             check_whose(folder, name)
-        refuse_there(folder / REQUEST)
+        refuse_there(folder / REQUEST, "have it signed where the authority is: mpcify keys sign; or delete it")
         key = load_key(read_secret(folder / KEY), folder / KEY)
         write_whole(folder / REQUEST, request_pem(key, name), owner=owner_of(folder / KEY))
     else:
@@ -128,7 +131,7 @@ def sign(folder: str | Path, file: str | Path, name: str, out: str | Path | None
     """
     check_parties([name])
     file, issuer = Path(file), read_issuer(folder)
-    place = Path(folder) / name if out is None else Path(out)
+    place = (Path(folder) / name if out is None else Path(out)).absolute()
     key = requested(file, name)
     refuse_there(place)
     with new_folder(place, 0o700 if out is None else 0o755) as draft:
@@ -145,7 +148,7 @@ def accept(folder: str | Path, signed: str | Path) -> Kit:
     the old one's place too. Raises MPC-702.
     """
     folder, signed = Path(folder), Path(signed)
-    if (signed / KEY).exists():
+    if is_there(signed / KEY):
         return exchange(folder, signed)
     with alone(folder):
         owner = owner_of(folder / KEY)
@@ -154,17 +157,23 @@ def accept(folder: str | Path, signed: str | Path) -> Kit:
         own = next((item for item in found if item.public_key() == public), None)
         if own is None:
             refuse(signed / CERTIFICATE, f"it is not for the key in {folder}", "carry back what was signed for it")
-        if (folder / REQUEST).exists():
-            name = name_in(load_request(folder / REQUEST), folder / REQUEST)
-        else:
-            name = name_in(own, signed / CERTIFICATE)
-        trusted = folder if (folder / AUTHORITY).exists() else signed
+        name = awaited(folder) or name_in(own, signed / CERTIFICATE)
+        trusted = folder if is_there(folder / AUTHORITY) else signed
         new = checked(signed, own, found, name, trusted / AUTHORITY)
         if trusted is signed:
             write_whole(folder / AUTHORITY, new.authority, owner=owner)
         write_whole(folder / CERTIFICATE, new.certificate, owner=owner)
         (folder / REQUEST).unlink(missing_ok=True)
         return read_kit(folder, name)
+
+
+def awaited(folder: Path) -> str | None:
+    """The party that a certificate for the key in a folder must name: that of the request, or of the old one."""
+    if is_there(folder / REQUEST):
+        return name_in(load_request(folder / REQUEST), folder / REQUEST)
+    if is_there(folder / CERTIFICATE):
+        return name_in(read_certificates(folder / CERTIFICATE)[0], folder / CERTIFICATE)
+    return None
 
 
 def exchange(place: Path, other: Path) -> Kit:
@@ -189,7 +198,7 @@ def check_whose(place: Path, name: str) -> None:
 def read_issuer(folder: str | Path) -> Issuer:
     """The authority in a folder of kits. Raises MPC-702."""
     place = Path(folder) / ISSUER
-    if not place.is_dir():
+    if not is_there(place):
         refuse(place, "there is no authority", "name the folder that mpcify keys init wrote, where the authority stays")
     key = load_key(read_secret(place / KEY), place / KEY)
     certificate = read_certificates(place / CERTIFICATE)[0]
@@ -237,10 +246,14 @@ def check_parties(names: Sequence[str]) -> None:
         raise MpcifyError(702, f"names {','.join(names)}"[:80], "they are not the names of parties", remedy)
 
 
-def refuse_there(path: Path) -> None:
+def refuse_there(path: Path, remedy: str = f"name a new place, or {RENEW}") -> None:
     """Raises MPC-702 if something stands under a name, but for an empty folder."""
-    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        refuse(path, "something is there already, and keys are never overwritten", f"name a new place, or {RENEW}")
+    try:
+        taken = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+    except PermissionError as problem:
+        refuse(path, f"it cannot be read ({problem.strerror})", OTHER_USER)
+    if taken:
+        refuse(path, "something is there already, and keys are never overwritten", remedy)
 
 
 def owner_of(path: Path) -> tuple[int, int]:

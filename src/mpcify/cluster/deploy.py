@@ -29,6 +29,7 @@ from mpcify.cluster.keys import (
     Kit,
     Signed,
     check_trust,
+    is_there,
     read_certificates,
     read_kit,
     read_signed,
@@ -166,7 +167,7 @@ def write_thin(draft: Path, config: ThinConfig) -> None:
 
 def read_kits(kits: Path, roles: tuple[Role, ...]) -> dict[Role, Kit | Signed]:
     """The kit of every party, all of which vouch for each other. Raises MPC-702."""
-    found = {role: read_kit(kits / role, role) if (kits / role / KEY).exists() else None for role in roles}
+    found = {role: read_kit(kits / role, role) if is_there(kits / role / KEY) else None for role in roles}
     given = {role: kit or read_signed(kits / role, role) for role, kit in found.items()}
     for role, kit in given.items():
         for other in roles:

@@ -1,5 +1,6 @@
 """A deployed folder: `cluster.toml`, the party's kit, and its part of the exported model."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def read_deployment(folder: str | Path, role: Role | None = None) -> Deployment:
     index that cannot be read.
     """
     folder = Path(folder)
-    if (folder / THIN_FILE).is_file():
+    if os.path.isfile(folder / THIN_FILE):
         refuse(folder, "it is a thin client's, which is no party", "ask with it: mpcify infer --cluster FOLDER TEXT")
     config = read_config(folder / FILE)
     if role not in (None, config.role):

@@ -24,7 +24,7 @@ from safetensors.numpy import load, save_file
 from tokenizers import Tokenizer
 
 from mpcify.errors import MpcifyError, gave_up
-from mpcify.files import at_once
+from mpcify.files import at_once, is_locked
 from mpcify.graph.about import AGAIN, About, ImageFacts, TextFacts, wrong_field
 from mpcify.graph.graph import MOST_BYTES, Graph, Holder
 from mpcify.graph.index import INDEX, ROLES, Index, Role, graph_file, refuse
@@ -152,7 +152,7 @@ def read(folder: str | Path, role: Role) -> Folder:
     finite and of its shape. Raises MPC-404.
     """
     folder = Path(folder)
-    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+    if is_locked(folder):
         raise MpcifyError(404, str(folder), "you may not read it", f"read it as the user of the {role}")
     if not os.path.isfile(folder / INDEX):
         what = f"there is no {INDEX}: it is not, or not of this version, what export writes for the {role}"
@@ -178,9 +178,11 @@ def read_all(out: str | Path) -> Folder:
     Raises MPC-404 for what `read` refuses, and for folders that hold different graphs.
     """
     out = Path(out)
-    if (out / INDEX).is_file():
+    if os.path.isfile(out / INDEX):
         remedy = f"name the folder that holds {', '.join(ROLES)}"
         raise MpcifyError(404, str(out), "it is the folder of one party, and a simulation needs all", remedy)
+    if not (os.path.isdir(out) or is_locked(out)):
+        raise MpcifyError(404, str(out), "there is no such folder", "name the folder that mpcify export wrote")
     parts = {role: read(out / role, role) for role in ROLES}
     client, owner = parts["client"], parts["owner"]
     for other in parts.values():
