@@ -13,8 +13,8 @@ import typer
 from mpcify.conversion.contents import ADAPTER, an_adapter, describe_folder
 from mpcify.errors import MpcifyError
 from mpcify.extras import require
-from mpcify.jsontext import read_json
 from mpcify.files import is_locked
+from mpcify.jsontext import read_json
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 WAIT = 5.0  # seconds for the hub to answer
