@@ -291,15 +291,11 @@ def fingerprint(
     texts: Examples | None,
     settings: Settings,
 ) -> dict[str, Any]:
-    """What decides the weights that a run ends with: settings, and digests of models, inputs and training data.
-
-    So the checkpoints of a version with another optimizer are refused.
-    """
+    """What decides the weights that a run ends with: settings, and digests of models, inputs and training data."""
     digests = {"student": model_digest(student), "teacher": model_digest(teacher)}
     digests["image processor" if takes_images(student) else "tokenizer"] = processor_digest(student, processor)
     digests["training data"] = train.digest() if texts is None else f"{train.digest()} {texts.digest()}"
-    chosen = {name: value for name, value in settings.to_json().items() if name != "device"}
-    return digests | chosen | {"optimizer": "muon"}
+    return digests | {name: value for name, value in settings.to_json().items() if name != "device"}
 
 
 def best_epoch(trainer: DistillationTrainer) -> float:

@@ -25,7 +25,6 @@ from mpcify.distillation.bars import EpochProgress, without_bars
 from mpcify.distillation.kept import changes
 from mpcify.distillation.losses import LossWeights, answer_loss, losses, observe
 from mpcify.distillation.lost import EXPLODED, Growth, furthest, not_finite
-from mpcify.distillation.muon import muon
 from mpcify.distillation.order import BatchesOfLikeLength, SameOrder
 from mpcify.distillation.precision import Precision, native_precision
 from mpcify.errors import MpcifyError, MpcifyWarning
@@ -36,7 +35,6 @@ from mpcify.lowering.calibrate import declare_ranges
 START = "start"  # in the training folder: the student before training
 DIVERGENCE = "eval_selection_divergence"
 MEASURED = 1000  # rows that ranges are declared on
-USUAL = TrainingArguments.__dataclass_fields__["optim"].default  # optimizer
 SHARE, FLOOR, LIMIT = 0.05, 16, 1000  # of the training data held out: a share, but rows at least and at most
 
 
@@ -300,13 +298,6 @@ class DistillationTrainer(Trainer):
         together = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         sampler = BatchesOfLikeLength(dataset, together)
         return sampler if self.args.world_size == 1 else SameOrder(sampler, self.args.device)
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """`Muon` for the layers' matrices and AdamW for the rest, if the arguments name no other optimizer."""
-        if getattr(self, "optimizer", None) is None and self.args.optim == USUAL:
-            own, layers = self.model if model is None else model, [blocks.site.layer for blocks in self.layers]
-            self.optimizer = muon(own, layers, self.get_decay_parameter_names(own), self.args)
-        return super().create_optimizer(model)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Which weights decay; c and log γ never do: they barely leave the values that calibration gives them."""
