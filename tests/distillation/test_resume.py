@@ -11,8 +11,9 @@ import torch
 
 from mpcify.conversion.convert import load
 from mpcify.distillation import distill as module
+from mpcify.distillation import resume
 from mpcify.distillation.distill import distill
-from mpcify.distillation.resume import look
+from mpcify.distillation.resume import RUN, look, take_up
 from mpcify.errors import MpcifyError
 from tests.distillation.runs import SETTINGS, interrupted
 
@@ -123,3 +124,19 @@ def test_a_record_that_cannot_be_read_is_no_run_to_resume(record: str, tmp_path:
     (tmp_path / "distillation.json").write_text(record)
     with pytest.raises(MpcifyError, match="MPC-601"):
         look(tmp_path, resume=True)
+
+
+def test_a_training_folder_appears_with_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, seen = tmp_path / "out-training", []
+    write = resume.write_whole
+
+    def watched(path: Path, text: str) -> None:
+        seen.append(look(folder, resume=False))  # as another process of the run does at any moment
+        write(path, text)
+        seen.append(look(folder, resume=False))
+
+    monkeypatch.setattr(resume, "write_whole", watched)
+    for _ in range(2):
+        assert take_up(folder, {"seed": 1}, resume=False) is None
+    assert seen == [({}, None)] * 4
+    assert json.loads((folder / RUN).read_text()) == {"seed": 1}

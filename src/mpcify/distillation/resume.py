@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcify.errors import MpcifyError
-from mpcify.files import refuse_taken, write_whole
+from mpcify.files import new_folder, refuse_taken, write_whole
 from mpcify.jsontext import read_json
 
 RUN = "distillation.json"  # what a run that is resumed must share
@@ -54,7 +54,9 @@ def take_up(folder: Path, run: dict[str, Any], resume: bool, write: bool = True)
     if checkpoint is not None and changed:
         remedy = "resume with what the run was started with, or remove the folder"
         raise MpcifyError(601, str(folder), f"the run was started with another {changed[0]}", remedy)
-    if write:
-        folder.mkdir(parents=True, exist_ok=True)
+    if write and (folder / RUN).is_file():
         write_whole(folder / RUN, json.dumps(run))
+    elif write:  # at once with its record: another process of the run would take a folder without one for a stranger's
+        with new_folder(folder) as draft:
+            write_whole(draft / RUN, json.dumps(run))
     return checkpoint
