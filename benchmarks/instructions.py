@@ -23,7 +23,7 @@ from benchmarks.kernels import KAPPA, OPENING, WEIGHT
 from benchmarks.verbs import keep
 from mpcify.engines.ring.kernels import formulas
 from mpcify.engines.ring.kernels.kernel import Kernel
-from mpcify.engines.ring.kernels.products import there
+from mpcify.engines.ring.kernels.products import Native, there
 from mpcify.measure.provenance import provenance
 
 DEPTH, WIDTH = 384, 48  # of a product's right matrix
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     random = np.random.default_rng(0)
-    native = [kernel for kernel in there() if type(kernel).__name__ == "Native"]
+    native = [kernel for kernel in there() if isinstance(kernel, Native)]
     result = {
         "products": {
             kernel.name + words: product(kernel, random, shift)
